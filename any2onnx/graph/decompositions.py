@@ -1,0 +1,88 @@
+"""Operators that ONNX got late, written with operators that opset 13 has."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from any2onnx.graph.types import DataType, Value, dtype_of, rank_of, shape_of
+
+if TYPE_CHECKING:
+    from any2onnx.graph.builder import GraphBuilder
+    from any2onnx.graph.constants import Operand
+
+
+def _widened(g: GraphBuilder, x: Value) -> Value:
+    """Half precision is normalised in float32, as the operators' definitions do (stash_type)."""
+    return g.Cast(x, DataType.FLOAT) if dtype_of(x) in (DataType.FLOAT16, DataType.BFLOAT16) else x
+
+
+def layer_normalization(g: GraphBuilder, x: Value, scale: Operand, bias: Operand, axis: int, epsilon: float) -> Value:
+    """ONNX LayerNormalization-17: (x - mean) / sqrt(var + epsilon) · scale + bias."""
+    rank = rank_of(x)
+    axes = list(range(axis % rank, rank))
+    wide = _widened(g, x)
+    centred = g.Sub(wide, g.ReduceMean(wide, axes))
+    variance = g.ReduceMean(g.Mul(centred, centred), axes)
+    normal = g.Div(centred, g.Sqrt(g.Add(variance, g.scalar_like(epsilon, wide))))
+    result = g.Mul(g.Cast(normal, dtype_of(x)), scale)
+    return result if bias is None else g.Add(result, bias)
+
+
+def rms_normalization(g: GraphBuilder, x: Value, scale: Operand, axis: int, epsilon: float) -> Value:
+    """ONNX RMSNormalization-23: x / sqrt(mean(x²) + epsilon) · scale."""
+    rank = rank_of(x)
+    wide = _widened(g, x)
+    mean = g.ReduceMean(g.Mul(wide, wide), list(range(axis % rank, rank)))
+    normal = g.Div(wide, g.Sqrt(g.Add(mean, g.scalar_like(epsilon, wide))))
+    return g.Mul(g.Cast(normal, dtype_of(x)), scale)
+
+
+def group_normalization(
+    g: GraphBuilder, x: Value, scale: Operand, bias: Operand, num_groups: int, epsilon: float
+) -> Value:
+    """ONNX GroupNormalization-21 through InstanceNormalization over [N, groups, rest]."""
+    shape = g.Shape(x)
+    grouped = g.Reshape(x, [0, num_groups, -1])
+    ones = g.const(np.ones(num_groups, dtype_of(x).numpy()))
+    zeros = g.const(np.zeros(num_groups, dtype_of(x).numpy()))
+    normal = g.Reshape(g.op("InstanceNormalization", grouped, ones, zeros, epsilon=epsilon), shape)
+    g.annotate(normal, shape_of(x))
+    per_channel = list(range(1, rank_of(x) - 1))
+
+    def column(v: Operand) -> Value:
+        value = v if isinstance(v, Value) else g.const(v, like=x)
+        return g.Unsqueeze(value, per_channel) if per_channel else value
+
+    return g.Add(g.Mul(normal, column(scale)), column(bias))
+
+
+def gelu(g: GraphBuilder, x: Value, approximate: str) -> Value:
+    """ONNX Gelu-20, exact (erf) or by tanh."""
+
+    def number(v: float) -> Value:
+        return g.scalar_like(v, x)
+
+    if approximate == "tanh":
+        cubic = g.Mul(number(0.044715), g.Mul(x, g.Mul(x, x)))
+        inner = g.Mul(number(math.sqrt(2 / math.pi)), g.Add(x, cubic))
+        return g.Mul(g.Mul(number(0.5), x), g.Add(number(1.0), g.Tanh(inner)))
+    erf = g.Erf(g.Mul(x, number(1 / math.sqrt(2))))
+    return g.Mul(g.Mul(number(0.5), x), g.Add(number(1.0), erf))
+
+
+def hard_swish(g: GraphBuilder, x: Value) -> Value:
+    """ONNX HardSwish-14."""
+    return g.Mul(x, g.op("HardSigmoid", x, alpha=1 / 6, beta=0.5))
+
+
+def mish(g: GraphBuilder, x: Value) -> Value:
+    """ONNX Mish-18."""
+    return g.Mul(x, g.Tanh(g.Softplus(x)))
+
+
+def swish(g: GraphBuilder, x: Value, alpha: float) -> Value:
+    """ONNX Swish-24."""
+    return g.Mul(x, g.Sigmoid(x if alpha == 1 else g.Mul(x, g.scalar_like(alpha, x))))

@@ -1,0 +1,184 @@
+"""What the builder does where onnxruntime has no kernel for an operator in some dtype.
+
+First choice is another exact form of the operator in the same dtype; then a cast to a wider type around the node,
+which loses nothing. What neither can do is refused, never approximated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import onnx
+
+from any2onnx.errors import UnsupportedOperator
+from any2onnx.graph.kernels import has_kernel, runs_as_function
+from any2onnx.graph.special_functions import erf_double
+from any2onnx.graph.types import DataType, Value, dtypes_in
+
+if TYPE_CHECKING:
+    from any2onnx.graph.builder import GraphBuilder
+
+_D = DataType
+# Types that hold every number of the key: a cast there and back changes nothing.
+WIDER: Final[Mapping[DataType, tuple[DataType, ...]]] = {
+    _D.BOOL: (_D.UINT8, _D.INT32, _D.INT64, _D.FLOAT),
+    _D.INT8: (_D.INT32, _D.INT64, _D.FLOAT),
+    _D.UINT8: (_D.INT32, _D.INT64, _D.FLOAT),
+    _D.INT16: (_D.INT32, _D.INT64, _D.FLOAT),
+    _D.UINT16: (_D.INT32, _D.INT64, _D.FLOAT),
+    _D.INT32: (_D.INT64, _D.DOUBLE),
+    _D.UINT32: (_D.INT64, _D.DOUBLE),
+    _D.FLOAT16: (_D.FLOAT, _D.DOUBLE),
+    _D.BFLOAT16: (_D.FLOAT, _D.DOUBLE),
+    _D.FLOAT: (_D.DOUBLE,),
+}
+
+Form = Callable[..., Value]
+
+
+def lower(
+    g: GraphBuilder,
+    schema: onnx.defs.OpSchema,
+    op_type: str,
+    domain: str,
+    values: Sequence[Value | None],
+    outputs: int,
+    attributes: Mapping[str, Any],
+    bound: Mapping[str, DataType],
+) -> tuple[Value, ...] | None:
+    """Return the outputs of a form that runs; None where the schema itself refuses the types (its error is better).
+
+    Raises:
+        UnsupportedOperator: No exact form has a kernel.
+    """
+    constraints = {c.type_param_str: dtypes_in(frozenset(c.allowed_type_strs)) for c in schema.type_constraints}
+    if any(dtype not in constraints.get(name, {dtype}) for name, dtype in bound.items()):
+        return None
+    form = FORMS.get((op_type, next(iter(bound.values()), _D.UNDEFINED)))
+    if form is not None:
+        return (form(g, *values, **attributes),)
+    version = g.opsets.get(domain) or schema.since_version
+    if runs_as_function(domain, op_type, version, tuple(bound.items())):
+        return None
+    widened = _widened(domain, op_type, bound, constraints, version)
+    if widened is None:
+        types = ", ".join(f"{name}={dtype.name.lower()}" for name, dtype in bound.items())
+        raise UnsupportedOperator(
+            f"onnxruntime has no kernel for {op_type} at version {schema.since_version} with {types}",
+            where=g.provenance.source or None,
+            needs="another element type or opset",
+            remedy='options={"precision": "float32"}, or compute_dtype="float32"',
+        )
+    name, dtype = widened
+    formals = [schema.inputs[min(k, len(schema.inputs) - 1)].type_str for k in range(len(values))]
+    cast = [
+        g.Cast(v, dtype) if v is not None and formal == name else v for v, formal in zip(values, formals, strict=True)
+    ]
+    results = g.ops(op_type, *cast, domain=domain, outputs=outputs, **attributes)
+    back = [schema.outputs[min(k, len(schema.outputs) - 1)].type_str for k in range(outputs)]
+    return tuple(g.Cast(r, bound[name]) if b == name else r for r, b in zip(results, back, strict=True))
+
+
+def _widened(
+    domain: str,
+    op_type: str,
+    bound: Mapping[str, DataType],
+    constraints: Mapping[str, frozenset[DataType]],
+    version: int,
+) -> tuple[str, DataType] | None:
+    """Return (type parameter, wider type) with which the operator has a kernel."""
+    for name, dtype in bound.items():
+        for wider in WIDER.get(dtype, ()):
+            if wider not in constraints.get(name, frozenset()):
+                continue
+            tried = {**bound, name: wider}
+            if has_kernel(domain, op_type, version, tuple(tried.items())):
+                return name, wider
+    return None
+
+
+# --- exact forms in float64 ------------------------------------------------------------------------------------------
+
+
+def _softplus(g: GraphBuilder, x: Value) -> Value:
+    # log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)); log1p(u) for u in (0, 1] as 2·atanh(u / (2 + u)).
+    small = g.Exp(g.Neg(g.Abs(x)))
+    return g.Add(g.Relu(x), _log1p_unit(g, small))
+
+
+def _log1p_unit(g: GraphBuilder, u: Value) -> Value:
+    """log(1 + u) without the rounding of 1 + u: u · log(w) / (w - 1) with w = 1 + u (Kahan), u where w rounds to 1."""
+    one = g.scalar_like(1.0, u)
+    w = g.Add(one, u)
+    rounds = g.Equal(w, one)
+    safe = g.Where(rounds, g.scalar_like(2.0, u), w)
+    return g.Where(rounds, u, g.Div(g.Mul(u, g.Log(safe)), g.Sub(safe, one)))
+
+
+def _expm1(g: GraphBuilder, x: Value) -> Value:
+    """exp(x) - 1 without cancellation: 2 · sinh(x/2) · exp(x/2) by tanh; tanh(h) (exp(x) + 1) = exp(x) - 1, h = x/2."""
+    return g.Mul(g.Tanh(g.Mul(x, g.scalar_like(0.5, x))), g.Add(g.Exp(x), g.scalar_like(1.0, x)))
+
+
+def _elu(g: GraphBuilder, x: Value, *, alpha: float = 1.0) -> Value:
+    negative = g.Mul(g.scalar_like(alpha, x), _expm1(g, g.Min(x, g.scalar_like(0.0, x))))
+    return g.Where(g.Greater(x, g.scalar_like(0.0, x)), x, negative)
+
+
+def _selu(g: GraphBuilder, x: Value, *, alpha: float = 1.6732632423543772, gamma: float = 1.0507009873554805) -> Value:
+    return g.Mul(g.scalar_like(gamma, x), _elu(g, x, alpha=alpha))
+
+
+def _leaky_relu(g: GraphBuilder, x: Value, *, alpha: float = 0.01) -> Value:
+    return g.Where(g.Less(x, g.scalar_like(0.0, x)), g.Mul(x, g.scalar_like(alpha, x)), x)
+
+
+def _hard_sigmoid(g: GraphBuilder, x: Value, *, alpha: float = 0.2, beta: float = 0.5) -> Value:
+    line = g.Add(g.Mul(x, g.scalar_like(alpha, x)), g.scalar_like(beta, x))
+    return g.Clip(line, 0.0, 1.0)
+
+
+def _softsign(g: GraphBuilder, x: Value) -> Value:
+    return g.Div(x, g.Add(g.Abs(x), g.scalar_like(1.0, x)))
+
+
+def _thresholded_relu(g: GraphBuilder, x: Value, *, alpha: float = 1.0) -> Value:
+    return g.Where(g.Greater(x, g.scalar_like(alpha, x)), x, g.scalar_like(0.0, x))
+
+
+def _prelu(g: GraphBuilder, x: Value, slope: Value) -> Value:
+    return g.Where(g.Less(x, g.scalar_like(0.0, x)), g.Mul(x, slope), x)
+
+
+def _cosh(g: GraphBuilder, x: Value) -> Value:
+    # exp(|x| - ln 2) first, so that it overflows no earlier than cosh itself.
+    half = g.Exp(g.Sub(g.Abs(x), g.scalar_like(float(np.log(2)), x)))
+    return g.Add(half, g.Div(g.scalar_like(0.25, x), half))
+
+
+def _gelu(g: GraphBuilder, x: Value, *, approximate: str = "none") -> Value:
+    from any2onnx.graph.decompositions import gelu
+
+    return gelu(g, x, approximate)
+
+
+def _mish(g: GraphBuilder, x: Value) -> Value:
+    return g.Mul(x, g.Tanh(g.Softplus(x)))
+
+
+FORMS: Final[Mapping[tuple[str, DataType], Form]] = {
+    ("Softplus", _D.DOUBLE): _softplus,
+    ("Elu", _D.DOUBLE): _elu,
+    ("Selu", _D.DOUBLE): _selu,
+    ("LeakyRelu", _D.DOUBLE): _leaky_relu,
+    ("HardSigmoid", _D.DOUBLE): _hard_sigmoid,
+    ("Softsign", _D.DOUBLE): _softsign,
+    ("ThresholdedRelu", _D.DOUBLE): _thresholded_relu,
+    ("PRelu", _D.DOUBLE): _prelu,
+    ("Cosh", _D.DOUBLE): _cosh,
+    ("Gelu", _D.DOUBLE): _gelu,
+    ("Mish", _D.DOUBLE): _mish,
+    ("Erf", _D.DOUBLE): erf_double,
+}

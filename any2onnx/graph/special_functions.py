@@ -1,0 +1,90 @@
+"""Special functions that onnxruntime has no float64 kernel for, from operators that it has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from any2onnx.graph.types import Value
+
+if TYPE_CHECKING:
+    from any2onnx.graph.builder import GraphBuilder
+
+# W. J. Cody, "Rational Chebyshev approximations for the error function", Math. Comp. 23 (1969): numerators and
+# denominators, highest power first, for |x| ≤ 0.46875 (in x²), up to 4 (in |x|) and above (in 1/x²).
+_SMALL: Final = (
+    (
+        1.85777706184603153e-1,
+        3.16112374387056560e0,
+        1.13864154151050156e2,
+        3.77485237685302021e2,
+        3.20937758913846947e3,
+    ),
+    (1.0, 2.36012909523441209e1, 2.44024637934444173e2, 1.28261652607737228e3, 2.84423683343917062e3),
+)
+_MIDDLE: Final = (
+    (
+        2.15311535474403846e-8,
+        5.64188496988670089e-1,
+        8.88314979438837594e0,
+        6.61191906371416295e1,
+        2.98635138197400131e2,
+        8.81952221241769090e2,
+        1.71204761263407058e3,
+        2.05107837782607147e3,
+        1.23033935479799725e3,
+    ),
+    (
+        1.0,
+        1.57449261107098347e1,
+        1.17693950891312499e2,
+        5.37181101862009858e2,
+        1.62138957456669019e3,
+        3.29079923573345963e3,
+        4.36261909014324716e3,
+        3.43936767414372164e3,
+        1.23033935480374942e3,
+    ),
+)
+_LARGE: Final = (
+    (1.63153871373020978e-2, 3.05326634961232344e-1, 3.60344899949804439e-1, 1.25781726111229246e-1,
+     1.60837851487422766e-2, 6.58749161529837803e-4),
+    (1.0, 2.56852019228982242e0, 1.87295284992346725e0, 5.27905102951428412e-1, 6.05183413124413191e-2,
+     2.33520497626869185e-3),
+)  # fmt: skip
+
+
+def polynomial(g: GraphBuilder, x: Value, coefficients: Sequence[float]) -> Value:
+    """Evaluate a polynomial by Horner's scheme, highest power first."""
+    result = g.scalar_like(coefficients[0], x)
+    for coefficient in coefficients[1:]:
+        result = g.Add(g.Mul(result, x), g.scalar_like(coefficient, x))
+    return result
+
+
+def rational(g: GraphBuilder, x: Value, parts: tuple[Sequence[float], Sequence[float]]) -> Value:
+    """Evaluate a quotient of two polynomials."""
+    return g.Div(polynomial(g, x, parts[0]), polynomial(g, x, parts[1]))
+
+
+def erf_double(g: GraphBuilder, x: Value) -> Value:
+    """Error function in float64, to about 1e-16: Cody's three ranges."""
+
+    def number(v: float) -> Value:
+        return g.scalar_like(v, x)
+
+    size = g.Abs(x)
+    near = g.Min(size, number(0.46875))
+    small = g.Mul(near, rational(g, g.Mul(near, near), _SMALL))
+    middle_x = g.Clip(size, 0.46875, 4.0)
+    middle = g.Mul(g.Exp(g.Neg(g.Mul(middle_x, middle_x))), rational(g, middle_x, _MIDDLE))
+    # erfc(6.5) is below half an ulp of 1; the limit keeps 1/x² and exp(-x²) finite.
+    far = g.Clip(size, 4.0, 6.5)
+    inverse = g.Reciprocal(g.Mul(far, far))
+    tail = g.Sub(number(1 / math.sqrt(math.pi)), g.Mul(inverse, rational(g, inverse, _LARGE)))
+    large = g.Mul(g.Exp(g.Neg(g.Mul(far, far))), g.Div(tail, far))
+    complement = g.Where(g.Greater(size, number(4.0)), large, middle)
+    positive = g.Where(g.Greater(size, number(0.46875)), g.Sub(number(1.0), complement), small)
+    # Sign carries the sign, 0 and NaN.
+    return g.Mul(positive, g.Sign(x))
