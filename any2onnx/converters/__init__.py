@@ -1,0 +1,1 @@
+"""Front-ends (one per framework) and the translator that they share."""

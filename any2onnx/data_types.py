@@ -1,0 +1,179 @@
+"""Types of inputs and outputs, under the names that skl2onnx's users know.
+
+A type is a class with a shape, `FloatTensorType([None, 4])`: None is a dimension that may vary, the first one is the
+batch. Objects of other packages with the same class names and a `shape` are taken as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from any2onnx.errors import InvalidType, did_you_mean
+
+Dim = int | str | None
+
+
+class TensorType:
+    """Element type and shape of a tensor.
+
+    Args:
+        shape: One entry per dimension: a number, a name, or None for one that may vary. None as a whole, or [],
+            leaves the shape open, which scikit-learn models read as [None, number of features].
+        doc_string: Text for the model's input.
+    """
+
+    dtype: ClassVar[str] = ""
+
+    def __init__(self, shape: Sequence[Dim] | None = None, doc_string: str = "") -> None:
+        self.shape: list[Dim] | None = None if shape is None else [d if d != "" else None for d in shape]
+        self.doc_string = doc_string
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(shape={self.shape})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and isinstance(other, TensorType) and self.shape == other.shape
+
+    def __hash__(self) -> int:
+        return hash((type(self), None if self.shape is None else tuple(self.shape)))
+
+
+class FloatTensorType(TensorType):
+    """float32."""
+
+    dtype = "float32"
+
+
+class DoubleTensorType(TensorType):
+    """float64."""
+
+    dtype = "float64"
+
+
+class Float16TensorType(TensorType):
+    """float16."""
+
+    dtype = "float16"
+
+
+class Int8TensorType(TensorType):
+    """int8."""
+
+    dtype = "int8"
+
+
+class Int16TensorType(TensorType):
+    """int16."""
+
+    dtype = "int16"
+
+
+class Int32TensorType(TensorType):
+    """int32."""
+
+    dtype = "int32"
+
+
+class Int64TensorType(TensorType):
+    """int64."""
+
+    dtype = "int64"
+
+
+class UInt8TensorType(TensorType):
+    """uint8."""
+
+    dtype = "uint8"
+
+
+class UInt16TensorType(TensorType):
+    """uint16."""
+
+    dtype = "uint16"
+
+
+class UInt32TensorType(TensorType):
+    """uint32."""
+
+    dtype = "uint32"
+
+
+class UInt64TensorType(TensorType):
+    """uint64."""
+
+    dtype = "uint64"
+
+
+class BooleanTensorType(TensorType):
+    """bool."""
+
+    dtype = "bool"
+
+
+class StringTensorType(TensorType):
+    """Text."""
+
+    dtype = "string"
+
+
+class Complex64TensorType(TensorType):
+    """complex64."""
+
+    dtype = "complex64"
+
+
+class Complex128TensorType(TensorType):
+    """complex128."""
+
+    dtype = "complex128"
+
+
+TENSOR_TYPES: dict[str, type[TensorType]] = {cls.dtype: cls for cls in TensorType.__subclasses__()}
+_BY_CLASS_NAME = {cls.__name__: cls for cls in TENSOR_TYPES.values()} | {
+    # Scalars and per-column forms that skl2onnx also has.
+    "FloatType": FloatTensorType,
+    "DoubleType": DoubleTensorType,
+    "Int64Type": Int64TensorType,
+    "Int32Type": Int32TensorType,
+    "StringType": StringTensorType,
+    "BooleanType": BooleanTensorType,
+}
+
+
+def as_tensor_type(given: Any, name: str = "") -> TensorType:
+    """Return the type that an object stands for: ours, another package's of the same name, or a numpy dtype.
+
+    Raises:
+        InvalidType: The object stands for no type.
+    """
+    if isinstance(given, TensorType):
+        return given
+    if isinstance(given, type) and issubclass(given, TensorType):
+        return given()
+    cls = _BY_CLASS_NAME.get(type(given).__name__)
+    if cls is not None:
+        return cls(getattr(given, "shape", None), getattr(given, "doc_string", "") or "")
+    hint = did_you_mean(type(given).__name__, _BY_CLASS_NAME)
+    raise InvalidType(
+        f"the type of input {name!r} is {given!r}{hint}",
+        needs="a tensor type with a shape",
+        remedy=f"initial_types=[({name or 'x'!r}, FloatTensorType([None, 4]))]",
+    )
+
+
+def tensor_type(dtype: Any, shape: Sequence[Dim] | None) -> TensorType:
+    """Return the type for a numpy dtype.
+
+    Raises:
+        InvalidType: ONNX has no such element type.
+    """
+    import numpy as np
+
+    if str(dtype) == "bfloat16":
+        raise InvalidType("bfloat16 columns are not supported", remedy="convert them to float32")
+    kind = np.dtype(dtype)
+    label = "string" if kind.kind in "OUST" else kind.name
+    if label not in TENSOR_TYPES:
+        raise InvalidType(f"{dtype!r} is no element type that ONNX has", needs=", ".join(sorted(TENSOR_TYPES)))
+    return TENSOR_TYPES[label](shape)

@@ -1,0 +1,1 @@
+"""Shape calculators for pytorch."""
