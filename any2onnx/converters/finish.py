@@ -1,0 +1,127 @@
+"""From a built graph to the model that the user gets: passes, metadata, checks, serialisation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata as package_metadata
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from any2onnx.errors import GraphError
+from any2onnx.graph.provenance import strip_provenance
+from any2onnx.io.save import save_model, to_proto
+from any2onnx.passes.pipeline import optimize
+
+# Above this size the checker would need the model on disk; the builder has checked every node already.
+_LARGEST_CHECKED = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """What happens to a graph after it is built.
+
+    Attributes:
+        framework: Package whose model it is: ``scikit-learn``, ``keras``, ``torch``.
+        name: Name of the graph.
+        doc_string: Of the model.
+        producer_name: ``any2onnx`` by default.
+        producer_version: The version of any2onnx by default.
+        model_version: The user's own count of versions.
+        domain: Reverse-DNS name of the model's owner.
+        metadata: Further `metadata_props`.
+        optimized: Run the passes.
+        strip: Leave out where each node comes from.
+        output_path: Write the model there, streamed, and return the proto that refers to it.
+        external_data: Weights beside the file; None decides by size.
+        steps: Changes of the finished message (operators whose types the graph cannot carry).
+    """
+
+    framework: str
+    name: str = ""
+    doc_string: str = ""
+    producer_name: str = "any2onnx"
+    producer_version: str = ""
+    model_version: int | None = None
+    domain: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    optimized: bool = True
+    strip: bool = False
+    output_path: str | Path | None = None
+    external_data: bool | None = None
+    steps: Sequence[Callable[[onnx.ModelProto], onnx.ModelProto]] = ()
+
+
+def finish(model: ir.Model, request: Finish) -> onnx.ModelProto:
+    """Return the finished model.
+
+    Raises:
+        GraphError: The result is not valid ONNX, which is a fault of a converter.
+    """
+    if request.optimized:
+        model = optimize(model)
+    if request.strip:
+        strip_provenance(model)
+    _describe(model, request)
+    if request.output_path is not None:
+        if not request.steps:
+            return save_model(model, request.output_path, external_data=request.external_data)
+        proto = _apply(to_proto(model), request)
+        return save_model(proto, request.output_path, external_data=request.external_data)
+    return _apply(to_proto(model), request)
+
+
+def _apply(proto: onnx.ModelProto, request: Finish) -> onnx.ModelProto:
+    for step in request.steps:
+        proto = step(proto)
+    check(proto)
+    return proto
+
+
+def check(proto: onnx.ModelProto) -> None:
+    """Run onnx's own checker, with full inference, where the size permits.
+
+    Raises:
+        GraphError: The model is not valid.
+    """
+    if proto.ByteSize() > _LARGEST_CHECKED:
+        return
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise GraphError(
+            f"the converted model is not valid ONNX: {error}", remedy="report it with the model; this is our fault"
+        ) from error
+
+
+def _describe(model: ir.Model, request: Finish) -> None:
+    model.producer_name = request.producer_name
+    model.producer_version = request.producer_version or package_metadata_version("any2onnx")
+    model.domain = request.domain or None
+    model.model_version = request.model_version
+    model.doc_string = request.doc_string or None
+    if request.name:
+        model.graph.name = request.name
+    versions = {name: package_metadata_version(name) for name in (request.framework, "onnx")}
+    model.metadata_props["any2onnx.framework"] = request.framework
+    model.metadata_props["any2onnx.versions"] = json.dumps(versions, sort_keys=True)
+    model.metadata_props.update({str(key): _text(value) for key, value in request.metadata.items()})
+    properties = dict(sorted(model.metadata_props.items()))
+    model.metadata_props.clear()
+    model.metadata_props.update(properties)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def package_metadata_version(distribution: str) -> str:
+    """Return the version of an installed distribution; "" where it is not installed under this name."""
+    try:
+        return package_metadata.version(distribution)
+    except package_metadata.PackageNotFoundError:
+        return ""
