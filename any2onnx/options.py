@@ -24,7 +24,9 @@ class Options:
 
     def __init__(self, given: Mapping[Any, Any] | None = None) -> None:
         if given is not None and not isinstance(given, Mapping):
-            raise UsageError(f"options is {given!r}", needs="a dict", remedy='options={LogisticRegression: {"zipmap": False}}')
+            raise UsageError(
+                f"options is {given!r}", needs="a dict", remedy='options={LogisticRegression: {"zipmap": False}}'
+            )
         self._by_class: dict[type, dict[str, Any]] = {}
         self._by_id: dict[int, dict[str, Any]] = {}
         self._by_name: dict[str, dict[str, Any]] = {}

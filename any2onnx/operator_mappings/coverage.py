@@ -1,0 +1,129 @@
+"""Coverage tables: every operator that a framework has against the rows of the registry.
+
+The universe comes from the framework itself, so that a gap shows as a row: `sklearn.utils.all_estimators()`, the public
+classes of `keras.layers` and functions of `keras.ops`, ATen's overloads that `torch.export` can give.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from any2onnx.errors import MissingDependency, UsageError
+from any2onnx.operator_mappings.mapping import FRAMEWORKS, OperatorMapping
+from any2onnx.operator_mappings.registry import Registry, default_registry
+
+INFERENCE_METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function", "transform", "score_samples")
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageRow:
+    """One source operator.
+
+    Attributes:
+        name: Dotted name.
+        status: ``supported``, ``refused`` or ``missing``.
+        opset: Lowest opset at which it converts, such as ``13+``.
+        methods: scikit-learn: the inference methods on offer.
+        note: Reason of a refusal, or a remark of the table.
+    """
+
+    name: str
+    status: str
+    opset: str = ""
+    methods: str = ""
+    note: str = ""
+
+
+def coverage(framework: str, registry: Registry | None = None) -> list[CoverageRow]:
+    """Return one row per operator of the framework, sorted by name.
+
+    Raises:
+        UsageError: No such framework.
+        MissingDependency: The framework is not installed.
+    """
+    universes = {"sklearn": _estimators, "keras": _keras_names, "pytorch": _aten_overloads}
+    if framework not in universes:
+        raise UsageError(f"no framework is called {framework!r}", needs=f"one of {', '.join(FRAMEWORKS)}")
+    try:
+        names = sorted(set(universes[framework]()))
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            f"{error.name} is not installed", remedy=f"pip install 'any2onnx[{framework}]'"
+        ) from error
+    chosen = registry or default_registry()
+    by_key: dict[str, list[OperatorMapping]] = {}
+    for row in chosen.rows(framework):
+        by_key.setdefault(row.key, []).append(row)
+    return [_row(name, by_key.get(name, [])) for name in names]
+
+
+def _row(name: str, rows: list[OperatorMapping]) -> CoverageRow:
+    served = [row for row in rows if not row.refused]
+    if served:
+        first = min(row.opset[0] for row in served)
+        last = max((row.opset[1] or 10**6) for row in served)
+        opset = f"{first}+" if last == 10**6 else f"{first}–{last}"
+        return CoverageRow(name, "supported", opset, ", ".join(served[0].methods), served[0].note)
+    if rows:
+        return CoverageRow(name, "refused", note=rows[0].refused)
+    return CoverageRow(name, "missing")
+
+
+def coverage_markdown(framework: str, registry: Registry | None = None) -> str:
+    """Return the table as Markdown, with the counts on top."""
+    rows = coverage(framework, registry)
+    counts = {status: sum(row.status == status for row in rows) for status in ("supported", "refused", "missing")}
+    lines = [
+        f"# Coverage: {framework}",
+        "",
+        "Written by `make coverage-tables` from the registry; a test fails when it is stale.",
+        "",
+        f"{counts['supported']} of {len(rows)} supported, {counts['refused']} refused with a reason, "
+        f"{counts['missing']} missing.",
+        "",
+        "| operator | status | opset | methods | note |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {r.name} | {r.status} | {r.opset} | {r.methods} | {r.note.replace('|', chr(92) + '|')} |" for r in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _estimators() -> Iterator[str]:
+    from sklearn.utils import all_estimators
+
+    for _, cls in all_estimators():
+        if any(hasattr(cls, method) for method in INFERENCE_METHODS):
+            yield f"{public_module(cls.__module__)}.{cls.__name__}"
+
+
+def _keras_names() -> Iterator[str]:
+    import keras
+
+    for name, item in vars(keras.layers).items():
+        if inspect.isclass(item) and issubclass(item, keras.layers.Layer):
+            yield f"keras.layers.{name}"
+    for name, item in vars(keras.ops).items():
+        if inspect.isfunction(item):
+            yield f"keras.ops.{name}"
+
+
+def _aten_overloads() -> Iterator[str]:
+    import torch
+
+    for operator in dir(torch.ops.aten):
+        packet = getattr(torch.ops.aten, operator)
+        if isinstance(packet, torch._ops.OpOverloadPacket) and not operator.startswith("_"):
+            for overload in packet.overloads():
+                if not overload.endswith("out") and not operator.endswith(("_", "_backward")):
+                    yield f"aten.{operator}.{overload}"
+
+
+def public_module(module: str) -> str:
+    """Return the public part of a module's name: ``sklearn.linear_model._base`` → ``sklearn.linear_model``."""
+    parts = module.split(".")
+    private = next((k for k, part in enumerate(parts) if part.startswith("_")), len(parts))
+    return ".".join(parts[:private])
