@@ -80,8 +80,10 @@ def coverage_markdown(framework: str, registry: Registry | None = None) -> str:
         "",
         "Written by `make coverage-tables` from the registry; a test fails when it is stale.",
         "",
-        f"{counts['supported']} of {len(rows)} supported, {counts['refused']} refused with a reason, "
-        f"{counts['missing']} missing.",
+        (
+            f"{counts['supported']} of {len(rows)} supported, {counts['refused']} refused with a reason, "
+            f"{counts['missing']} missing."
+        ),
         "",
         "| operator | status | opset | methods | note |",
         "| --- | --- | --- | --- | --- |",
