@@ -13,7 +13,8 @@ import numpy as np
 import onnx
 
 from any2onnx.errors import UnsupportedOperator
-from any2onnx.graph.kernels import has_kernel, runs_as_function
+from any2onnx.graph import decompositions
+from any2onnx.graph.kernels import runs, runs_as_function
 from any2onnx.graph.special_functions import erf_double
 from any2onnx.graph.types import DataType, Value, dtypes_in
 
@@ -56,12 +57,12 @@ def lower(
     constraints = {c.type_param_str: dtypes_in(frozenset(c.allowed_type_strs)) for c in schema.type_constraints}
     if any(dtype not in constraints.get(name, {dtype}) for name, dtype in bound.items()):
         return None
-    form = FORMS.get((op_type, next(iter(bound.values()), _D.UNDEFINED)))
-    if form is not None:
-        return (form(g, *values, **attributes),)
     version = g.opsets.get(domain) or schema.since_version
     if runs_as_function(domain, op_type, version, tuple(bound.items())):
         return None
+    form = FORMS.get((op_type, next(iter(bound.values()), _D.UNDEFINED)))
+    if form is not None:
+        return (form(g, *values, **attributes),)
     widened = _widened(domain, op_type, bound, constraints, version)
     if widened is None:
         types = ", ".join(f"{name}={dtype.name.lower()}" for name, dtype in bound.items())
@@ -94,7 +95,7 @@ def _widened(
             if wider not in constraints.get(name, frozenset()):
                 continue
             tried = {**bound, name: wider}
-            if has_kernel(domain, op_type, version, tuple(tried.items())):
+            if runs(domain, op_type, version, tuple(tried.items())):
                 return name, wider
     return None
 
@@ -159,13 +160,23 @@ def _cosh(g: GraphBuilder, x: Value) -> Value:
 
 
 def _gelu(g: GraphBuilder, x: Value, *, approximate: str = "none") -> Value:
-    from any2onnx.graph.decompositions import gelu
-
-    return gelu(g, x, approximate)
+    return decompositions.gelu(g, x, approximate)
 
 
 def _mish(g: GraphBuilder, x: Value) -> Value:
-    return g.Mul(x, g.Tanh(g.Softplus(x)))
+    return decompositions.mish(g, x)
+
+
+def _hard_swish(g: GraphBuilder, x: Value) -> Value:
+    return decompositions.hard_swish(g, x)
+
+
+def _swish(g: GraphBuilder, x: Value, *, alpha: float = 1.0) -> Value:
+    return decompositions.swish(g, x, alpha)
+
+
+def _celu(g: GraphBuilder, x: Value, *, alpha: float = 1.0) -> Value:
+    return g.Mul(g.scalar_like(alpha, x), _elu(g, g.Mul(x, g.scalar_like(1 / alpha, x))))
 
 
 FORMS: Final[Mapping[tuple[str, DataType], Form]] = {
@@ -180,5 +191,8 @@ FORMS: Final[Mapping[tuple[str, DataType], Form]] = {
     ("Cosh", _D.DOUBLE): _cosh,
     ("Gelu", _D.DOUBLE): _gelu,
     ("Mish", _D.DOUBLE): _mish,
+    ("HardSwish", _D.DOUBLE): _hard_swish,
+    ("Celu", _D.DOUBLE): _celu,
+    **{("Swish", dtype): _swish for dtype in (_D.FLOAT, _D.DOUBLE, _D.FLOAT16, _D.BFLOAT16)},
     ("Erf", _D.DOUBLE): erf_double,
 }

@@ -333,7 +333,8 @@ class Operators:
     ) -> Value:
         """Group normalisation of [N, C, ...] with per-channel scale and bias (opset 21; decomposed below)."""
         if self.opsets.main >= 21:
-            return self.op("GroupNormalization", x, scale, bias, num_groups=num_groups, epsilon=epsilon)
+            result = self.op("GroupNormalization", x, scale, bias, num_groups=num_groups, epsilon=epsilon)
+            return self._builder().annotate(result, dims_of(x.shape))  # ONNX infers no shape here
         return decompositions.group_normalization(self._builder(), x, scale, bias, num_groups, epsilon)
 
     # --- helpers -----------------------------------------------------------------------------------------------------
