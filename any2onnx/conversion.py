@@ -33,7 +33,7 @@ def finishing_arguments(
     for key in given:
         if key not in known:
             raise UnknownOption(f"there is no argument {key!r}{did_you_mean(key, known)}")
-    chosen = {"optimized": optimized, "output_path": output_path}
+    chosen: dict[str, Any] = {"optimized": optimized, "output_path": output_path}
     chosen.update({key: value for key, value in given.items() if value is not None})
     return Finish(framework=framework, name=name or "", doc_string=doc_string or "", **chosen)
 
