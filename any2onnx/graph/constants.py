@@ -65,9 +65,11 @@ class ConstantPool:
 
 
 def _as_tensor(array: Any, dtype: DataType | None) -> tuple[ir.TensorProtocol, Any]:
-    if isinstance(array, ir.TensorProtocol):
+    # The common cases first: asking for a Protocol is slow.
+    plain = isinstance(array, np.ndarray | np.generic | bool | int | float | str | list | tuple)
+    if not plain and isinstance(array, ir.TensorProtocol):
         return array, array
-    if type(array).__module__.partition(".")[0] == "torch":
+    if not plain and type(array).__module__.partition(".")[0] == "torch":
         return ir.tensor_adapters.TorchTensor(array), array
     if dtype == DataType.STRING or (not hasattr(array, "dtype") and _is_text(array)):
         return _string_tensor(np.asarray(array, dtype=object)), None
