@@ -18,6 +18,7 @@ from any2onnx.passes.editing import (
     get_int,
     has_single_use,
     is_op,
+    tensor_shape,
 )
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _arithmetic_affine(node: ir.Node, value: ir.Value, channels: int, length: in
     tensor = constant(other)
     if tensor is None or other is value or (node.op_type == "Div" and position == 1):
         return None
-    shape = tuple(int(dim) for dim in tensor.shape)
+    shape = tensor_shape(tensor)
     padded = (1,) * (length - len(shape)) + shape
     if len(padded) != length or any(dim != 1 for axis, dim in enumerate(padded) if axis != 1):
         return None
@@ -131,7 +132,7 @@ def bias_vector(value: ir.Value | None, channels: int) -> Vector | None:
 
 def round_like(
     scaled: npt.NDArray[np.float64], before: npt.NDArray[np.float64], like: ir.TensorProtocol
-) -> ir.Tensor | None:
+) -> ir.TensorProtocol | None:
     """Round to the type of ``like``; None when a finite weight would become infinite."""
     with np.errstate(all="ignore"):
         rounded = scaled.astype(like.dtype.numpy())
@@ -140,6 +141,6 @@ def round_like(
     return ir.Tensor(rounded, dtype=like.dtype)
 
 
-def round_vector(vector: Vector, like: ir.TensorProtocol) -> ir.Tensor | None:
+def round_vector(vector: Vector, like: ir.TensorProtocol) -> ir.TensorProtocol | None:
     """Round a bias to the type of ``like``; None when it would become infinite."""
     return round_like(vector, vector, like)

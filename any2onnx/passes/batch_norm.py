@@ -38,6 +38,7 @@ from any2onnx.passes.editing import (
     remove_node,
     replace_value,
     set_inputs,
+    tensor_shape,
 )
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _fold_behind(scope: Scope, names: Names, node: ir.Node) -> bool:
         return False
     if node.op_type in ("Conv", "ConvTranspose"):
         return _fold_behind_conv(scope, names, node, weight)
-    if len(tuple(weight.shape)) != 2 or rank(node.outputs[0]) != 2:
+    if len(tensor_shape(weight)) != 2 or rank(node.outputs[0]) != 2:
         return False
     if node.op_type == "Gemm":
         return _fold_behind_gemm(scope, names, node, weight)
@@ -85,7 +86,7 @@ def _fold_behind(scope: Scope, names: Names, node: ir.Node) -> bool:
 
 
 def _fold_behind_conv(scope: Scope, names: Names, node: ir.Node, weight: ir.TensorProtocol) -> bool:
-    shape = tuple(int(dim) for dim in weight.shape)
+    shape = tensor_shape(weight)
     groups = get_int(node, "group", 1)
     channels = shape[0] if node.op_type == "Conv" else shape[1] * groups
     bias = bias_vector(get_input(node, 2), channels)
@@ -111,7 +112,7 @@ def _fold_behind_conv(scope: Scope, names: Names, node: ir.Node, weight: ir.Tens
 
 def _fold_behind_gemm(scope: Scope, names: Names, node: ir.Node, weight: ir.TensorProtocol) -> bool:
     by_rows = get_int(node, "transB", 0)
-    channels = int(weight.shape[0 if by_rows else 1])
+    channels = tensor_shape(weight)[0 if by_rows else 1]
     bias = bias_vector(get_input(node, 2), channels)
     chain = chain_behind(node.outputs[0], channels, 2)
     if bias is None or not has_batch_norm(chain):
@@ -130,7 +131,7 @@ def _fold_behind_gemm(scope: Scope, names: Names, node: ir.Node, weight: ir.Tens
 
 
 def _fold_behind_matmul(scope: Scope, names: Names, node: ir.Node, weight: ir.TensorProtocol) -> bool:
-    channels = int(weight.shape[1])
+    channels = tensor_shape(weight)[1]
     chain = chain_behind(node.outputs[0], channels, 2)
     if not has_batch_norm(chain):
         return False
@@ -150,7 +151,7 @@ def _add_bias(scope: Scope, names: Names, value: ir.Value, bias: ir.TensorProtoc
     """Put ``value + bias`` in the place of ``last``, the end of a chain of maps that starts at ``value``."""
     node = value.producer()
     assert node is not None
-    chain = []
+    chain: list[ir.Node] = []
     current = value
     while not chain or chain[-1] is not last:
         ((user, _),) = current.uses()
@@ -217,7 +218,7 @@ def _is_unpadded(node: ir.Node) -> bool:
 
 
 def _fold_before_conv(scope: Scope, names: Names, node: ir.Node, weight: ir.TensorProtocol, affine: Affine) -> bool:
-    shape = tuple(int(dim) for dim in weight.shape)
+    shape = tensor_shape(weight)
     groups = get_int(node, "group", 1)
     bias = bias_vector(get_input(node, 2), shape[0])
     if bias is None or affine.scale.size != shape[1] * groups or shape[0] % groups:
@@ -238,7 +239,7 @@ def _fold_before_conv(scope: Scope, names: Names, node: ir.Node, weight: ir.Tens
 
 def _fold_before_gemm(scope: Scope, names: Names, node: ir.Node, weight: ir.TensorProtocol, affine: Affine) -> bool:
     by_rows = get_int(node, "transB", 0)
-    features, channels = (int(weight.shape[1 if by_rows else 0]), int(weight.shape[0 if by_rows else 1]))
+    features, channels = (tensor_shape(weight)[1 if by_rows else 0], tensor_shape(weight)[0 if by_rows else 1])
     bias = bias_vector(get_input(node, 2), channels)
     if bias is None or get_int(node, "transA", 0) or affine.scale.size != features:
         return False
@@ -255,13 +256,13 @@ def _fold_before_gemm(scope: Scope, names: Names, node: ir.Node, weight: ir.Tens
 
 def _fold_before_matmul(scope: Scope, names: Names, node: ir.Node, weight: ir.TensorProtocol, affine: Affine) -> bool:
     """Fold into a MatMul; the shift goes into the Add behind it, or into a new one."""
-    if len(tuple(weight.shape)) != 2 or affine.scale.size != int(weight.shape[0]):
+    if len(tensor_shape(weight)) != 2 or affine.scale.size != tensor_shape(weight)[0]:
         return False
     array = weight.numpy().astype(np.float64)
     new_weight = round_like(array * affine.scale[:, None], array, weight)
     moved = affine.shift @ array
     output = node.outputs[0]
-    chain = chain_behind(output, int(weight.shape[1]), 2)
+    chain = chain_behind(output, tensor_shape(weight)[1], 2)
     present = chain[0] if chain and chain[0][0].op_type == "Add" else None
     new_bias = round_vector(moved + (present[1].shift if present else 0.0), weight)
     if new_weight is None or new_bias is None:
@@ -314,5 +315,5 @@ def _put_constant(
         return add_constant(scope, names, tensor, hint, before=node)
     tensor.name = old.name
     old.const_value = tensor
-    old.type, old.shape = ir.TensorType(tensor.dtype), ir.Shape(tuple(tensor.shape))
+    old.type, old.shape = ir.TensorType(tensor.dtype), ir.Shape(tensor_shape(tensor))
     return old

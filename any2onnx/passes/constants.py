@@ -22,6 +22,8 @@ from any2onnx.passes.editing import (
     replace_value,
     static_dims,
     string_tensor,
+    tensor_shape,
+    words,
 )
 from any2onnx.passes.views import transpose_permutation
 
@@ -33,89 +35,15 @@ logger = logging.getLogger(__name__)
 # Pure operators whose evaluation by onnx's reference implementation was compared with onnxruntime's
 # (parity_tests/passes/test_constants.py runs each). Left out on purpose: random operators, control flow, sequences,
 # Quantize/DequantizeLinear (folding them would undo a quantisation), and everything slow in the reference.
-FOLDABLE = frozenset(
-    [
-        "Abs",
-        "Add",
-        "And",
-        "ArgMax",
-        "ArgMin",
-        "BitwiseAnd",
-        "BitwiseNot",
-        "BitwiseOr",
-        "BitwiseXor",
-        "Cast",
-        "Ceil",
-        "Clip",
-        "Concat",
-        "ConstantOfShape",
-        "Cos",
-        "CumSum",
-        "Div",
-        "Einsum",
-        "Equal",
-        "Erf",
-        "Exp",
-        "Expand",
-        "EyeLike",
-        "Flatten",
-        "Floor",
-        "Gather",
-        "GatherElements",
-        "GatherND",
-        "Gemm",
-        "Greater",
-        "GreaterOrEqual",
-        "Identity",
-        "IsInf",
-        "IsNaN",
-        "Less",
-        "LessOrEqual",
-        "Log",
-        "MatMul",
-        "Max",
-        "Mean",
-        "Min",
-        "Mod",
-        "Mul",
-        "Neg",
-        "NonZero",
-        "Not",
-        "OneHot",
-        "Or",
-        "Pad",
-        "Pow",
-        "Range",
-        "Reciprocal",
-        "ReduceMax",
-        "ReduceMean",
-        "ReduceMin",
-        "ReduceProd",
-        "ReduceSum",
-        "Relu",
-        "Reshape",
-        "Round",
-        "ScatterElements",
-        "ScatterND",
-        "Shape",
-        "Sigmoid",
-        "Sign",
-        "Sin",
-        "Size",
-        "Slice",
-        "Split",
-        "Sqrt",
-        "Squeeze",
-        "Sub",
-        "Sum",
-        "Tanh",
-        "Tile",
-        "Transpose",
-        "Trilu",
-        "Unsqueeze",
-        "Where",
-        "Xor",
-    ]
+FOLDABLE = words(
+    """
+    Abs Add And ArgMax ArgMin BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast Ceil Clip Concat ConstantOfShape
+    Cos CumSum Div Einsum Equal Erf Exp Expand EyeLike Flatten Floor Gather GatherElements GatherND Gemm Greater
+    GreaterOrEqual Identity IsInf IsNaN Less LessOrEqual Log MatMul Max Mean Min Mod Mul Neg NonZero Not OneHot
+    Or Pad Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Round
+    ScatterElements ScatterND Shape Sigmoid Sign Sin Size Slice Split Sqrt Squeeze Sub Sum Tanh Tile Transpose
+    Trilu Unsqueeze Where Xor
+    """
 )
 # The size of what they make depends on values, not on the size of their inputs.
 _GENERATORS = frozenset({"ConstantOfShape", "Expand", "EyeLike", "OneHot", "Pad", "Range", "Tile"})
@@ -123,31 +51,11 @@ _GENERATORS = frozenset({"ConstantOfShape", "Expand", "EyeLike", "OneHot", "Pad"
 _PRODUCTS = frozenset({"Einsum", "Gather", "GatherND", "Gemm", "MatMul"})
 # Products of matrices larger than this (number of elements, multiplied) would hold up the conversion.
 _WORK_LIMIT = 1 << 26
-_BROADCASTING = frozenset(
-    [
-        "Add",
-        "And",
-        "BitwiseAnd",
-        "BitwiseOr",
-        "BitwiseXor",
-        "Div",
-        "Equal",
-        "Greater",
-        "GreaterOrEqual",
-        "Less",
-        "LessOrEqual",
-        "Max",
-        "Mean",
-        "Min",
-        "Mod",
-        "Mul",
-        "Or",
-        "Pow",
-        "Sub",
-        "Sum",
-        "Where",
-        "Xor",
-    ]
+_BROADCASTING = words(
+    """
+    Add And BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod
+    Mul Or Pow Sub Sum Where Xor
+    """
 )
 _DTYPES = frozenset(
     {
@@ -184,7 +92,6 @@ class FoldConstantsPass(GraphPass):
     """
 
     def __init__(self, growth_limit: int = 4096) -> None:
-        """Set the limit."""
         super().__init__()
         self.growth_limit = growth_limit
 
@@ -254,21 +161,21 @@ def _freed_bytes(node: ir.Node) -> int:
 def _predicted_bytes(node: ir.Node) -> float:
     """A bound on the size of the result, known before it is computed (0: it cannot be larger than the inputs)."""
     output = node.outputs[0]
-    item = 8 if output.dtype is None or output.dtype == ir.DataType.STRING else output.dtype.itemsize
+    item: float = 8 if output.dtype is None or output.dtype == ir.DataType.STRING else output.dtype.itemsize
     known = static_dims(output)
     if known is not None:
-        return math.prod(known) * item
+        return float(math.prod(known) * item)
     tensors = [constant(value) for value in node.inputs]
     if node.op_type in _GENERATORS:
-        return _generated_elements(node, tensors) * item
-    shapes = [tuple(int(dim) for dim in tensor.shape) for tensor in tensors if tensor is not None]
+        return float(_generated_elements(node, tensors) * item)
+    shapes = [tensor_shape(tensor) for tensor in tensors if tensor is not None]
     if node.op_type in _PRODUCTS:
-        return math.prod(math.prod(shape) for shape in shapes[:2]) * item
+        return float(math.prod(math.prod(shape) for shape in shapes[:2]) * item)
     if node.op_type in _BROADCASTING:
         # A bound on broadcasting that also holds for shapes that do not fit (evaluating them then fails).
         length = max(len(shape) for shape in shapes)
         padded = [(1,) * (length - len(shape)) + shape for shape in shapes]
-        return math.prod(max(axis) for axis in zip(*padded, strict=True)) * item
+        return float(math.prod(max(axis) for axis in zip(*padded, strict=True)) * item)
     return 0
 
 
@@ -352,7 +259,7 @@ def _to_numpy(tensor: ir.TensorProtocol) -> Array:
     text = np.empty(tensor.size, dtype=object)
     for index, item in enumerate(np.asarray(tensor.numpy(), dtype=object).reshape(-1)):
         text[index] = item.decode("utf-8") if isinstance(item, bytes) else item
-    return text.reshape(tuple(int(dim) for dim in tensor.shape))
+    return text.reshape(tensor_shape(tensor))
 
 
 def _to_tensor(array: Array, like: ir.TensorProtocol | None) -> ir.TensorProtocol:
@@ -377,7 +284,7 @@ def _lift(scope: Scope, names: Names, node: ir.Node) -> bool:
 
 def _put(scope: Scope, names: Names, node: ir.Node, output: ir.Value, tensor: ir.TensorProtocol) -> None:
     """Let readers of ``output`` read a constant; the caller removes ``node``."""
-    shape = ir.Shape(tuple(tensor.shape))
+    shape = ir.Shape(tensor_shape(tensor))
     if not scope.in_function and not output.is_graph_output():
         value = ir.Value(name=output.name, type=ir.TensorType(tensor.dtype), shape=shape, const_value=tensor)
         tensor.name = output.name

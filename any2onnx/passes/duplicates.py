@@ -20,6 +20,7 @@ from any2onnx.passes.editing import (
     remove_node,
     replace_value,
     subgraphs,
+    tensor_shape,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ class MergeDuplicateNodesPass(GraphPass):
     """
 
     def __init__(self) -> None:
-        """Start without knowledge of any function."""
         super().__init__()
         self._pure: dict[ir.OperatorIdentifier, bool] = {}
 
@@ -134,7 +134,7 @@ def _attribute_key(attribute: ir.Attr) -> Hashable | None:
         tensor = attribute.as_tensor()
         if tensor.nbytes > _ATTRIBUTE_LIMIT:
             return None
-        return tensor.dtype, tuple(tensor.shape), _content(tensor)
+        return tensor.dtype, tensor_shape(tensor), _content(tensor)
     if attribute.type in (ir.AttributeType.FLOAT, ir.AttributeType.FLOATS):
         return attribute.type, np.asarray(value, dtype=np.float64).tobytes()  # tells 0.0 from -0.0
     if attribute.type in (ir.AttributeType.INTS, ir.AttributeType.STRINGS):
@@ -185,7 +185,7 @@ class MergeDuplicateInitializersPass(GraphPass):
             tensor = value.const_value
             if tensor is None or value.is_graph_input() or value.is_graph_output():
                 continue
-            groups.setdefault((tensor.dtype, tuple(tensor.shape)), []).append(value)
+            groups.setdefault((tensor.dtype, tensor_shape(tensor)), []).append(value)
         return sum([_merge_group(scope, group) for group in groups.values() if len(group) > 1])
 
 

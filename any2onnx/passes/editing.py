@@ -62,6 +62,11 @@ class Names:
         return name
 
 
+def words(text: str) -> frozenset[str]:
+    """Return the words of a text as a set: long lists of operator names read better so."""
+    return frozenset(text.split())
+
+
 @dataclass(slots=True, eq=False)
 class Scope:
     """One graph of a model: the main graph, a sub-graph, or the body of a local function.
@@ -164,6 +169,11 @@ def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
         return None
     ((name, attribute),) = node.attributes.items()
     return constant_of_attribute(name, attribute)
+
+
+def tensor_shape(tensor: ir.TensorProtocol) -> tuple[int, ...]:
+    """Return the shape of a tensor as numbers (that of a tensor never is symbolic)."""
+    return tuple(tensor.shape.numpy())
 
 
 def constant_of_attribute(name: str, attribute: ir.Attr) -> ir.TensorProtocol | None:
@@ -318,7 +328,7 @@ def add_constant(
         before: The node that needs it (a Constant node is put in front).
         source: The node whose provenance a Constant node inherits; default ``before``.
     """
-    shape = ir.Shape(tuple(tensor.shape))
+    shape = ir.Shape(tensor_shape(tensor))
     if scope.in_function:
         node = new_node(
             names,

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+import onnx_ir as ir
 
 from any2onnx.passes.contract import GraphPass
 from any2onnx.passes.editing import (
@@ -27,13 +28,12 @@ from any2onnx.passes.editing import (
     remove_node,
     replace_value,
     set_attribute,
+    words,
 )
-from any2onnx.passes.layout_rules import Context, Plan, layout_name, plan
+from any2onnx.passes.layout_context import Context, Plan, layout_name
+from any2onnx.passes.layout_rules import plan
 from any2onnx.passes.min_cut import UNLIMITED, FlowNetwork
 from any2onnx.passes.views import invert, moves_only_units, reshape_target, transpose_permutation
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
 
 # A Transpose that only moves dimensions of length 1 is a Reshape: almost free, but not worth inserting for nothing.
 _TRANSPOSE_COST = 64
@@ -102,6 +102,9 @@ class _Value:
     readers: list[int] = field(default_factory=list)
     cost: int = _TRANSPOSE_COST
 
+
+# Nodes and the positions of the input that they read.
+Uses = list[tuple[ir.Node, int]]
 
 _AS_IS, _PERMUTED = FlowNetwork.sink, FlowNetwork.source
 
@@ -272,7 +275,7 @@ class _Application:
         self.stand_ins: dict[ir.Value, ir.Value] = {}
         self.reads_permuted: set[ir.Node] = set()  # nodes that take either form, and Transposes by others
         # Readers as they are before anything is changed.
-        self.readers = {value: value.uses() for value in labelling.values}
+        self.readers = {value: [(use.node, use.idx) for use in value.uses()] for value in labelling.values}
 
     def run(self) -> None:
         """Convert values in the order in which they are made, then rewrite the nodes themselves."""
@@ -302,13 +305,13 @@ class _Application:
     def _is_permuted(self, node: ir.Node) -> bool:
         return self.permuted[self.labels.variables[node]]
 
-    def _wanted(self, value: ir.Value) -> tuple[list[ir.Usage], list[ir.Usage], list[ir.Usage]]:
+    def _wanted(self, value: ir.Value) -> tuple[Uses, Uses, Uses]:
         """Return the readers that want ``value`` permuted, as it is, or in either form."""
-        permuted: list[ir.Usage] = []
-        as_is: list[ir.Usage] = []
-        either: list[ir.Usage] = []
+        permuted: Uses = []
+        as_is: Uses = []
+        either: Uses = []
         for use in self.readers[value]:
-            label = self.labels.reader(use.node, use.idx)
+            label = self.labels.reader(*use)
             group = either if label is None else permuted if self.permuted[label] else as_is
             group.append(use)
         return permuted, as_is, either
@@ -327,18 +330,16 @@ class _Application:
                 value.shape = self.context.shape(value)
             if plain or value.is_graph_output():
                 self._convert_back(value, original, plain)
-        if plain or (exit_node and value.is_graph_output()):
-            either_form = value if exit_node else None
-        else:
-            either_form = permuted
+        # Where the original form is there anyway, readers that take either form stay with it.
+        keeps_original = bool(plain) or (exit_node and value.is_graph_output())
         for user, index in wanting:
             self._give_permuted(user, index, permuted)
         for user, index in either:
-            if either_form is permuted:
+            if not keeps_original:
                 user.replace_input_with(index, permuted)
                 self.reads_permuted.add(user)
 
-    def _convert_back(self, value: ir.Value, original: ir.Shape | None, readers: list[ir.Usage]) -> None:
+    def _convert_back(self, value: ir.Value, original: ir.Shape | None, readers: Uses) -> None:
         """Give ``readers``, and the graph outputs, the original form of a value that is made permuted now."""
         name = value.name
         node = value.producer()
@@ -370,7 +371,7 @@ class _Application:
         if not wanting:
             return
         value = self.stand_ins.get(value, value)
-        entry = next((use.node for use in wanting if use.node in self.labels.removable), None)
+        entry = next((user for user, _ in wanting if user in self.labels.removable), None)
         if entry is not None:
             # Move the Transpose that is there to the earliest place, so that all readers can use it.
             self.scope.graph.remove(entry)
@@ -384,7 +385,7 @@ class _Application:
                 hint=f"{value.name}/{layout_name(self.context.permutation)}",
                 dtype=value.dtype,
                 shape=None if value.shape is None else self.context.shape(value),
-                source=value.producer() or wanting[0].node,
+                source=value.producer() or wanting[0][0],
             )
             permuted = entry.outputs[0]
         insert_after_value(self.scope.graph, value, entry)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from any2onnx.passes.editing import Array, Names, Scope, add_constant, constant
+from any2onnx.passes.editing import Array, Names, Scope, add_constant, constant, tensor_shape
 from any2onnx.passes.views import invert
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ class Context:
     _constants: dict[ir.Value, ir.Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Compute the inverse."""
         self.inverse = invert(self.permutation)
 
     @property
@@ -59,7 +58,7 @@ class Context:
             return self._constants[value]
         tensor = constant(value)
         assert tensor is not None
-        shape = tuple(int(dim) for dim in tensor.shape)
+        shape = tensor_shape(tensor)
         padded = (1,) * (self.rank - len(shape)) + shape
         target = tuple(padded[axis] for axis in self.permutation)
         while len(target) > 1 and target[0] == 1:

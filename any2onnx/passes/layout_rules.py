@@ -28,6 +28,8 @@ from any2onnx.passes.editing import (
     set_attribute,
     set_inputs,
     static_dims,
+    tensor_shape,
+    words,
 )
 from any2onnx.passes.layout_context import Context, Plan, layout_name, transformed
 
@@ -141,7 +143,7 @@ def _permuted_exactly(value: ir.Value, node: ir.Node, context: Context) -> ir.Va
     """Return a constant operand permuted, keeping its rank (nothing broadcasts it)."""
     tensor = constant(value)
     assert tensor is not None
-    shape = tuple(int(tensor.shape[axis]) for axis in context.permutation)  # type: ignore[arg-type]
+    shape = tuple(tensor_shape(tensor)[axis] for axis in context.permutation)
     permutation = context.permutation
     made = transformed(tensor, lambda array: array.transpose(permutation), shape)
     return add_constant(context.scope, context.names, made, f"{value.name}/{layout_name(permutation)}", before=node)
@@ -382,7 +384,7 @@ def _permute_rows(user: ir.Node, spatial: Sequence[int], context: Context) -> No
     assert weight is not None
     assert tensor is not None
     order = tuple(axis - 1 for axis in context.permutation[1:])
-    shape = tuple(int(dim) for dim in tensor.shape)
+    shape = tensor_shape(tensor)
     by_columns = user.op_type == "Gemm" and bool(get_int(user, "transB", 0))
     sizes = tuple(spatial)
 
@@ -397,33 +399,29 @@ def _permute_rows(user: ir.Node, spatial: Sequence[int], context: Context) -> No
     user.replace_input_with(1, add_constant(context.scope, context.names, made, hint, before=user))
 
 
-def _words(text: str) -> list[str]:
-    return text.split()
-
-
-_ELEMENTWISE = _words(
+_ELEMENTWISE = words(
     """
     Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast CastLike Ceil Celu Clip Cos Cosh Dropout Elu Erf Exp Floor
     Gelu HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu Round Selu Shrink
     Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu
-"""
+    """
 )
-_BROADCAST = _words(
+_BROADCAST = words(
     """
     Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod
     Mul Or Pow PRelu Sub Sum Where Xor
-"""
+    """
 )
-_REDUCE = _words(
+_REDUCE = words(
     """
     ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
-"""
+    """
 )
 
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(_ELEMENTWISE, _elementwise),
-    **dict.fromkeys(_BROADCAST, _broadcast),
-    **dict.fromkeys(_REDUCE, _reduce),
+    **dict.fromkeys(sorted(_ELEMENTWISE), _elementwise),
+    **dict.fromkeys(sorted(_BROADCAST), _broadcast),
+    **dict.fromkeys(sorted(_REDUCE), _reduce),
     "ArgMax": _arg_reduce,
     "ArgMin": _arg_reduce,
     "Concat": _concat,

@@ -27,6 +27,7 @@ from any2onnx.passes.editing import (
     replace_value,
     same_dim,
     static_dims,
+    tensor_shape,
 )
 from any2onnx.passes.views import reshape_target
 
@@ -142,9 +143,9 @@ def _read(value: ir.Value | None, known: Known) -> ShapeValue | None:
     if value in known:
         return known[value]
     numbers, tensor = constant_ints(value, limit=_LIMIT), constant(value)
-    if numbers is None or tensor is None or len(tuple(tensor.shape)) > 1:
+    if numbers is None or tensor is None or len(tensor_shape(tensor)) > 1:
         return None
-    return ShapeValue(numbers, scalar=len(tuple(tensor.shape)) == 0)
+    return ShapeValue(numbers, scalar=len(tensor_shape(tensor)) == 0)
 
 
 def _shape(node: ir.Node, known: Known) -> ShapeValue | None:
