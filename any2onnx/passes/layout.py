@@ -61,15 +61,18 @@ class PropagateLayoutPass(GraphPass):
         improved = True
         while improved:
             improved = False
-            for permutation in _candidates(scope.graph):
-                while _Labelling(scope, names, permutation).improve():
+            for permutation, turned in _candidates(scope.graph):
+                while _Labelling(scope, names, permutation, turned).improve():
                     count += 1
                     improved = True
         return count
 
 
-def _candidates(graph: ir.Graph) -> list[tuple[int, ...]]:
-    """Return the permutations worth trying: those that occur and their inverses, channels-last → first first."""
+def _candidates(graph: ir.Graph) -> list[tuple[tuple[int, ...], bool]]:
+    """Return the permutations worth trying: those that occur and their inverses, channels-last → first first.
+
+    One that is its own inverse is tried from both sides (see ``_Labelling._channels_first``).
+    """
     counts: Counter[tuple[int, ...]] = Counter()
     for node in graph:
         permutation = transpose_permutation(node)
@@ -84,7 +87,11 @@ def _candidates(graph: ir.Graph) -> list[tuple[int, ...]]:
         return not to_first, -counts[permutation], permutation
 
     # One Transpose alone has nothing to cancel against, but may vanish into a reduction, so none is left out.
-    return sorted(counts, key=order)
+    return [
+        (permutation, turned)
+        for permutation in sorted(counts, key=order)
+        for turned in ((False, True) if permutation == invert(permutation) else (False,))
+    ]
 
 
 @dataclass(slots=True, eq=False)
@@ -112,9 +119,10 @@ _AS_IS, _PERMUTED = FlowNetwork.sink, FlowNetwork.source
 class _Labelling:
     """The labels of one graph for one permutation: builds the network, decides, applies."""
 
-    def __init__(self, scope: Scope, names: Names, permutation: tuple[int, ...]) -> None:
+    def __init__(self, scope: Scope, names: Names, permutation: tuple[int, ...], turned: bool) -> None:
         self.scope = scope
         self.names = names
+        self.turned = turned
         self.context = Context(scope, names, permutation)
         self.network = FlowNetwork()
         self.plans: dict[ir.Node, Plan] = {}
@@ -166,15 +174,16 @@ class _Labelling:
     def _channels_first(self) -> dict[ir.Value | None, bool]:
         """Guess which values are channels-first: a permutation that is its own inverse does not tell from which side.
 
-        Any guess is safe; it only decides which Transposes are taken for entries and which for exits.
+        Graph inputs are taken for channels-last, or, ``turned``, for channels-first. Any guess is safe; it only
+        decides which Transposes are taken for entries and which for exits.
         """
-        first: dict[ir.Value | None, bool] = {}
+        first: dict[ir.Value | None, bool] = dict.fromkeys(self.scope.graph.inputs, self.turned)
         for node in self.scope.graph:
-            source = next((value for value in node.inputs if first.get(value)), None)
             if transpose_permutation(node) == self.context.permutation:
-                state = not first.get(node.inputs[0], False)
+                state = not first.get(node.inputs[0], self.turned)
             else:
-                state = node.op_type in _CHANNELS_FIRST or source is not None
+                known = [first[value] for value in node.inputs if value in first]
+                state = node.op_type in _CHANNELS_FIRST or (any(known) if known else self.turned)
             for output in node.outputs:
                 if rank(output) == self.context.rank:
                     first[output] = state

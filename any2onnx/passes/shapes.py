@@ -80,7 +80,7 @@ class FoldShapesPass(GraphPass):
                 continue
             known[node.outputs[0]] = value
             if value.numbers() is not None and _has_shape_type(node):
-                _fold(scope, names, node, value)
+                known[_fold(scope, names, node, value)] = value
                 count += 1
         return count
 
@@ -90,7 +90,7 @@ def _has_shape_type(node: ir.Node) -> bool:
     return node.op_type in ("Shape", "Size") or node.outputs[0].dtype in (ir.DataType.INT64, ir.DataType.INT32)
 
 
-def _fold(scope: Scope, names: Names, node: ir.Node, value: ShapeValue) -> None:
+def _fold(scope: Scope, names: Names, node: ir.Node, value: ShapeValue) -> ir.Value:
     output = node.outputs[0]
     array = np.array(value.numbers(), dtype=np.int32 if output.dtype == ir.DataType.INT32 else np.int64)
     if value.scalar:
@@ -100,6 +100,7 @@ def _fold(scope: Scope, names: Names, node: ir.Node, value: ShapeValue) -> None:
     held = add_constant(holder, names, ir.Tensor(array), f"{output.name}/known", before=node, source=node)
     replace_value(names, output, held)
     remove_node(node)
+    return held
 
 
 def _fix_reshape(scope: Scope, names: Names, node: ir.Node, known: Known) -> bool:

@@ -80,6 +80,14 @@ class Sketch:
             assert output.type.tensor_type.elem_type
         return inferred
 
+    def proto_of_types(self, names: Sequence[str]) -> onnx.ModelProto:
+        """Make these values the outputs, of whatever type inference finds, or float."""
+        probe = helper.make_graph(self.nodes, "graph", self.inputs, [], self.initializers)
+        model = helper.make_model(probe, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=_IR_VERSION)
+        known = {info.name: info for info in onnx.shape_inference.infer_shapes(model, data_prop=True).graph.value_info}
+        self.outputs = [known[name] for name in names]
+        return self.proto(infer=False)
+
     def model(self, *, infer: bool = True) -> ir.Model:
         return ir.from_proto(self.proto(infer=infer))
 
