@@ -1,0 +1,146 @@
+"""Per-channel scaling and shifting: how BatchNormalization and its hand-written forms are read from a graph."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from any2onnx.passes.editing import (
+    constant,
+    constant_array,
+    get_float,
+    get_input,
+    get_int,
+    has_single_use,
+    is_op,
+    tensor_shape,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+Vector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """``y = x * scale + shift`` per channel, in float64.
+
+    Attributes:
+        scale: Shape [channels].
+        shift: Shape [channels].
+    """
+
+    scale: Vector
+    shift: Vector
+
+    def then(self, later: Affine) -> Affine:
+        """Return the map that applies this one first."""
+        return Affine(self.scale * later.scale, self.shift * later.scale + later.shift)
+
+    def is_finite(self) -> bool:
+        """Whether no scale or shift is infinite or NaN (a weight of 0 would turn those into NaN)."""
+        return bool(np.isfinite(self.scale).all() and np.isfinite(self.shift).all())
+
+
+def batch_norm_affine(node: ir.Node) -> Affine | None:
+    """Return what an inference-mode BatchNormalization with constant statistics computes, or None."""
+    if not is_op(node, "BatchNormalization") or get_int(node, "training_mode", 0):
+        return None
+    # Before opset 14 further outputs meant training mode; since then they exist in training mode only.
+    if any(value.name for value in node.outputs[1:]):
+        return None
+    arrays = [constant_array(get_input(node, index)) for index in range(1, 5)]
+    if any(array is None or array.ndim != 1 for array in arrays):
+        return None
+    gamma, beta, mean, variance = (array.astype(np.float64) for array in arrays if array is not None)
+    with np.errstate(all="ignore"):
+        scale = gamma / np.sqrt(variance + get_float(node, "epsilon", 1e-5))
+        return Affine(scale, beta - mean * scale)
+
+
+def _arithmetic_affine(node: ir.Node, value: ir.Value, channels: int, length: int) -> Affine | None:
+    """Return what Add, Sub, Mul or Div of ``value`` ([N, channels, ...]) and a per-channel constant computes."""
+    if not is_op(node, "Add", "Sub", "Mul", "Div") or value.dtype not in FLOATS:
+        return None
+    position = 0 if node.inputs[0] is value else 1
+    other = node.inputs[1 - position]
+    tensor = constant(other)
+    if tensor is None or other is value or (node.op_type == "Div" and position == 1):
+        return None
+    shape = tensor_shape(tensor)
+    padded = (1,) * (length - len(shape)) + shape
+    if len(padded) != length or any(dim != 1 for axis, dim in enumerate(padded) if axis != 1):
+        return None
+    if padded[1] not in (1, channels):
+        return None
+    numbers = np.broadcast_to(tensor.numpy().astype(np.float64).reshape(-1), (channels,))
+    ones, zeros = np.ones(channels), np.zeros(channels)
+    with np.errstate(all="ignore"):
+        if node.op_type == "Add":
+            return Affine(ones, numbers)
+        if node.op_type == "Sub":
+            return Affine(ones, -numbers) if position == 0 else Affine(-ones, numbers)
+        return Affine(numbers if node.op_type == "Mul" else 1.0 / numbers, zeros)
+
+
+def chain_behind(value: ir.Value, channels: int, length: int) -> list[tuple[ir.Node, Affine]]:
+    """Return the per-channel maps applied to ``value`` one after the other, as far as each result has one reader."""
+    chain: list[tuple[ir.Node, Affine]] = []
+    while has_single_use(value):
+        ((node, _),) = value.uses()
+        if node.graph is not value.graph:
+            break
+        affine = batch_norm_affine(node) if is_op(node, "BatchNormalization") else None
+        if affine is None or node.inputs[0] is not value:
+            affine = _arithmetic_affine(node, value, channels, length)
+        if affine is None or affine.scale.shape != (channels,) or not affine.is_finite():
+            break
+        chain.append((node, affine))
+        value = node.outputs[0]
+    return chain
+
+
+def has_batch_norm(chain: Sequence[tuple[ir.Node, Affine]]) -> bool:
+    """Whether a chain of maps holds a BatchNormalization."""
+    return any(node.op_type == "BatchNormalization" for node, _ in chain)
+
+
+def compose(chain: Sequence[tuple[ir.Node, Affine]]) -> Affine:
+    """Return the map that a chain computes as a whole."""
+    affine = chain[0][1]
+    for _, later in chain[1:]:
+        affine = affine.then(later)
+    return affine
+
+
+def bias_vector(value: ir.Value | None, channels: int) -> Vector | None:
+    """Return a bias as float64 vector: zeros when absent, None when it is not a constant per channel."""
+    if value is None:
+        return np.zeros(channels)
+    array = constant_array(value)
+    if array is None or math.prod(array.shape[:-1]) != 1 or array.size not in (1, channels):
+        return None
+    return np.broadcast_to(array.reshape(-1).astype(np.float64), (channels,))
+
+
+def round_like(
+    scaled: npt.NDArray[np.float64], before: npt.NDArray[np.float64], like: ir.TensorProtocol
+) -> ir.TensorProtocol | None:
+    """Round to the type of ``like``; None when a finite weight would become infinite."""
+    with np.errstate(all="ignore"):
+        rounded = scaled.astype(like.dtype.numpy())
+    if not np.isfinite(rounded.astype(np.float64)).all() and np.isfinite(before).all():
+        return None
+    return ir.Tensor(rounded, dtype=like.dtype)
+
+
+def round_vector(vector: Vector, like: ir.TensorProtocol) -> ir.TensorProtocol | None:
+    """Round a bias to the type of ``like``; None when it would become infinite."""
+    return round_like(vector, vector, like)

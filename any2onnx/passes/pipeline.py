@@ -1,0 +1,92 @@
+"""The fixed list of passes that every converted model goes through."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import onnx_ir as ir
+
+from any2onnx.errors import PassError, UnknownOption, did_you_mean
+from any2onnx.passes.batch_norm import FoldBatchNormPass
+from any2onnx.passes.casts import CleanCastsPass
+from any2onnx.passes.constants import FoldConstantsPass
+from any2onnx.passes.dead_code import RemoveDeadCodePass
+from any2onnx.passes.duplicates import MergeDuplicateInitializersPass, MergeDuplicateNodesPass
+from any2onnx.passes.identities import RemoveIdentitiesPass
+from any2onnx.passes.layout import PropagateLayoutPass
+from any2onnx.passes.shapes import FoldShapesPass
+from any2onnx.passes.views import MergeTransposesPass, MergeViewsPass
+
+Level = Literal["none", "basic", "default"]
+
+# A model settles in two or three rounds; the bound only stops two rules that would undo each other.
+_ROUNDS = 20
+
+
+def build_passes(level: Level = "default") -> list[ir.passes.PassBase]:
+    """Return the passes of one round, in order.
+
+    Args:
+        level: ``"none"``: no pass. ``"basic"``: only passes that leave every computation as it is (dead code,
+            identities, casts, views, shape arithmetic, duplicates). ``"default"``: constant folding, layout and the
+            folding of BatchNormalization as well.
+
+    Raises:
+        UnknownOption: There is no such level.
+    """
+    if level not in get_args(Level):
+        known = get_args(Level)
+        raise UnknownOption(
+            f"there is no optimisation level {level!r}{did_you_mean(str(level), known)}",
+            needs=f"one of {', '.join(known)}",
+        )
+    if level == "none":
+        return []
+    full = level == "default"
+    passes: list[ir.passes.PassBase] = [RemoveIdentitiesPass(), FoldShapesPass()]
+    if full:
+        passes.append(FoldConstantsPass())
+    passes += [CleanCastsPass(), MergeDuplicateNodesPass(), MergeTransposesPass()]
+    if full:
+        # Before MergeViewsPass, which turns Transposes of unit dimensions into Reshapes: layouts end there.
+        passes.append(PropagateLayoutPass())
+    passes.append(MergeViewsPass())
+    if full:
+        passes.append(FoldBatchNormPass())
+    passes.append(RemoveDeadCodePass())
+    return passes
+
+
+def optimize(model: ir.Model, *, level: Level = "default") -> ir.Model:
+    """Simplify ``model`` in place, to a fixed point, and return it.
+
+    Names and order of the model's inputs and outputs stay, and what its outputs compute, up to the rounding that
+    folding a BatchNormalization or summing in another layout brings. Nodes that replace others inherit their
+    provenance. Weights are held by reference, except those that a BatchNormalization is folded into.
+
+    Args:
+        model: The model; its graph has an opset import for the default domain.
+        level: See :func:`build_passes`.
+
+    Raises:
+        UnknownOption: There is no such level.
+        PassError: A pass failed or broke its contract, or the passes did not come to an end.
+    """
+    passes = build_passes(level)
+    if not passes:
+        return model
+    rounds = ir.passes.PassManager(passes, steps=_ROUNDS, early_stop=True)
+    # Equal initializers make equal expressions, so they are merged first; folding may make new ones.
+    whole = ir.passes.Sequential(MergeDuplicateInitializersPass(), rounds, MergeDuplicateInitializersPass())
+    try:
+        whole(model)
+    except (ir.passes.PassError, ir.passes.InvariantError) as error:
+        raise PassError(f"optimising the model failed: {_root(error)}", remedy='level="none"') from error
+    return model
+
+
+def _root(error: BaseException) -> BaseException:
+    """Return the first cause, for onnx-ir wraps an error once per manager."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
