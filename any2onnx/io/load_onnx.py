@@ -58,7 +58,7 @@ def parse_onnx(stream: BinaryIO, where: str) -> onnx.ModelProto:
         MalformedFile: Not a protobuf, or a protobuf that is no model (an empty file parses as an empty model).
     """
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     size = os.fstat(stream.fileno()).st_size
     if size == 0:
@@ -69,7 +69,7 @@ def parse_onnx(stream: BinaryIO, where: str) -> onnx.ModelProto:
             where=where,
         )
     try:
-        model = onnx.ModelProto.FromString(stream.read())
+        model: onnx.ModelProto = onnx.ModelProto.FromString(stream.read())
     except (DecodeError, ValueError) as error:
         raise MalformedFile(
             "the file is not an ONNX model, or it is damaged",

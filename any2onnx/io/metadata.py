@@ -59,10 +59,7 @@ def set_metadata(
     if graph_name == "":
         raise UsageError("graph_name is empty", needs="a name: ONNX demands one")
     if model_version is not None:
-        if not isinstance(model_version, int) or isinstance(model_version, bool):
-            raise InvalidType(f"model_version must be an integer, got {type(model_version).__name__}")
-        if not 0 <= model_version <= _INT64_MAX:
-            raise UsageError(f"model_version {model_version} is out of range", needs="0 to 2**63 - 1")
+        _check_version(model_version)
     properties = _checked_properties(metadata_props or {})
     if not isinstance(model, onnx.ModelProto | onnx_ir.Model):
         raise NotAModel(f"set_metadata takes an onnx.ModelProto or an onnx_ir.Model, got {type(model).__name__}")
@@ -73,8 +70,20 @@ def set_metadata(
             setattr(model, name, value)
     if model_version is not None:
         model.model_version = model_version
-    if not properties:
-        return
+    if properties:
+        _merge_properties(model, properties)
+
+
+def _check_version(version: int) -> None:
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise InvalidType(f"model_version must be an integer, got {type(version).__name__}")
+    if not 0 <= version <= _INT64_MAX:
+        raise UsageError(f"model_version {version} is out of range", needs="0 to 2**63 - 1")
+
+
+def _merge_properties(model: onnx.ModelProto | onnx_ir.Model, properties: dict[str, str]) -> None:
+    import onnx
+
     if isinstance(model, onnx.ModelProto):
         merged = {entry.key: entry.value for entry in model.metadata_props} | properties
         model.ClearField("metadata_props")

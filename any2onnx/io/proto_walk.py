@@ -1,4 +1,4 @@
-"""Walk everything that an ONNX protobuf holds: graphs, sub-graphs, functions, tensors; iteratively, never recursively."""
+"""Walk all that an ONNX protobuf holds: graphs, sub-graphs, functions, tensors; iteratively, never recursively."""
 
 from __future__ import annotations
 
@@ -71,4 +71,5 @@ def tensor_nbytes(tensor: onnx.TensorProto) -> int:
         raise ValueError(f"negative dimension in {list(tensor.dims)}")
     if dtype == onnx_ir.DataType.STRING:
         return sum(len(text) for text in tensor.string_data)
-    return (math.prod(tensor.dims) * dtype.bitwidth + 7) // 8
+    bits: int = math.prod(tensor.dims) * dtype.bitwidth
+    return (bits + 7) // 8

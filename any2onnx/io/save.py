@@ -275,8 +275,11 @@ def _in_memory(tensor: onnx_ir.ExternalTensor) -> onnx_ir.TensorProtocol:
     import onnx_ir
 
     if tensor.dtype.bitwidth < 8:
-        proto = onnx_ir.to_proto(onnx_ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name))
-        return onnx_ir.from_proto(proto)
+        from onnx_ir import serde
+
+        return serde.deserialize_tensor(
+            serde.serialize_tensor(onnx_ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name))
+        )
     return onnx_ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
 
 
@@ -322,7 +325,7 @@ def _serialised(proto: onnx.ModelProto, path: Path) -> bytes:
     Protobuf writes any depth of nested messages but reads only 100, that is about 33 nested sub-graphs.
     """
     import onnx
-    from google.protobuf.message import DecodeError, EncodeError
+    from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
 
     too_large = GraphError(
         "the model does not fit into one .onnx file",

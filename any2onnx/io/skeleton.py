@@ -20,6 +20,22 @@ if TYPE_CHECKING:
 PENDING = "\0pending"
 
 
+#: The fields of a TensorProto that hold its elements or say where they are.
+_DATA_FIELDS = frozenset(
+    {
+        "raw_data",
+        "float_data",
+        "int32_data",
+        "string_data",
+        "int64_data",
+        "double_data",
+        "uint64_data",
+        "external_data",
+        "data_location",
+    }
+)
+
+
 def split_weights(
     model: onnx.ModelProto, writer: TensorWriter, threshold: int, files: ExternalFiles
 ) -> onnx.ModelProto:
@@ -80,11 +96,7 @@ def _copy_initializer(
             inline_tensor(target, files)
         return
     placement = writer.add_payload(tensor_payload(source, files), nbytes, source.name)
-    target.name = source.name
-    target.data_type = source.data_type
-    target.dims.extend(source.dims)
-    target.doc_string = source.doc_string
-    target.metadata_props.extend(source.metadata_props)
+    _copy_fields(source, target, _DATA_FIELDS)
     target.data_location = onnx.TensorProto.EXTERNAL
     for key, value in (("location", PENDING), ("offset", placement.offset), ("length", placement.length)):
         target.external_data.add(key=key, value=str(value))

@@ -102,11 +102,11 @@ class TensorWriter:
 
         little = array.dtype.newbyteorder("<")
         if array.flags.c_contiguous and array.dtype == little:
-            self._write_view(memoryview(array.reshape(-1).view(np.uint8)))
+            self._write_view(array.reshape(-1).view(np.uint8).data)
             return
         if array.ndim == 0 or array.nbytes <= CHUNK:
             block = np.ascontiguousarray(array.astype(little, copy=False)).reshape(-1)
-            self._write_view(memoryview(block.view(np.uint8)))
+            self._write_view(block.view(np.uint8).data)
             return
         row_bytes = array.nbytes // array.shape[0]
         if row_bytes > CHUNK:
@@ -116,7 +116,7 @@ class TensorWriter:
         rows = max(1, CHUNK // max(1, row_bytes))
         for start in range(0, array.shape[0], rows):
             block = np.ascontiguousarray(array[start : start + rows].astype(little, copy=False)).reshape(-1)
-            self._write_view(memoryview(block.view(np.uint8)))
+            self._write_view(block.view(np.uint8).data)
 
     def _write_view(self, view: memoryview) -> None:
         for start in range(0, len(view), CHUNK):
