@@ -22,7 +22,7 @@ _MAX_BYTES = 512 * MIB
 
 @dataclass(frozen=True)
 class PickleListing:
-    """Names that the pickle imports, in order of appearance, each once; ``complete`` is False when reading ended early."""
+    """Names that the pickle imports, in order, each once; ``complete`` is False when reading ended early."""
 
     names: tuple[str, ...]
     complete: bool
@@ -92,6 +92,7 @@ def list_pickle(stream: Any, max_names: int = DEFAULT_LIMITS.pickle_globals) -> 
     """
     names: dict[str, None] = {}
     texts: list[str] = []
+    last = ""  # what the previous operation pushed, when it was a text
     memo: dict[int, str] = {}
     reader = io.BufferedReader(_Bounded(stream, _MAX_BYTES))
     try:
@@ -104,14 +105,16 @@ def list_pickle(stream: Any, max_names: int = DEFAULT_LIMITS.pickle_globals) -> 
             elif code == "STACK_GLOBAL":
                 names[".".join(texts[-2:])] = None
             elif code == "MEMOIZE" or code.endswith("PUT"):
-                index = len(memo) if code == "MEMOIZE" else int(argument)
-                # Every memo entry takes a number, texts or not; what is no text is never joined into a name.
-                memo[index] = texts[-1] if texts else ""
-            elif code.endswith("GET"):
-                texts.append(memo.get(int(argument), ""))
+                memo[len(memo) if code == "MEMOIZE" else int(argument)] = last
+                continue
+            last = ""
+            if code.endswith("GET"):
+                last = memo.get(int(argument), "")
             elif isinstance(argument, str) and ("UNICODE" in code or "STRING" in code):
-                texts.append(argument)
-            del texts[:-8]
+                last = argument
+            if last:
+                texts.append(last)
+                del texts[:-2]
     except (ValueError, EOFError, OSError, OverflowError, UnicodeDecodeError, zlib.error, lzma.LZMAError):
         return PickleListing(tuple(names), complete=False)
     return PickleListing(tuple(names), complete=True)

@@ -167,7 +167,7 @@ def _save(
     if external_data is None:
         external_data = weights > EXTERNAL_DATA_LIMIT
     check_target(path, overwrite=overwrite)
-    with file_errors(path, "write"):
+    with file_errors(path, "write"), _nesting_errors(path):
         with locked(path.parent):
             remove_dead_temporaries(path)  # before the space is counted that they take
         check_space(path.parent, weights)
@@ -325,7 +325,7 @@ def _serialised(proto: onnx.ModelProto, path: Path) -> bytes:
     Protobuf writes any depth of nested messages but reads only 100, that is about 33 nested sub-graphs.
     """
     import onnx
-    from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
     too_large = GraphError(
         "the model does not fit into one .onnx file",
@@ -340,15 +340,23 @@ def _serialised(proto: onnx.ModelProto, path: Path) -> bytes:
     if len(data) > PROTOBUF_LIMIT:
         raise too_large
     if any(depth for _, depth in walk_graphs(proto)):
-        try:
-            onnx.ModelProto.FromString(data)
-        except DecodeError as error:
-            raise GraphError(
-                "the model's sub-graphs are nested too deeply: no reader could load the file",
-                where=str(path),
-                needs="at most about 30 nested If, Loop or Scan",
-            ) from error
+        onnx.ModelProto.FromString(data)
     return data
+
+
+@contextmanager
+def _nesting_errors(path: Path) -> Iterator[None]:
+    """Name the reason when protobuf cannot copy or read back what it holds: sub-graphs nested beyond its limit."""
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        yield
+    except DecodeError as error:
+        raise GraphError(
+            "the model's sub-graphs are nested too deeply: no reader could load the file",
+            where=str(path),
+            needs="at most about 30 nested If, Loop or Scan",
+        ) from error
 
 
 def _fill(temporary: TemporaryFile, data: bytes) -> None:
