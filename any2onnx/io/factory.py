@@ -146,6 +146,9 @@ def _fill_keras(model: Any, tensors: dict[str, Any], path: Path) -> Any:
     weights = {weight.path: weight for weight in model.weights}
     if len(weights) != len(model.weights):
         raise UsageError("the model has weights of equal paths; give its layers names of their own")
+    if set(weights) != set(tensors):
+        # A Sequential model numbers itself, so its name may differ from one process to the next.
+        weights, tensors = _without_common_root(weights), _without_common_root(tensors)
     problems = sorted(set(weights) ^ set(tensors))
     problems += [
         f"{name}: {tuple(tensors[name].shape)} in the file, {tuple(weight.shape)} in the model"
@@ -162,6 +165,13 @@ def _fill_keras(model: Any, tensors: dict[str, Any], path: Path) -> Any:
     for name, weight in weights.items():
         weight.assign(tensors[name])
     return model
+
+
+def _without_common_root(named: dict[str, Any]) -> dict[str, Any]:
+    roots = {name.partition("/")[0] for name in named}
+    if len(roots) != 1 or not all("/" in name for name in named):
+        return named
+    return {name.partition("/")[2]: value for name, value in named.items()}
 
 
 def fill_from_keras_weights(model: Any, path: Path, stream: BinaryIO) -> Any:

@@ -69,8 +69,8 @@ def load(
         framework: ``"sklearn"``, ``"keras"``, ``"pytorch"`` or ``"onnx"``: what the result must be.
 
     Returns:
-        A scikit-learn estimator, Keras model, torch module (or exported program), or for ``.onnx`` what
-        `any2onnx.io.load_onnx` returns.
+        A scikit-learn estimator, Keras model (not compiled: for inference), torch module (or exported program), or for
+        ``.onnx`` what `any2onnx.io.load_onnx` returns.
 
     Raises:
         UntrustedFile: The file could run code and the trust does not cover it; the message gives its SHA-256 and what
@@ -144,6 +144,8 @@ def _load_keras(request: _Request) -> Any:
     where = request.where
     with check_zip(request.stream, where) as archive:
         config = check_json(read_member(archive, "config.json", where, DEFAULT_LIMITS.json_bytes), "config.json", where)
+        if isinstance(config, dict):
+            config.pop("compile_config", None)  # not loaded: losses and optimizers have no part in inference
         code = code_in_config(config)
         for entry in archive.infolist():
             if entry.filename.endswith(".h5"):
@@ -161,7 +163,7 @@ def _load_keras(request: _Request) -> Any:
         )
     # Types alone never switch Keras's own guard off: it still refuses lambdas.
     with _on_disk(request) as path, _damaged(request, "Keras"):
-        return keras.saving.load_model(path, safe_mode=not trusted)
+        return keras.saving.load_model(path, compile=False, safe_mode=not trusted)
 
 
 def _load_hdf5(request: _Request) -> Any:
@@ -171,7 +173,7 @@ def _load_hdf5(request: _Request) -> Any:
     keras = _import_keras()
     check_hdf5(request.stream, request.stream.seek(0, os.SEEK_END), request.where)
     with _on_disk(request) as path, _damaged(request, "Keras"):
-        return keras.saving.load_model(path, safe_mode=False)
+        return keras.saving.load_model(path, compile=False, safe_mode=False)
 
 
 def _load_safetensors(request: _Request) -> Any:

@@ -77,11 +77,11 @@ def parse_onnx(stream: BinaryIO, where: str) -> onnx.ModelProto:
             needs="a serialised onnx.ModelProto",
             remedy="convert or download it again",
         ) from error
-    if not model.ir_version or not model.HasField("graph") or not (model.graph.node or model.graph.output):
+    if not (model.ir_version and model.opset_import and model.HasField("graph") and model.graph.output):
         raise MalformedFile(
             "the file parses as a protobuf, but it is no ONNX model",
             where=where,
-            needs="an IR version and a graph with outputs",
+            needs="an IR version, opsets and a graph with outputs",
         )
     return model
 

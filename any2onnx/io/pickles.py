@@ -46,6 +46,15 @@ class _Bounded(io.RawIOBase):
         return len(data)
 
 
+class _Forward:
+    """Reads forwards only: pickletools asks a file with ``tell`` for positions that a stream cannot give."""
+
+    def __init__(self, stream: Any) -> None:
+        buffered = io.BufferedReader(_Bounded(stream, _MAX_BYTES))
+        self.read = buffered.read
+        self.readline = buffered.readline
+
+
 class _Zlib(io.RawIOBase):
     """Reads a zlib stream (what joblib writes by default when it compresses)."""
 
@@ -94,9 +103,8 @@ def list_pickle(stream: Any, max_names: int = DEFAULT_LIMITS.pickle_globals) -> 
     texts: list[str] = []
     last = ""  # what the previous operation pushed, when it was a text
     memo: dict[int, str] = {}
-    reader = io.BufferedReader(_Bounded(stream, _MAX_BYTES))
     try:
-        for count, (operation, argument, _) in enumerate(pickletools.genops(reader)):
+        for count, (operation, argument, _) in enumerate(pickletools.genops(_Forward(stream))):  # type: ignore[arg-type]
             if count > _MAX_OPERATIONS or len(names) >= max_names:
                 return PickleListing(tuple(names), complete=False)
             code = operation.name

@@ -67,6 +67,8 @@ def tensor_nbytes(tensor: onnx.TensorProto) -> int:
     import onnx_ir
 
     dtype = onnx_ir.DataType(tensor.data_type)
+    if dtype == onnx_ir.DataType.UNDEFINED:
+        raise ValueError("the dtype is not set")
     if any(dim < 0 for dim in tensor.dims):
         raise ValueError(f"negative dimension in {list(tensor.dims)}")
     if dtype == onnx_ir.DataType.STRING:
