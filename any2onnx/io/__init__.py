@@ -8,7 +8,17 @@ from __future__ import annotations
 from any2onnx.io.load import load
 from any2onnx.io.load_onnx import load_onnx
 from any2onnx.io.metadata import set_metadata
-from any2onnx.io.save import SavedFiles, save_model, to_proto, write_streamed
+from any2onnx.io.save import SavedFiles, save_model, saved_files, to_proto, write_streamed
 from any2onnx.io.trust import Trust
 
-__all__ = ["SavedFiles", "Trust", "load", "load_onnx", "save_model", "set_metadata", "to_proto", "write_streamed"]
+__all__ = [
+    "SavedFiles",
+    "Trust",
+    "load",
+    "load_onnx",
+    "save_model",
+    "saved_files",
+    "set_metadata",
+    "to_proto",
+    "write_streamed",
+]

@@ -113,11 +113,11 @@ def list_pickle(stream: Any, max_names: int = DEFAULT_LIMITS.pickle_globals) -> 
             elif code == "STACK_GLOBAL":
                 names[".".join(texts[-2:])] = None
             elif code == "MEMOIZE" or code.endswith("PUT"):
-                memo[len(memo) if code == "MEMOIZE" else int(argument)] = last
+                memo[len(memo) if code == "MEMOIZE" else int(argument or 0)] = last
                 continue
             last = ""
             if code.endswith("GET"):
-                last = memo.get(int(argument), "")
+                last = memo.get(int(argument or 0), "")
             elif isinstance(argument, str) and ("UNICODE" in code or "STRING" in code):
                 last = argument
             if last:

@@ -44,11 +44,36 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class SavedFiles:
-    """What a save has written: the paths and the bytes of both files together (``data`` is None without one)."""
+    """The files of a saved model: the ``.onnx`` file, its data files (often none), the bytes of all together."""
 
     model: Path
-    data: Path | None
+    data: tuple[Path, ...]
     nbytes: int
+
+
+def saved_files(path: str | os.PathLike[str]) -> SavedFiles:
+    """Return the files that a saved model consists of, without reading its data.
+
+    Raises:
+        MalformedFile: No ONNX model, or its external references are not allowed.
+        FileAccessError: A file is absent or cannot be read.
+    """
+    import onnx
+
+    from any2onnx.io.external import parse_reference
+    from any2onnx.io.load_onnx import parse_onnx
+
+    source = Path(path)
+    with file_errors(source, "read"):
+        with source.open("rb") as stream:
+            model = parse_onnx(stream, str(source))
+        parts = {
+            parse_reference(tensor, str(source)).parts
+            for tensor in walk_tensors(model)
+            if tensor.data_location == onnx.TensorProto.EXTERNAL
+        }
+        data = tuple(source.parent.joinpath(*names) for names in sorted(parts))
+        return SavedFiles(source, data, sum(file.stat().st_size for file in (source, *data)))
 
 
 def to_proto(model: onnx_ir.Model) -> onnx.ModelProto:
@@ -76,7 +101,7 @@ def save_model(
     strip: bool = False,
     base_dir: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
-) -> SavedFiles:
+) -> onnx.ModelProto:
     """Save a model atomically; a reader sees the old model or the new one, whole.
 
     Args:
@@ -91,7 +116,7 @@ def save_model(
         progress: Called with (bytes written, bytes in all) while the data file grows.
 
     Returns:
-        The files written.
+        The model as it was written: with its weights inside, or referring to the data file.
 
     Raises:
         NotAModel: ``model`` is neither of the two types.
@@ -107,7 +132,7 @@ def save_model(
         strip=strip,
         base_dir=Path(base_dir) if base_dir is not None else Path(path).parent,
         progress=progress,
-    )[0]
+    )
 
 
 def write_streamed(
@@ -132,7 +157,7 @@ def write_streamed(
         strip=strip,
         base_dir=Path(path).parent,
         progress=progress,
-    )[1]
+    )
 
 
 def model_nbytes(model: onnx.ModelProto | onnx_ir.Model) -> int:
@@ -154,7 +179,7 @@ def _save(
     strip: bool,
     base_dir: Path,
     progress: Progress | None,
-) -> tuple[SavedFiles, onnx.ModelProto]:
+) -> onnx.ModelProto:
     import onnx
     import onnx_ir
 
@@ -178,7 +203,7 @@ def _save(
         with temporary_file(path) as temporary:
             _fill(temporary, data)
             _commit(path, temporary, None, None, overwrite=overwrite)
-        return SavedFiles(path, None, len(data)), proto
+        return proto
 
 
 def _save_pair(
@@ -190,7 +215,7 @@ def _save_pair(
     overwrite: bool,
     progress: Progress | None,
     weights: int,
-) -> tuple[SavedFiles, onnx.ModelProto]:
+) -> onnx.ModelProto:
     import onnx
 
     with temporary_file(path) as data_file, temporary_file(path) as model_file:
@@ -208,7 +233,7 @@ def _save_pair(
         _fill(model_file, data)
         data_file.finish()
         _commit(path, model_file, data_file, data_path, overwrite=overwrite)
-    return SavedFiles(path, data_path, len(data) + writer.size), proto
+    return proto
 
 
 def _split_ir(model: onnx_ir.Model, writer: TensorWriter, threshold: int) -> onnx.ModelProto:
@@ -347,7 +372,7 @@ def _serialised(proto: onnx.ModelProto, path: Path) -> bytes:
 @contextmanager
 def _nesting_errors(path: Path) -> Iterator[None]:
     """Name the reason when protobuf cannot copy or read back what it holds: sub-graphs nested beyond its limit."""
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
 
     try:
         yield

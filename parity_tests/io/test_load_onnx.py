@@ -9,7 +9,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from any2onnx.errors import Any2OnnxError, FileAccessError, MalformedFile, UnsupportedOperator
-from any2onnx.io import load, load_onnx, save_model
+from any2onnx.io import load, load_onnx, save_model, saved_files
 from any2onnx.io import load_onnx as load_onnx_function
 from any2onnx.io.limits import Limits
 
@@ -19,11 +19,12 @@ def pair(tmp_path, make_model):
     """A saved model with external data; the test may change the entries of its weight and save it again."""
     folder = tmp_path / "model"
     folder.mkdir()
-    saved = save_model(make_model(), folder / "m.onnx", external_data=True)
-    proto = onnx.load(saved.model, load_external_data=False)
+    save_model(make_model(), folder / "m.onnx", external_data=True)
+    files = saved_files(folder / "m.onnx")
+    proto = onnx.load(files.model, load_external_data=False)
 
     class Pair:
-        path, data = saved.model, saved.data
+        path, data = files.model, files.data[0]
 
         @staticmethod
         def rewrite(**entries: str) -> None:
@@ -32,7 +33,7 @@ def pair(tmp_path, make_model):
             weight.ClearField("external_data")
             for key, value in kept.items():
                 weight.external_data.add(key=key, value=value)
-            saved.model.write_bytes(proto.SerializeToString())
+            files.model.write_bytes(proto.SerializeToString())
 
     return Pair
 

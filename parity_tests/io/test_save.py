@@ -18,7 +18,17 @@ import pytest
 from onnx import helper, numpy_helper
 
 from any2onnx.errors import FileAccessError, GraphError, NotAModel
-from any2onnx.io import atomic, load_onnx, save, save_model, to_proto, write_streamed
+from any2onnx.io import atomic, load_onnx, save, save_model, saved_files, to_proto, write_streamed
+
+
+class Pair:
+    """The files of one save, where there is at most one data file."""
+
+    def __init__(self, model, path, **keywords):
+        save_model(model, path, **keywords)
+        files = saved_files(path)
+        self.model, self.nbytes = files.model, files.nbytes
+        (self.data,) = files.data or (None,)
 
 
 def weights_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
@@ -40,7 +50,7 @@ def ir_model(**arrays: object) -> onnx_ir.Model:
 
 def test_inline_round_trip_is_exact(tmp_path, make_model):
     model = make_model()
-    saved = save_model(model, tmp_path / "m.onnx")
+    saved = Pair(model, tmp_path / "m.onnx")
     assert saved.data is None
     assert saved.nbytes == os.path.getsize(saved.model)
     assert load_onnx(saved.model) == model
@@ -49,7 +59,7 @@ def test_inline_round_trip_is_exact(tmp_path, make_model):
 
 def test_external_round_trip_is_exact_and_readable_by_onnx(tmp_path, make_model):
     model = make_model()
-    saved = save_model(model, tmp_path / "m.onnx", external_data=True)
+    saved = Pair(model, tmp_path / "m.onnx", external_data=True)
     assert saved.data is not None
     assert re.fullmatch(r"m\.onnx\.[0-9a-f]{16}\.data", saved.data.name)
     assert saved.data.stat().st_size == 64 * 64 * 4
@@ -62,7 +72,7 @@ def test_external_round_trip_is_exact_and_readable_by_onnx(tmp_path, make_model)
 def test_data_file_is_named_by_its_own_sha256(tmp_path, make_model):
     import hashlib
 
-    saved = save_model(make_model(), tmp_path / "m.onnx", external_data=True)
+    saved = Pair(make_model(), tmp_path / "m.onnx", external_data=True)
     assert hashlib.sha256(saved.data.read_bytes()).hexdigest()[:16] in saved.data.name
 
 
@@ -71,8 +81,8 @@ def test_same_bytes_twice_and_from_a_parsed_copy(tmp_path, make_model, external)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     model = make_model(k2="v", k1="v")
-    first = save_model(model, tmp_path / "a" / "m.onnx", external_data=external)
-    second = save_model(
+    first = Pair(model, tmp_path / "a" / "m.onnx", external_data=external)
+    second = Pair(
         onnx.ModelProto.FromString(model.SerializeToString()), tmp_path / "b" / "m.onnx", external_data=external
     )
     assert first.model.read_bytes() == second.model.read_bytes()
@@ -239,7 +249,7 @@ def test_sub_graph_weights_go_outside_and_come_back(tmp_path):
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     for given in (model, onnx_ir.from_proto(model)):
-        saved = save_model(given, tmp_path / "m.onnx", external_data=True)
+        saved = Pair(given, tmp_path / "m.onnx", external_data=True)
         assert saved.model.stat().st_size < 2000
         branch = load_onnx(saved.model).graph.node[0].attribute[0].g
         np.testing.assert_array_equal(numpy_helper.to_array(branch.initializer[0]), np.arange(3000, dtype=np.float32))
@@ -247,9 +257,9 @@ def test_sub_graph_weights_go_outside_and_come_back(tmp_path):
 
 def test_automatic_external_data_above_the_limit(tmp_path, make_model, monkeypatch):
     monkeypatch.setattr(save, "EXTERNAL_DATA_LIMIT", 64 * 64 * 4)
-    assert save_model(make_model(), tmp_path / "m.onnx").data is not None
+    assert Pair(make_model(), tmp_path / "m.onnx").data is not None
     monkeypatch.setattr(save, "EXTERNAL_DATA_LIMIT", 64 * 64 * 4 + 24)
-    assert save_model(make_model(), tmp_path / "m.onnx").data is None
+    assert Pair(make_model(), tmp_path / "m.onnx").data is None
 
 
 def test_model_too_large_for_one_file(tmp_path, make_model, monkeypatch):
@@ -336,7 +346,7 @@ def test_no_permission(tmp_path, make_model, monkeypatch):
 def test_mode_follows_the_umask(tmp_path, make_model):
     old = os.umask(0o027)
     try:
-        saved = save_model(make_model(), tmp_path / "m.onnx", external_data=True)
+        saved = Pair(make_model(), tmp_path / "m.onnx", external_data=True)
     finally:
         os.umask(old)
     assert stat.S_IMODE(saved.model.stat().st_mode) == 0o640
