@@ -105,6 +105,7 @@ class Evaluator:
         self._double = options.double and any(spec.is_float for spec in plan.signature.inputs)
         self._slots: dict[tuple[int, int], Slot] = {}
         self._cheap = True
+        self._baseline: Feeds = {}
 
     # --- the first case ---
 
@@ -114,6 +115,7 @@ class Evaluator:
         Returns:
             Notes for the report.
         """
+        self._baseline = case.feeds
         start = time.monotonic()
         first = self._run_framework(case.feeds, case.rows)
         self._cheap = time.monotonic() - start < _CHEAP_SECONDS
@@ -546,6 +548,7 @@ class Evaluator:
                 moved,
                 answered,
                 tol=compare.tolerance(np.dtype(np.float64), self._signature.widest_float),
+                floors=[compare.robust_scale(scores.scores) for scores in self._scores(self._baseline, columns)],
                 factors=(compare.SENSITIVITY_FACTOR, compare.FRAMEWORK_FACTOR),
                 scales=scales,
             )

@@ -11,7 +11,7 @@ import numpy as np
 
 from any2onnx.errors import InvalidType, NotAModel, UsageError
 from any2onnx.parity.labels import LabelScores
-from any2onnx.parity.runtime import OnnxFile, Port
+from any2onnx.parity.runtime import OnnxFile, Port, one_sentence
 from any2onnx.parity.signature import Feeds, Signature, to_numpy
 from any2onnx.parity.ulp import Array
 
@@ -281,7 +281,7 @@ class CallableReference:
             with np.errstate(all="ignore"):
                 return self._function(*(feeds[name] for name in self._names))
         except Exception as error:
-            raise FrameworkRejects(str(error) or type(error).__name__) from error
+            raise FrameworkRejects(one_sentence(error)) from error
 
 
 def flatten(result: Any) -> list[Array]:

@@ -20,7 +20,7 @@ from any2onnx.parity.reference import (
     declared_outputs,
     request_names,
 )
-from any2onnx.parity.runtime import OnnxFile, Port, one_line
+from any2onnx.parity.runtime import OnnxFile, Port, one_sentence
 from any2onnx.parity.signature import Feeds, InputSpec, Signature, to_numpy
 from any2onnx.parity.ulp import Array, is_float
 
@@ -158,7 +158,7 @@ class KerasReference:
         try:
             return model(arguments, training=False)
         except Exception as error:
-            raise FrameworkRejects(one_line(error)) from error
+            raise FrameworkRejects(one_sentence(error)) from error
 
 
 def channels_moved(onnx_shape: Sequence[Any], keras_shape: Sequence[int | None]) -> bool:

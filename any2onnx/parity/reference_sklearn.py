@@ -20,7 +20,7 @@ from any2onnx.parity.reference import (
     Problem,
     declared_outputs,
 )
-from any2onnx.parity.runtime import OnnxFile, Port, one_line
+from any2onnx.parity.runtime import OnnxFile, Port, one_sentence
 from any2onnx.parity.signature import Feeds, Signature
 from any2onnx.parity.ulp import Array
 
@@ -39,7 +39,7 @@ METHODS = (
 _LABEL_NAMES = frozenset({"label", "labels", "output_label", "predict", "prediction", "predictions"})
 _PROBA_NAMES = frozenset({"probabilities", "probability", "output_probability", "predict_proba"})
 _SCORE_NAMES = frozenset({"scores", "score", "decision_function"})
-_VALUE_NAMES = frozenset({"variable", "output", "transformed_column", "union", "transform", "transformed"})
+_VALUE_NAMES = frozenset({"variable", "GPmean", "output", "transformed_column", "union", "transform", "transformed"})
 
 
 class SklearnReference:
@@ -58,6 +58,7 @@ class SklearnReference:
         self._columns: list[str] | None = None
         self._template: Any = None
         self._vector = _takes_vector(model)
+        self._wide: Any = None
         _require_fitted(model)
 
     # --- inputs ---
@@ -248,18 +249,27 @@ class SklearnReference:
 
     def run(self, feeds: Feeds) -> list[list[Array]]:
         """Run the bound methods on the feeds as they are."""
-        return self._results(self.table(feeds))
+        return self._results(self._model, self.table(feeds))
 
     def run_float64(self, feeds: Feeds) -> list[list[Array]] | None:
-        """Run the same methods of the same estimator on float64 rows."""
-        return self._results(self.table(feeds))
+        """Run the same methods of the same estimator on float64 rows.
 
-    def _results(self, table: Any) -> list[list[Array]]:
+        Estimators fitted on float32 rows may insist on float32: then on a copy whose arrays are float64.
+        """
+        table = self.table(feeds)
+        if self._wide is None:
+            try:
+                return self._results(self._model, table)
+            except FrameworkRejects:
+                self._wide = widened(self._model)
+        return self._results(self._wide, table)
+
+    def _results(self, model: Any, table: Any) -> list[list[Array]]:
         cache: dict[str, list[Array]] = {}
         found = []
         for bound in self._bound:
             if bound.source not in cache:
-                cache[bound.source] = _arrays(self._call(self._model, bound.source, table))
+                cache[bound.source] = _arrays(self._call(model, bound.source, table))
             arrays = cache[bound.source]
             found.append(arrays if bound.leaf is None else arrays[bound.leaf : bound.leaf + 1])
         return found
@@ -270,7 +280,7 @@ class SklearnReference:
                 warnings.simplefilter("ignore")
                 return getattr(model, method)(table)
         except Exception as error:
-            raise FrameworkRejects(f"{method}: {one_line(error)}") from error
+            raise FrameworkRejects(f"{method}: {one_sentence(error)}") from error
 
     # --- what stands behind labels ---
 
@@ -285,7 +295,8 @@ class SklearnReference:
 
     def label_scores(self, feeds: Feeds, columns: int) -> list[LabelScores]:
         """Return the scores whose order decides the labels, one entry per label column."""
-        model, table = self._model, self.table(feeds)
+        table = self.table(feeds)
+        model = self._model if self._wide is None or not _has_float64(feeds) else self._wide
         if hasattr(model, "best_threshold_"):
             return []
         if self._kind() == "clusterer" and hasattr(model, "transform"):
@@ -328,6 +339,28 @@ def _version() -> str:
         # Estimators of other packages may follow the interface without scikit-learn.
         return ""
     return f"scikit-learn {sklearn.__version__}"
+
+
+def widened(model: Any) -> Any:
+    """Return a deep copy of a fitted estimator in which every float32 array is float64."""
+    return _widen(copy.deepcopy(model))
+
+
+def _widen(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.astype(np.float64) if value.dtype == np.float32 else value
+    if isinstance(value, dict):
+        return {key: _widen(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_widen(item) for item in value)
+    if hasattr(value, "get_params") and hasattr(value, "__dict__"):
+        for name, item in list(vars(value).items()):
+            setattr(value, name, _widen(item))
+    return value
+
+
+def _has_float64(feeds: Feeds) -> bool:
+    return any(values.dtype == np.float64 for values in feeds.values())
 
 
 def _require_fitted(model: Any) -> None:

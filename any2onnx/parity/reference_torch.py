@@ -21,7 +21,7 @@ from any2onnx.parity.reference import (
     declared_outputs,
     request_names,
 )
-from any2onnx.parity.runtime import OnnxFile, Port, one_line
+from any2onnx.parity.runtime import OnnxFile, Port, one_sentence
 from any2onnx.parity.signature import Feeds, Signature, to_numpy
 from any2onnx.parity.ulp import Array
 
@@ -126,7 +126,7 @@ class TorchReference:
                     return module(**arguments)
                 return module(*arguments.values())
         except Exception as error:
-            raise FrameworkRejects(one_line(error)) from error
+            raise FrameworkRejects(one_sentence(error)) from error
 
 
 def _tensor(values: Array) -> Any:

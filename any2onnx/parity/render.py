@@ -31,7 +31,8 @@ def cells(result: OutputResult, *, with_case: bool = True) -> tuple[str, ...]:
     source = f"{result.output} ← {result.source}" if result.source and result.source != result.output else result.output
     numeric = result.verdict is not None and not (result.equal or result.wrong or result.tied)
     known = numeric and math.isfinite(result.budget_used)
-    note = result.note if result.optimised else f"without graph optimisations: {result.note}".rstrip(": ")
+    note = "" if result.status == "passed" and numeric else result.note
+    note = note if result.optimised else f"without graph optimisations: {note}".rstrip(": ")
     labels = f"{result.equal} equal, {result.tied} tied, {result.wrong} wrong"
     if result.verdict is not None and not numeric:
         note = f"{labels}; {note}" if note else labels
@@ -39,13 +40,17 @@ def cells(result: OutputResult, *, with_case: bool = True) -> tuple[str, ...]:
         source or "-",
         suite,
         verdict,
-        f"{result.budget_used:.0%}" if known else "",
+        _share(result.budget_used) if known else "",
         _ulps(min(result.ulp, result.ulp_framework)) if known else "",
         f"{result.rel:.1e}" if known else "",
         f"{result.rel_framework:.1e}" if known and result.reference == "float64" else "",
         f"{result.sensitivity:.1e}" if known and result.sensitivity else "",
         note,
     )
+
+
+def _share(used: float) -> str:
+    return f"{used:.0%}" if used < 10 else f"{used:.0e}×"
 
 
 def _ulps(count: int) -> str:

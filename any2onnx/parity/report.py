@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from any2onnx.errors import ParityError, ParityInconclusive, UnknownOption, did_you_mean
+from any2onnx.parity.ulp import INCOMPARABLE
 from any2onnx.parity.verdict import Verdict
 
 SCHEMA = "any2onnx.parity/1"
@@ -324,6 +325,6 @@ def _needs(result: OutputResult) -> str:
 
 
 def _json_number(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
+    if (isinstance(value, float) and not math.isfinite(value)) or (isinstance(value, int) and value == INCOMPARABLE):
         return None
     return value

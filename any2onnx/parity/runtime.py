@@ -322,3 +322,8 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     """Return an exception as one line of text."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def one_sentence(error: BaseException) -> str:
+    """Return the first sentence of an exception: frameworks add advice, which is of no use in a table."""
+    return one_line(error, 160).split(". ")[0].rstrip(".")

@@ -163,6 +163,7 @@ def score_ties(
     answered: Array,
     *,
     tol: float,
+    floors: Sequence[float],
     factors: tuple[float, float],
     scales: Sequence[float],
 ) -> Flags:
@@ -174,6 +175,7 @@ def score_ties(
         moved: Scores at perturbed inputs, with ``scales`` to multiply the changes with.
         answered: ``[rows, columns]`` labels of ONNX.
         tol: Relative tolerance of the scores.
+        floors: Usual size of the scores of each column: a score near zero was summed from numbers of that size.
         factors: What sensitivity and framework error are multiplied with in the budget.
         scales: One factor per entry of ``moved``.
 
@@ -189,6 +191,7 @@ def score_ties(
             s = np.maximum(s, row_difference(other[column].scores, table, rows) * scale)
         own = row_difference(as_run[column].scores, table, rows)
         size = row_max(np.where(np.isfinite(table), np.abs(table), 0.0).reshape(rows, -1))
+        size = np.maximum(size, floors[column])
         budget = np.maximum(np.maximum(factors[0] * s, factors[1] * own), tol * size)
         ties[:, column] = margins(scores, answered[:, column]) <= budget
     return ties

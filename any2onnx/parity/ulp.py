@@ -11,7 +11,7 @@ from any2onnx.errors import InvalidType
 
 Array = npt.NDArray[Any]
 
-INCOMPARABLE = np.iinfo(np.uint64).max
+INCOMPARABLE = int(np.iinfo(np.uint64).max)
 """The distance between NaN and a number, or between an infinity and anything else."""
 
 
