@@ -167,9 +167,7 @@ def _join(trees: list[Trees]) -> Trees | None:
     return Trees(
         np.concatenate([tree.feature for tree in trees]),
         np.concatenate([tree.threshold for tree in trees]),
-        np.concatenate(
-            [np.where(t.parent >= 0, t.parent + start, -1) for t, start in zip(trees, starts, strict=True)]
-        ),
+        np.concatenate([np.where(t.parent >= 0, t.parent + start, -1) for t, start in zip(trees, starts, strict=True)]),
         np.concatenate([tree.is_left for tree in trees]),
     )
 

@@ -13,6 +13,7 @@ from any2onnx.errors import MalformedFile, UnknownOption, UsageError, did_you_me
 from any2onnx.parity.evaluate import Evaluator, Options
 from any2onnx.parity.reference import Binding, FrameworkRejects, OutputRequest, Reference, make_reference
 from any2onnx.parity.report import OutputResult, ParityReport
+from any2onnx.parity.running import Runs
 from any2onnx.parity.runtime import OnnxFile, OnnxSession, read_onnx
 from any2onnx.parity.signature import Signature, feeds_from_data
 from any2onnx.parity.suites import Case, Plan, Skip, cases, require_sizes, suite_names
@@ -80,7 +81,10 @@ def check_parity(
     binding = runner.bind(session.outputs, outputs, onnx_file, baseline.feeds)
     if binding.note:
         notes.append(binding.note)
-    evaluator = Evaluator(runner, binding, session, plain, plan, onnx_file, options)
+    runs = Runs(
+        runner, session, plain, plan.signature, double=options.double and plan.signature.widest_float is not None
+    )
+    evaluator = Evaluator(runs, binding, plan, onnx_file, options)
     notes += evaluator.learn(baseline)
     results = _structure_results(binding, chosen)
     results += _run_suites(plan, chosen, evaluator, runner, None if time_limit is None else start + time_limit)
@@ -180,7 +184,15 @@ def _run_suites(
     for suite in suites:
         if suite == "shape":
             results += [
-                OutputResult("", "", suite, "free axes", Verdict.MISMATCH, budget_used=np.inf, note=f"{text}, the model takes any")
+                OutputResult(
+                    "",
+                    "",
+                    suite,
+                    "free axes",
+                    Verdict.MISMATCH,
+                    budget_used=np.inf,
+                    note=f"{text}, the model takes any",
+                )
                 for text in runner.fixed_axes(plan.signature)
             ]
         for case in cases(plan, suite):
@@ -202,5 +214,3 @@ def _versions(runner: Reference) -> tuple[tuple[str, str], ...]:
         "onnxruntime": onnxruntime.__version__,
     }
     return tuple((name, version) for name, version in found.items() if version)
-
-

@@ -91,8 +91,8 @@ def robust_scale(values: Array) -> float:
 def by_row(values: Array, rows: int) -> Array:
     """Return ``values`` as ``[rows, rest]``, or ``[1, all]`` when its first axis is not the batch."""
     if values.ndim and values.shape[0] == rows:
-        return values.reshape(rows, -1)
-    return values.reshape(1, -1)
+        return values.reshape(rows, math.prod(values.shape[1:]))
+    return values.reshape(1, values.size)
 
 
 def row_max(values: Floats) -> Floats:
@@ -170,6 +170,7 @@ def judge(
     *,
     tol: float,
     sensitivity: Floats | None = None,
+    framework_noise: Floats | None = None,
     noise: float = 0.0,
     fixed_budget: float | None = None,
 ) -> Judgement:
@@ -179,6 +180,7 @@ def judge(
         errors: What ``measure`` found.
         tol: Relative tolerance of the dtype.
         sensitivity: Change of the reference under half-ulp changes of the inputs, per row; None where not measured.
+        framework_noise: The framework's own error at neighbouring inputs, per row; None where not measured.
         noise: Difference between two runs of the framework, relative to the scale; above ``tol`` nothing is decided.
         fixed_budget: A relative budget chosen by the user, instead of the rule.
 
@@ -189,7 +191,8 @@ def judge(
     s = np.zeros(rows) if sensitivity is None else sensitivity
     base = tol * errors.scale
     if fixed_budget is None:
-        budget = np.maximum(np.maximum(SENSITIVITY_FACTOR * s, FRAMEWORK_FACTOR * errors.framework), base)
+        own = errors.framework if framework_noise is None else np.maximum(errors.framework, framework_noise)
+        budget = np.maximum(np.maximum(SENSITIVITY_FACTOR * s, FRAMEWORK_FACTOR * own), base)
         budget = budget + noise * errors.scale
     else:
         budget = fixed_budget * errors.scale

@@ -5,41 +5,33 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from any2onnx.parity import compare
-from any2onnx.parity.compare import FloatErrors, Floats, Judgement, as_floats, by_row, comparable_as_floats
-from any2onnx.parity.labels import Flags, LabelScores, compare_labels
-from any2onnx.parity.reference import Binding, Bound, FrameworkRejects, Reference
+from any2onnx.parity.compare import FloatErrors, Floats, Judgement, as_floats, comparable_as_floats
+from any2onnx.parity.excuses import Excuse, Excuses, Key
+from any2onnx.parity.labels import Flags, compare_labels
+from any2onnx.parity.reference import Binding, Bound, FrameworkRejects
 from any2onnx.parity.report import OutputResult
-from any2onnx.parity.runtime import Leaf, OnnxFile, OnnxSession, RuntimeFailure
-from any2onnx.parity.sensitivity import (
-    can_perturb,
-    measure_sensitivity,
-    perturbed,
-    reached_labels,
-    repeat,
-    score_ties,
-    take_rows,
-    to_float64,
-)
-from any2onnx.parity.signature import Feeds
-from any2onnx.parity.structure import Pair, merge_leaves, pair_up
+from any2onnx.parity.running import Runs, Sides
+from any2onnx.parity.runtime import Leaf, OnnxFile, RuntimeFailure
+from any2onnx.parity.sensitivity import Results
+from any2onnx.parity.structure import Pair, conform, merge_leaves, pair_up
 from any2onnx.parity.suites import Case, Plan
 from any2onnx.parity.ulp import Array, is_float
 from any2onnx.parity.verdict import Verdict
 
-Results = list[list[Array]]
-
-# All rows of a case are perturbed only where a run of the model is cheap; elsewhere only rows in need.
+# The sensitivity of all rows is measured only where a run of the model is cheap; elsewhere only that of rows in need.
 _CHEAP_SECONDS = 0.05
-# A rebuilt float64 model that is further off than this is not the same model.
+# A rebuilt float64 model that is further off than this share of the scale is not the same model.
 _LOST = 0.1
-_TIE_ROWS = 512
+# Neither ONNX nor the tensor frameworks pin down what these do with NaN: TensorFlow's max pooling drops it and
+# PyTorch's keeps it, onnxruntime's ReduceMax drops it and its MaxPool keeps it.
+_LOOSE_NAN = frozenset({"ArgMax", "ArgMin", "GlobalMaxPool", "Max", "MaxPool", "Min", "ReduceMax", "ReduceMin", "TopK"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,61 +43,46 @@ class Options:
 
 
 @dataclasses.dataclass(frozen=True)
-class Sides:
-    """The results of all sides on one case; ``ref`` is None without a float64 reference."""
-
-    fw: Results
-    ref: Results | None
-    ox: list[list[Leaf]]
-    plain: list[list[Leaf]] | None
-    plain_error: str
-
-
-@dataclasses.dataclass
 class Slot:
-    """What was learned about one array of one bound result on the first case."""
+    """What the first case told about one array: its size, its noise between two runs, the shape of its rows."""
 
     scale: float = 0.0
     noise: float = 0.0
     random_labels: bool = False
-    trailing: tuple[int, ...] = ()
+    row_shape: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """One pair to judge, with its counterpart from the session without graph optimisations."""
+
+    key: Key
+    pair: Pair
+    plain: Pair | None
 
 
 class Evaluator:
     """Runs and judges cases for one pair of model and ONNX file.
 
     Args:
-        runner: The framework's side.
+        runs: The sides.
         binding: Which result belongs to which output.
-        session: onnxruntime as users run it.
-        plain: onnxruntime without graph optimisations, or None when the model does not load so.
         plan: The inputs.
         onnx_file: The file, for what is known of its graph.
         options: The caller's choices.
     """
 
-    def __init__(
-        self,
-        runner: Reference,
-        binding: Binding,
-        session: OnnxSession,
-        plain: OnnxSession | None,
-        plan: Plan,
-        onnx_file: OnnxFile,
-        options: Options,
-    ) -> None:
-        self._runner = runner
+    def __init__(self, runs: Runs, binding: Binding, plan: Plan, onnx_file: OnnxFile, options: Options) -> None:
+        self._runs = runs
         self._bound = binding.bound
-        self._session = session
-        self._plain = plain
         self._plan = plan
         self._signature = plan.signature
         self._options = options
         self._growth = math.sqrt(onnx_file.contraction)
-        self._double = options.double and any(spec.is_float for spec in plan.signature.inputs)
-        self._slots: dict[tuple[int, int], Slot] = {}
+        self._loose_nan = [name for name in onnx_file.operators if name in _LOOSE_NAN]
+        self._slots: dict[Key, Slot] = {}
         self._cheap = True
-        self._baseline: Feeds = {}
+        self._excuses = Excuses(runs, plan, {})
 
     # --- the first case ---
 
@@ -115,39 +92,27 @@ class Evaluator:
         Returns:
             Notes for the report.
         """
-        self._baseline = case.feeds
+        self._excuses = Excuses(self._runs, self._plan, case.feeds)
         start = time.monotonic()
-        first = self._run_framework(case.feeds, case.rows)
+        first = self._runs.framework(case.feeds, case.rows)
         self._cheap = time.monotonic() - start < _CHEAP_SECONDS
-        second = self._run_framework(case.feeds, case.rows)
-        ref = self._run_reference(case.feeds, case.rows)
+        second = self._runs.framework(case.feeds, case.rows)
+        ref = self._runs.reference(case.feeds, case.rows)
         notes = []
-        if self._double and ref is None:
+        if self._runs.double and ref is None:
             notes.append("no float64 reference: the framework as run is the reference")
-            self._double = False
+            self._runs.double = False
         for i, (group, again) in enumerate(zip(first, second, strict=True)):
             for j, (values, other) in enumerate(zip(group, again, strict=True)):
-                truth = values if ref is None else ref[i][j]
-                slot = self._learn_slot(values, other, truth, case.rows)
-                self._slots[i, j] = slot
+                self._slots[i, j] = _learn_slot(values, other, values if ref is None else ref[i][j], case.rows)
         if ref is not None and self._is_lost(first, ref, case.rows):
             notes.append("the float64 copy of the model answers differently: the framework as run is the reference")
-            self._double = False
+            self._runs.double = False
         return notes
-
-    def _learn_slot(self, values: Array, again: Array, truth: Array, rows: int) -> Slot:
-        trailing = values.shape[1:] if values.ndim else ()
-        if not comparable_as_floats(values) or values.shape != again.shape:
-            same = values.shape == again.shape and bool(np.array_equal(values, again))
-            return Slot(trailing=trailing, random_labels=not same)
-        scale = compare.robust_scale(as_floats(truth if comparable_as_floats(truth) else values))
-        noise = compare.row_difference(as_floats(values), as_floats(again), rows).max(initial=0.0)
-        relative = float(noise / scale) if scale else (math.inf if noise else 0.0)
-        return Slot(scale=scale, noise=relative, trailing=trailing)
 
     def _is_lost(self, fw: Results, ref: Results, rows: int) -> bool:
         """Tell whether a rebuilt float64 model is another model: its errors would excuse those of ONNX."""
-        if self._runner.framework != "keras":
+        if self._runs.runner.framework != "keras":
             return False
         for (i, j), slot in sorted(self._slots.items()):
             values, truth = fw[i][j], ref[i][j]
@@ -159,71 +124,17 @@ class Evaluator:
                     return True
         return False
 
-    # --- running ---
-
-    def _run_framework(self, feeds: Feeds, rows: int) -> Results:
-        fixed = self._signature.fixed_batch
-        if fixed is None or self._runner.row_wise or fixed == rows:
-            return self._runner.run(feeds)
-        parts = [self._runner.run(part) for part in _chunks(feeds, rows, fixed)]
-        return [
-            [_join([part[i][j] for part in parts], rows, fixed) for j in range(len(parts[0][i]))]
-            for i in range(len(parts[0]))
-        ]
-
-    def _run_reference(self, feeds: Feeds, rows: int) -> Results | None:
-        return self._run_double(to_float64(feeds, self._signature), rows) if self._double else None
-
-    def _run_double(self, feeds: Feeds, rows: int) -> Results | None:
-        fixed = self._signature.fixed_batch
-        try:
-            if fixed is None or self._runner.row_wise or fixed == rows:
-                return self._runner.run_float64(feeds)
-            parts = [self._runner.run_float64(part) for part in _chunks(feeds, rows, fixed)]
-        except FrameworkRejects:
-            return None
-        found = [part for part in parts if part is not None]
-        if len(found) < len(parts):
-            return None
-        return [
-            [_join([part[i][j] for part in found], rows, fixed) for j in range(len(found[0][i]))]
-            for i in range(len(found[0]))
-        ]
-
-    def _run_onnx(self, session: OnnxSession, feeds: Feeds, rows: int) -> list[list[Leaf]]:
-        fixed = self._signature.fixed_batch
-        if fixed is None or fixed == rows:
-            return session.run(feeds)
-        parts = [session.run(part) for part in _chunks(feeds, rows, fixed)]
-        return [
-            [
-                dataclasses.replace(leaf, values=_join([part[i][j].values for part in parts], rows, fixed))
-                for j, leaf in enumerate(group)
-            ]
-            for i, group in enumerate(parts[0])
-        ]
-
     # --- one case ---
 
     def evaluate(self, case: Case) -> list[OutputResult]:
         """Return one result for each array of each bound output."""
         try:
-            fw = self._run_framework(case.feeds, case.rows)
+            sides = self._runs.all_sides(case.feeds, case.rows)
         except FrameworkRejects as error:
             return self._rejected(case, str(error))
-        try:
-            ox = self._run_onnx(self._session, case.feeds, case.rows)
         except RuntimeFailure as error:
             note = f"onnxruntime raises, the framework answers: {error}"
-            return [self._failure(case, bound, note) for bound in self._bound]
-        plain: list[list[Leaf]] | None = None
-        plain_error = ""
-        if self._plain is not None:
-            try:
-                plain = self._run_onnx(self._plain, case.feeds, case.rows)
-            except RuntimeFailure as error:
-                plain_error = f"onnxruntime raises without graph optimisations: {error}"
-        sides = Sides(fw, self._run_reference(case.feeds, case.rows), ox, plain, plain_error)
+            return [failure(case, bound, note) for bound in self._bound]
         return self._judge_all(case, sides)
 
     def _rejected(self, case: Case, reason: str) -> list[OutputResult]:
@@ -237,268 +148,184 @@ class Evaluator:
                 for bound in self._bound
             ]
         try:
-            self._run_onnx(self._session, case.feeds, case.rows)
+            self._runs.onnx(case.feeds, case.rows)
             answer = "ONNX answers"
         except RuntimeFailure:
             answer = "onnxruntime raises too"
         note = f"the framework rejects the input ({reason}); {answer}"
-        return [
-            OutputResult(bound.name, bound.source, case.suite, case.name, None, note=note) for bound in self._bound
-        ]
+        return [OutputResult(bound.name, bound.source, case.suite, case.name, None, note=note) for bound in self._bound]
 
     def _empty_batch(self, case: Case, reason: str) -> list[OutputResult]:
         """Check the shapes of an empty batch that the framework refuses."""
         try:
-            found = self._run_onnx(self._session, case.feeds, case.rows)
+            found = self._runs.onnx(case.feeds, case.rows)
         except RuntimeFailure as error:
-            return [self._failure(case, bound, f"onnxruntime raises on an empty batch: {error}") for bound in self._bound]
+            return [failure(case, bound, f"onnxruntime raises on an empty batch: {error}") for bound in self._bound]
         results = []
         for i, bound in enumerate(self._bound):
-            note = ""
-            for leaf in (leaf for port in bound.ports for leaf in found[port]):
-                if leaf.keys is None and 0 not in leaf.values.shape and not self._is_map(bound):
-                    note = f"shape {list(leaf.values.shape)} for an empty batch"
-                elif not self._is_map(bound) and not self._fits_empty(i, bound, leaf.values.shape):
-                    note = f"shape {list(leaf.values.shape)}, the framework's rows have shape {self._rows_of(i)}"
-            if note:
-                results.append(self._failure(case, bound, note))
+            leaves = [leaf for port in bound.ports for leaf in found[port]]
+            wrong = [leaf for leaf in leaves if not self._fits_empty(i, bound, leaf)]
+            if wrong:
+                wanted = list(self._slots[i, 0].row_shape)
+                note = f"shape {list(wrong[0].values.shape)} for an empty batch, rows have shape {wanted}"
+                results.append(failure(case, bound, note))
             else:
-                told = f"the framework rejects an empty batch ({reason}); ONNX answers an empty one"
-                results.append(
-                    OutputResult(bound.name, bound.source, case.suite, case.name, Verdict.EXACT, note=told)
-                )
+                note = f"the framework rejects an empty batch ({reason}); ONNX answers an empty one"
+                results.append(OutputResult(bound.name, bound.source, case.suite, case.name, Verdict.EXACT, note=note))
         return results
 
-    def _is_map(self, bound: Bound) -> bool:
-        return any(self._session.outputs[port].onnx_type.startswith("seq(") for port in bound.ports)
-
-    def _rows_of(self, i: int) -> list[int]:
-        return list(self._slots[i, 0].trailing)
-
-    def _fits_empty(self, i: int, bound: Bound, shape: tuple[int, ...]) -> bool:
-        if len(bound.ports) > 1 or (i, 0) not in self._slots:
+    def _fits_empty(self, i: int, bound: Bound, leaf: Leaf) -> bool:
+        """Tell whether an array has the shape of no rows, by the rows seen before and scikit-learn's conventions."""
+        shape = leaf.values.shape
+        if any(self._runs.session.outputs[port].onnx_type.startswith("seq(") for port in bound.ports):
             return 0 in shape
-        trailing = self._slots[i, 0].trailing
-        forms = {trailing, (*trailing, 1) if not trailing else trailing, () if trailing == (1,) else trailing}
-        if bound.source == "decision_function" and not trailing:
-            forms.add((2,))
-        count = sum(key[0] == i for key in self._slots)
-        return shape[1:] in forms and shape[0] == 0 or (count > 1 and shape[0] == count and shape[2:] in forms)
-
-    def _failure(self, case: Case, bound: Bound, note: str) -> OutputResult:
-        return OutputResult(
-            bound.name,
-            bound.source,
-            case.suite,
-            case.name,
-            Verdict.MISMATCH,
-            rows=case.rows,
-            budget_used=math.inf,
-            note=note,
-        )
+        rows = self._slots[i, 0].row_shape if len(bound.ports) == 1 else ()
+        arrays = sum(key[0] == i for key in self._slots)
+        if arrays > 1 and len(shape) == len(rows) + 2:
+            return shape == (arrays, 0, *rows)
+        if not shape or shape[0] != 0:
+            return False
+        if not self._runs.runner.conventional:
+            return shape[1:] == rows
+        return conform(np.zeros((0, *rows)), shape, bound.source) is not None
 
     # --- judging ---
 
     def _judge_all(self, case: Case, sides: Sides) -> list[OutputResult]:
-        work: list[tuple[int, int, Pair, Pair | None]] = []
+        work: list[Work] = []
         results: list[OutputResult] = []
         for i, bound in enumerate(self._bound):
-            pairs = self._pairs(bound, sides.fw[i], sides.ox)
             plain = self._pairs(bound, sides.fw[i], sides.plain) if sides.plain is not None else []
-            for j, pair in enumerate(pairs):
+            for j, pair in enumerate(self._pairs(bound, sides.fw[i], sides.ox)):
                 if pair.problem:
-                    results.append(dataclasses.replace(self._failure(case, bound, pair.problem), output=pair.name))
+                    results.append(dataclasses.replace(failure(case, bound, pair.problem), output=pair.name))
                 else:
-                    work.append((i, j, pair, plain[j] if j < len(plain) else None))
+                    work.append(Work((i, j), pair, plain[j] if j < len(plain) else None))
             if sides.plain_error:
-                results.append(dataclasses.replace(self._failure(case, bound, sides.plain_error), optimised=False))
-        sensitivity = self._sensitivity(case, sides, work)
-        for i, j, pair, other in work:
-            results.append(self._judge_pair(case, sides, i, j, pair, other, sensitivity))
-        return results
+                results.append(dataclasses.replace(failure(case, bound, sides.plain_error), optimised=False))
+        excuses = self._measure_excuses(case, sides, work)
+        return results + [self._judge_both(case, sides, item, excuses.get(item.key)) for item in work]
 
     def _pairs(self, bound: Bound, fw: Sequence[Array], found: list[list[Leaf]] | None) -> list[Pair]:
         if found is None:
             return []
-        leaves = merge_leaves(bound.name, [found[port] for port in bound.ports])
         scores = bound.source in ("predict_proba", "predict_log_proba", "decision_function")
         return pair_up(
             bound.name,
             bound.source,
             fw,
-            leaves,
+            merge_leaves(bound.name, [found[port] for port in bound.ports]),
             label=bound.label,
-            conventional=self._runner.conventional,
+            conventional=self._runs.runner.conventional,
             widest_float=self._signature.widest_float,
-            classes=[self._runner.classes(k) if scores else None for k in range(len(fw))],
+            classes=[self._runs.runner.classes(k) if scores else None for k in range(len(fw))],
         )
 
-    def _truth(self, sides: Sides, i: int, j: int, pair: Pair) -> Array | None:
+    def _truth(self, sides: Sides, key: Key, pair: Pair) -> Array | None:
         """Return the float64 answer in the shape of the pair, or None when it is not float64 after all."""
         if sides.ref is None:
             return None
-        ref = sides.ref[i][j]
-        if ref.size != pair.ox.size:
-            ref_shaped = _two_sided(ref, pair.ox.shape)
-            if ref_shaped is None:
-                return None
-            ref = ref_shaped
-        if is_float(ref.dtype) and ref.dtype != np.float64 and not self._runner.conventional:
+        ref = sides.ref[key[0]][key[1]]
+        if self._runs.runner.conventional:
+            return conform(ref, pair.ox.shape, self._bound[key[0]].source)
+        if ref.shape != pair.ox.shape or (is_float(ref.dtype) and ref.dtype != np.float64):
             return None
-        return ref.reshape(pair.ox.shape)
+        return ref
 
-    def _tolerance(self, dtype: np.dtype[Any], truth: Array | None) -> float:
-        tol = compare.tolerance(dtype, self._signature.widest_float)
+    def _errors(self, sides: Sides, key: Key, pair: Pair, rows: int) -> tuple[FloatErrors, float]:
+        """Measure a pair; the second value is the tolerance of its dtype."""
+        truth = self._truth(sides, key, pair)
+        wide = None if truth is None else as_floats(truth)
+        errors = compare.measure(as_floats(pair.fw), wide, as_floats(pair.ox), rows, self._slots[key].scale)
+        tol = compare.tolerance(pair.ox.dtype, self._signature.widest_float)
         # Without a float64 answer the rounding of long sums cannot be told from errors; it grows with their root.
-        return tol if truth is not None else tol * self._growth
+        return errors, tol if truth is not None else tol * self._growth
 
-    def _errors(self, sides: Sides, i: int, j: int, pair: Pair, rows: int) -> tuple[FloatErrors, float]:
-        truth = self._truth(sides, i, j, pair)
-        errors = compare.measure(
-            as_floats(pair.fw),
-            None if truth is None else as_floats(truth),
-            as_floats(pair.ox),
-            rows,
-            self._slots[i, j].scale,
-        )
-        return errors, self._tolerance(pair.ox.dtype, truth)
-
-    def _sensitivity(
-        self, case: Case, sides: Sides, work: Sequence[tuple[int, int, Pair, Pair | None]]
-    ) -> dict[tuple[int, int], Floats]:
-        """Measure the sensitivity of the rows whose error needs an excuse, or of all rows where that is cheap."""
+    def _measure_excuses(self, case: Case, sides: Sides, work: Sequence[Work]) -> Mapping[Key, Excuse]:
         need: set[int] = set()
         floats = False
-        for i, j, pair, other in work:
-            if not self._as_floats(pair, i):
+        for item in work:
+            if not self._by_budget(item):
                 continue
             floats = True
-            for candidate in (pair, other):
+            for candidate in (item.pair, item.plain):
                 if candidate is not None and not candidate.problem:
-                    errors, tol = self._errors(sides, i, j, candidate, case.rows)
+                    errors, tol = self._errors(sides, item.key, candidate, case.rows)
                     need.update(int(row) for row in compare.rows_in_need(errors, tol))
         everything = case.measure and self._cheap and floats
-        if (not need and not everything) or not case.rows:
-            return {}
-        if not self._runner.row_wise:
-            return self._spread(self._perturb(case, sides, None), None, case.rows)
-        rows = np.arange(case.rows) if everything else np.array(sorted(need), dtype=np.intp)
-        rows = rows[rows < case.rows]
-        return self._spread(self._perturb(case, sides, rows), rows, case.rows)
+        return self._excuses.measure(case, sides, sorted(need), everything=everything)
 
-    def _perturb(self, case: Case, sides: Sides, rows: npt.NDArray[np.intp] | None) -> list[list[Floats]] | None:
-        base = sides.fw if sides.ref is None else sides.ref
-        double = sides.ref is not None
-        feeds, count = case.feeds, case.rows
-        if rows is not None:
-            feeds, count = take_rows(case.feeds, rows), len(rows)
-            base = [
-                [array[rows] if array.ndim and len(array) == case.rows else array for array in group] for group in base
-            ]
-        return measure_sensitivity(
-            self._runner_call(double, count),
-            feeds,
-            base,
-            self._signature,
-            self._plan.rng("perturbation", f"{case.suite}/{case.name}"),
-            rows=count,
-            row_wise=self._runner.row_wise,
-            double=double,
-            at_thresholds=case.at_thresholds,
-        )
-
-    def _runner_call(self, double: bool, rows: int) -> Any:
-        def call(feeds: Feeds) -> Results | None:
-            try:
-                return self._run_double(feeds, rows) if double else self._run_framework(feeds, rows)
-            except FrameworkRejects:
-                return None
-
-        return call
-
-    @staticmethod
-    def _spread(
-        found: list[list[Floats]] | None, rows: npt.NDArray[np.intp] | None, count: int
-    ) -> dict[tuple[int, int], Floats]:
-        """Put the sensitivities of some rows back to their places among all rows."""
-        spread: dict[tuple[int, int], Floats] = {}
-        for i, group in enumerate(found or []):
-            for j, values in enumerate(group):
-                if rows is None or len(values) != len(rows):
-                    spread[i, j] = values
-                else:
-                    spread[i, j] = np.zeros(count)
-                    spread[i, j][rows] = values
-        return spread
-
-    def _as_floats(self, pair: Pair, i: int) -> bool:
+    def _by_budget(self, item: Work) -> bool:
         """Tell whether a pair is judged by error and budget; labels and whole numbers are judged by equality."""
-        return comparable_as_floats(pair.fw) and comparable_as_floats(pair.ox) and not self._bound[i].label
+        pair = item.pair
+        return comparable_as_floats(pair.fw) and comparable_as_floats(pair.ox) and not self._bound[item.key[0]].label
 
-    def _judge_pair(
-        self,
-        case: Case,
-        sides: Sides,
-        i: int,
-        j: int,
-        pair: Pair,
-        other: Pair | None,
-        sensitivity: dict[tuple[int, int], Floats],
-    ) -> OutputResult:
-        result = self._judge_one(case, sides, i, j, pair, sensitivity)
-        if other is None or (not other.problem and _same_bits(pair.ox, other.ox)):
+    def _judge_both(self, case: Case, sides: Sides, item: Work, excuse: Excuse | None) -> OutputResult:
+        """Judge both sessions; the worse finding counts, and says from which one it comes."""
+        result = self._judge(case, sides, item, item.pair, excuse)
+        if item.plain is None or (not item.plain.problem and _same_bits(item.pair.ox, item.plain.ox)):
             return result
-        if other.problem:
-            failure = self._failure(case, self._bound[i], other.problem)
-            second = dataclasses.replace(failure, output=pair.name, optimised=False)
+        if item.plain.problem:
+            second = dataclasses.replace(
+                failure(case, self._bound[item.key[0]], item.plain.problem), output=item.pair.name
+            )
         else:
-            second = dataclasses.replace(self._judge_one(case, sides, i, j, other, sensitivity), optimised=False)
-        return second if second.badness > result.badness else result
+            second = self._judge(case, sides, item, item.plain, excuse)
+        return dataclasses.replace(second, optimised=False) if second.badness > result.badness else result
 
-    def _judge_one(
-        self, case: Case, sides: Sides, i: int, j: int, pair: Pair, sensitivity: dict[tuple[int, int], Floats]
-    ) -> OutputResult:
-        if self._as_floats(pair, i):
-            return self._judge_floats(case, sides, i, j, pair, sensitivity)
-        return self._judge_labels(case, sides, i, j, pair)
+    def _judge(self, case: Case, sides: Sides, item: Work, pair: Pair, excuse: Excuse | None) -> OutputResult:
+        if self._by_budget(item):
+            return self._judge_floats(case, sides, item.key, pair, excuse)
+        return self._judge_labels(case, sides, item.key, pair)
 
-    def _judge_floats(
-        self, case: Case, sides: Sides, i: int, j: int, pair: Pair, sensitivity: dict[tuple[int, int], Floats]
-    ) -> OutputResult:
-        errors, tol = self._errors(sides, i, j, pair, case.rows)
-        s = sensitivity.get((i, j))
+    def _judge_floats(self, case: Case, sides: Sides, key: Key, pair: Pair, excuse: Excuse | None) -> OutputResult:
+        errors, tol = self._errors(sides, key, pair, case.rows)
+        fitting = excuse is not None and excuse.sensitivity.shape == errors.onnx.shape
+        slot = self._slots[key]
         judgement = compare.judge(
             errors,
             tol=tol,
-            sensitivity=s if s is not None and s.shape == errors.onnx.shape else None,
-            noise=self._slots[i, j].noise,
+            sensitivity=excuse.sensitivity if excuse is not None and fitting else None,
+            framework_noise=excuse.noise if excuse is not None and fitting else None,
+            noise=slot.noise,
             fixed_budget=self._options.budget,
         )
-        known = self._truth(sides, i, j, pair) is not None
         notes = [text for text in (pair.note, errors.special_note) if text]
         if judgement.verdict is Verdict.INCONCLUSIVE:
-            notes.append(f"two runs of the framework differ by {self._slots[i, j].noise:.2g} of the scale")
-        return _float_result(self._bound[i], case, pair, errors, judgement, known, "; ".join(notes))
+            notes.append(f"two runs of the framework differ by {slot.noise:.2g} of the scale")
+        known = self._truth(sides, key, pair) is not None
+        result = float_result(self._bound[key[0]], case, pair, errors, judgement, known=known, note="; ".join(notes))
+        return self._excuse_nan(case, pair, errors, result)
 
-    def _judge_labels(self, case: Case, sides: Sides, i: int, j: int, pair: Pair) -> OutputResult:
-        truth = self._truth(sides, i, j, pair)
-        fw = pair.fw
+    def _excuse_nan(self, case: Case, pair: Pair, errors: FloatErrors, result: OutputResult) -> OutputResult:
+        """Leave undecided what no specification decides: NaN in tensor models with operators that may drop it."""
+        if case.suite != "special" or self._runs.runner.framework == "scikit-learn" or not self._loose_nan:
+            return result
+        if not errors.wrong_specials or not (np.isnan(pair.ox) | np.isnan(pair.fw)).any():
+            return result
+        names = ", ".join(self._loose_nan)
+        note = f"not judged, since what {names} do with NaN differs between runtimes: {result.note}"
+        return dataclasses.replace(result, verdict=None, budget_used=0.0, note=note)
+
+    def _judge_labels(self, case: Case, sides: Sides, key: Key, pair: Pair) -> OutputResult:
+        bound = self._bound[key[0]]
+        truth, fw = self._truth(sides, key, pair), pair.fw
         if is_float(pair.ox.dtype) and is_float(fw.dtype):
             # Labels such as 0.1 are stored in the dtype of the output.
             fw = compare.narrow(fw, pair.ox.dtype)
             truth = None if truth is None else compare.narrow(truth, pair.ox.dtype)
 
         def ties(rows: npt.NDArray[np.intp], answered: Array) -> Flags:
-            return self._ties(case, i, j, rows, answered)
+            return self._excuses.ties(case, key, rows, answered, label=bound.label)
 
         counts = compare_labels(fw, truth, pair.ox, case.rows, ties)
         verdict = counts.verdict
         note = "; ".join(text for text in (pair.note, counts.note) if text)
-        if verdict.failed and self._slots[i, j].random_labels:
+        if verdict.failed and self._slots[key].random_labels:
             verdict, note = Verdict.INCONCLUSIVE, "two runs of the framework give different answers"
         return OutputResult(
             pair.name,
-            self._bound[i].source,
+            bound.source,
             case.suite,
             case.name,
             verdict,
@@ -514,96 +341,33 @@ class Evaluator:
             note=note,
         )
 
-    # --- ties ---
-
-    def _ties(self, case: Case, i: int, j: int, rows: npt.NDArray[np.intp], answered: Array) -> Flags:
-        """Return which of the differing labels are ties; beyond ``_TIE_ROWS`` rows the rest counts as wrong."""
-        found = np.zeros(answered.shape, dtype=bool)
-        rows, answered = rows[:_TIE_ROWS], answered[:_TIE_ROWS]
-        try:
-            found[: len(rows)] = self._ties_of(case, i, j, rows, answered)
-        except FrameworkRejects:
-            return found
-        return found
-
-    def _ties_of(self, case: Case, i: int, j: int, rows: npt.NDArray[np.intp], answered: Array) -> Flags:
-        feeds = take_rows(case.feeds, rows) if self._runner.row_wise else case.feeds
-        rng = self._plan.rng("ties", f"{case.suite}/{case.name}")
-        columns = answered.shape[1]
-        true = self._scores(feeds, columns) if self._bound[i].label else []
-        if len(true) == columns:
-            as_run = self._runner.label_scores(feeds, columns)
-            moved: list[list[LabelScores]] = []
-            scales: list[float] = []
-            if can_perturb(self._signature, double=self._double, at_thresholds=case.at_thresholds):
-                for _ in range(compare.PERTURBATIONS):
-                    stepped, scale = perturbed(
-                        feeds, self._signature, rng, double=self._double, at_thresholds=case.at_thresholds
-                    )
-                    moved.append(self._runner.label_scores(stepped, columns))
-                    scales.append(scale)
-            return score_ties(
-                true,
-                as_run,
-                moved,
-                answered,
-                tol=compare.tolerance(np.dtype(np.float64), self._signature.widest_float),
-                floors=[compare.robust_scale(scores.scores) for scores in self._scores(self._baseline, columns)],
-                factors=(compare.SENSITIVITY_FACTOR, compare.FRAMEWORK_FACTOR),
-                scales=scales,
-            )
-        if case.at_thresholds or not can_perturb(self._signature, double=self._double, at_thresholds=False):
-            return np.zeros(answered.shape, dtype=bool)
-        return self._reached(case, i, j, feeds, rows, answered, rng)
-
-    def _scores(self, feeds: Feeds, columns: int) -> list[LabelScores]:
-        return self._runner.label_scores(to_float64(feeds, self._signature) if self._double else feeds, columns)
-
-    def _reached(
-        self,
-        case: Case,
-        i: int,
-        j: int,
-        feeds: Feeds,
-        rows: npt.NDArray[np.intp],
-        answered: Array,
-        rng: np.random.Generator,
-    ) -> Flags:
-        """Without scores: an answer that the reference itself gives within the budget's input change is a tie."""
-        count = len(rows) if self._runner.row_wise else case.rows
-        call = self._runner_call(self._double, count)
-        found: list[Array] = []
-        for factor in (1.0, compare.SENSITIVITY_FACTOR):
-            for _ in range(compare.PERTURBATIONS):
-                moved, _ = perturbed(feeds, self._signature, rng, double=self._double, factor=factor)
-                result = call(moved)
-                if result is None:
-                    continue
-                values = by_row(result[i][j], count)
-                found.append(values if self._runner.row_wise else values[rows] if len(values) == count else values)
-        return reached_labels(found, answered)
-
 
 # --- helpers ---------------------------------------------------------------------------------------------------
 
 
-def _chunks(feeds: Feeds, rows: int, size: int) -> list[Feeds]:
-    """Cut a batch into batches of a fixed size, the last one filled up from the start."""
-    starts = range(0, max(rows, 1), size)
-    return [take_rows(feeds, (np.arange(start, start + size) % max(rows, 1)).astype(np.intp)) for start in starts]
+def _learn_slot(values: Array, again: Array, truth: Array, rows: int) -> Slot:
+    row_shape = values.shape[1:] if values.ndim else ()
+    if not comparable_as_floats(values) or values.shape != again.shape:
+        same = values.shape == again.shape and bool(np.array_equal(values, again))
+        return Slot(row_shape=row_shape, random_labels=not same)
+    scale = compare.robust_scale(as_floats(truth if comparable_as_floats(truth) else values))
+    noise = compare.row_difference(as_floats(values), as_floats(again), rows).max(initial=0.0)
+    relative = float(noise / scale) if scale else (math.inf if noise else 0.0)
+    return Slot(scale=scale, noise=relative, row_shape=row_shape)
 
 
-def _join(parts: Sequence[Array], rows: int, size: int) -> Array:
-    if all(part.ndim and len(part) == size for part in parts):
-        return np.concatenate(parts)[:rows]
-    return np.stack(parts)
-
-
-def _two_sided(ref: Array, shape: tuple[int, ...]) -> Array | None:
-    """Return the two columns of a binary decision function, None for other shapes."""
-    if ref.ndim == 1 and shape == (len(ref), 2):
-        return np.stack([-ref, ref], axis=1)
-    return None
+def failure(case: Case, bound: Bound, note: str) -> OutputResult:
+    """Return a mismatch of a whole output."""
+    return OutputResult(
+        bound.name,
+        bound.source,
+        case.suite,
+        case.name,
+        Verdict.MISMATCH,
+        rows=case.rows,
+        budget_used=math.inf,
+        note=note,
+    )
 
 
 def _same_bits(a: Array, b: Array) -> bool:
@@ -618,9 +382,10 @@ def _dtype_name(values: Array) -> str:
     return "string" if values.dtype.kind in "OSU" else values.dtype.name
 
 
-def _float_result(
-    bound: Bound, case: Case, pair: Pair, errors: FloatErrors, judgement: Judgement, known: bool, note: str
+def float_result(
+    bound: Bound, case: Case, pair: Pair, errors: FloatErrors, judgement: Judgement, *, known: bool, note: str
 ) -> OutputResult:
+    """Return the result of a floating output; ``known`` says that the reference was float64."""
     at = judgement.worst_row
     scale = float(errors.scale[at]) if errors.scale.size else 0.0
 
@@ -628,6 +393,21 @@ def _float_result(
         with np.errstate(divide="ignore", invalid="ignore"):
             return float(np.where(values == 0, 0.0, values / errors.scale).max(initial=0.0))
 
+    def share(value: float) -> float:
+        return value / scale if scale else 0.0
+
+    fields: dict[str, Any] = {
+        "ulp": errors.ulp,
+        "ulp_framework": errors.ulp_framework,
+        "abs": float(errors.onnx.max(initial=0.0)),
+        "rel": relative(errors.onnx),
+        "abs_framework": float(errors.framework.max(initial=0.0)),
+        "rel_framework": relative(errors.framework),
+        "rel_difference": relative(errors.difference),
+        "sensitivity": share(judgement.sensitivity),
+        "budget": share(judgement.budget),
+        "budget_used": judgement.budget_used,
+    }
     return OutputResult(
         pair.name,
         bound.source,
@@ -637,17 +417,8 @@ def _float_result(
         rows=case.rows,
         dtype=_dtype_name(pair.ox),
         shape=pair.ox.shape,
-        ulp=errors.ulp,
-        ulp_framework=errors.ulp_framework,
-        abs=float(errors.onnx.max(initial=0.0)),
-        rel=relative(errors.onnx),
-        abs_framework=float(errors.framework.max(initial=0.0)),
-        rel_framework=relative(errors.framework),
-        rel_difference=relative(errors.difference),
-        sensitivity=judgement.sensitivity / scale if scale else 0.0,
-        budget=judgement.budget / scale if scale else 0.0,
-        budget_used=judgement.budget_used,
         worst_row=at,
         reference="float64" if known else "framework",
         note=note,
+        **fields,
     )

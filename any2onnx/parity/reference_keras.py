@@ -57,9 +57,7 @@ class KerasReference:
     def refine(self, signature: Signature, data: Any) -> Signature:
         """Take fixed sizes, and ranges of token ids, from the model."""
         shapes = self._input_shapes()
-        tables = [
-            layer.input_dim for layer in _layers(self._model) if type(layer).__name__ == "Embedding"
-        ]
+        tables = [layer.input_dim for layer in _layers(self._model) if type(layer).__name__ == "Embedding"]
         found = []
         for i, spec in enumerate(signature.inputs):
             shape = shapes[i][1] if i < len(shapes) else None

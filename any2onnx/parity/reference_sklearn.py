@@ -180,7 +180,9 @@ class SklearnReference:
             method = self._method_of(port.name)
             if method is None:
                 problems.append(
-                    Problem(port.name, "no method has an output of this name; if it is meant, pass outputs={name: method}")
+                    Problem(
+                        port.name, "no method has an output of this name; if it is meant, pass outputs={name: method}"
+                    )
                 )
                 if i >= len(needed):
                     continue
@@ -372,9 +374,7 @@ def _require_fitted(model: Any) -> None:
     try:
         check_is_fitted(model)
     except NotFittedError as error:
-        raise NotFitted(
-            f"{type(model).__name__} is not fitted", remedy="call fit() before the comparison"
-        ) from error
+        raise NotFitted(f"{type(model).__name__} is not fitted", remedy="call fit() before the comparison") from error
     except TypeError:
         # Estimators by duck typing; their own methods will complain.
         return
@@ -484,4 +484,3 @@ def _one_against_one(model: Any) -> Any:
     whole = copy.copy(model)
     whole.steps = [*model.steps[:-1], (model.steps[-1][0], twin)]
     return whole
-

@@ -149,5 +149,3 @@ def _tensors(result: Any) -> list[Any]:
     found = [leaf for leaf in leaves if leaf is not None]
     tensors = [leaf if isinstance(leaf, torch.Tensor) else torch.as_tensor(leaf) for leaf in found]
     return [tensor.to_dense() if tensor.is_sparse else tensor for tensor in tensors]
-
-

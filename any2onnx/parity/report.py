@@ -263,7 +263,11 @@ class ParityReport:
                 summary, where=where, needs=_needs(worst), remedy="print the report for every case", others=others[:20]
             )
         raise ParityInconclusive(
-            summary, where=where, needs=worst.note or None, remedy="a deterministic model, or more time", others=others[:20]
+            summary,
+            where=where,
+            needs=worst.note or None,
+            remedy="a deterministic model, or more time",
+            others=others[:20],
         )
 
     # --- forms ---

@@ -69,6 +69,7 @@ class OnnxFile:
         producer: Producer name and version.
         opsets: ``domain`` to version, sorted by domain; the default domain is ``ai.onnx``.
         contraction: Length of the longest sum over weights (MatMul, Gemm, Conv).
+        operators: Names of the operators in the graph, sorted.
     """
 
     payload: bytes | str
@@ -76,6 +77,7 @@ class OnnxFile:
     producer: str
     opsets: tuple[tuple[str, int], ...]
     contraction: int
+    operators: tuple[str, ...] = ()
 
 
 def numpy_dtype(onnx_type: str) -> np.dtype[Any] | None:
@@ -131,6 +133,7 @@ def read_onnx(onnx_model: Any) -> OnnxFile:
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
         opsets=tuple(sorted((entry.domain or "ai.onnx", entry.version) for entry in proto.opset_import)),
         contraction=_longest_contraction(proto),
+        operators=tuple(sorted({node.op_type for node in proto.graph.node})),
     )
 
 
@@ -143,9 +146,7 @@ def _from_ir(model: Any) -> Any:
 
     proto = onnx_ir.to_proto(model)
     external = [value.const_value for value in model.graph.initializers.values()]
-    folders = {
-        os.fspath(tensor.base_dir) for tensor in external if isinstance(tensor, onnx_ir.ExternalTensor)
-    }
+    folders = {os.fspath(tensor.base_dir) for tensor in external if isinstance(tensor, onnx_ir.ExternalTensor)}
     if folders:
         from onnx.external_data_helper import load_external_data_for_model
 

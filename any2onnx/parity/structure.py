@@ -137,9 +137,7 @@ def pair_up(
             pairs.append(Pair(leaf.name, fw, leaf.values, ordered))
             continue
         ox = ordered.values
-        problem = dtype_problem(
-            fw.dtype, ox.dtype, conventional=conventional, label=label, widest_float=widest_float
-        )
+        problem = dtype_problem(fw.dtype, ox.dtype, conventional=conventional, label=label, widest_float=widest_float)
         shaped = conform(fw, ox.shape, method) if conventional else (fw if fw.shape == ox.shape else None)
         if shaped is None:
             shape = f"shape {list(ox.shape)}, the framework gives {list(fw.shape)}"

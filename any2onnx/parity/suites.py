@@ -25,6 +25,8 @@ PRESETS: Mapping[str, tuple[str, ...]] = {
     "smoke": ("data", "typical", "shape"),
 }
 BATCH_SIZES = (0, 1, 2, 3, 17)
+# Where rows are large (images), 17 of them would cost more than they tell.
+LARGE_ROW_BATCH_SIZES = (0, 1, 2, 3, 5)
 MAX_ROWS = 128
 # A case of a model with large rows (images) stays near this many numbers.
 MAX_ELEMENTS = 1 << 19
@@ -435,7 +437,7 @@ def _special(plan: Plan) -> Iterator[Case | Skip]:
 def _shape(plan: Plan) -> Iterator[Case | Skip]:
     signature = plan.signature
     if signature.batch_symbol is not None:
-        for rows in BATCH_SIZES:
+        for rows in BATCH_SIZES if plan.typical_rows >= max(BATCH_SIZES) else LARGE_ROW_BATCH_SIZES:
             name = f"batch {rows}"
             feeds = plan.draw(plan.rng("shape", name), rows)
             yield Case("shape", name, feeds, rows, may_reject=rows == 0, empty=rows == 0)
