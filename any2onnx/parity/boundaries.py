@@ -7,14 +7,17 @@ never hit a threshold, so a wrong rounding of one is invisible to them; rows tha
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from any2onnx.parity.signature import InputSpec, Signature
 from any2onnx.parity.ulp import Array, neighbours
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from any2onnx.parity.signature import InputSpec, Signature
 
 # Steps that hand finite values on unchanged, column for column.
 _TRANSPARENT = ("SimpleImputer", "FunctionTransformer", "KNNImputer", "IterativeImputer")
@@ -208,8 +211,8 @@ def _probe(trees: Trees, columns: Ints | None, base: Array, rng: np.random.Gener
     probes = np.repeat(rows[None], 3, axis=0)
     for i, values in enumerate((neighbours(at)[0], at, neighbours(at)[1])):
         probes[i, np.arange(nodes.size), column] = values
-    probes = probes.reshape(-1, rows.shape[1])
-    return probes[np.isfinite(probes).all(axis=1)]
+    flat: Array = probes.reshape(-1, rows.shape[1])
+    return flat[np.isfinite(flat).all(axis=1)]
 
 
 def _boxes(trees: Trees, nodes: Ints, columns: Ints | None, width: int) -> tuple[Array, Array]:
@@ -269,7 +272,7 @@ def _edges_of(step: Any, width: int) -> Iterator[tuple[int, Array]]:
             continue
         if isinstance(values, np.ndarray) and values.dtype != object:
             table = values.astype(np.float64)
-            columns = table.T if table.ndim == 2 else table[None]
+            columns: list[Array] = list(table.T if table.ndim == 2 else table[None])
         else:
             columns = [np.asarray(part, dtype=np.float64).ravel() for part in values]
         yield from enumerate(columns)
@@ -335,7 +338,7 @@ def typical_values(model: Any, width: int) -> Array | None:
 
 def _samples_of(step: Any) -> Iterator[Array]:
     for name in _SAMPLES:
-        values = getattr(step, name, None)
+        values: Any = getattr(step, name, None)
         if hasattr(values, "toarray"):
             values = values.toarray()
         if isinstance(values, np.ndarray) and values.ndim == 2 and values.dtype.kind == "f" and values.size:
@@ -343,7 +346,7 @@ def _samples_of(step: Any) -> Iterator[Array]:
     centre = getattr(step, "mean_", None)
     if centre is None:
         centre = getattr(step, "center_", None)
-    scale = getattr(step, "scale_", None)
+    scale: Any = getattr(step, "scale_", None)
     if isinstance(centre, np.ndarray) and centre.ndim == 1:
         width = np.asarray(scale, dtype=np.float64) if np.shape(scale) == centre.shape else np.ones(centre.shape)
         steps = np.linspace(-2, 2, 17)[:, None]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,6 +17,9 @@ from any2onnx.parity.runtime import OnnxFile, OnnxSession, read_onnx
 from any2onnx.parity.signature import Signature, feeds_from_data
 from any2onnx.parity.suites import Case, Plan, Skip, cases, require_sizes, suite_names
 from any2onnx.parity.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 # Sizes to try for a free axis when nothing else says what the model can take.
 _TRIED_SIZES = (8, 16, 32, 64, 224, 4, 2, 1)
@@ -130,6 +132,7 @@ def _plan(model: Any, runner: Reference, session: OnnxSession, data: Any, seed: 
     if data is None:
         signature = runner.refine(signature, None)
         return Plan(signature, runner.framework, model, runner.model_name, seed)
+    data = runner.select(data)
     feeds = feeds_from_data(data, signature)
     if signature.inputs and any(values.size == 0 for values in feeds.values()):
         raise UsageError("the data has no rows", remedy="pass at least one row, or no data")

@@ -97,7 +97,8 @@ def by_row(values: Array, rows: int) -> Array:
 
 def row_max(values: Floats) -> Floats:
     """Return the maximum of each row of a 2-D array, 0 for empty rows."""
-    return values.max(axis=1, initial=0.0)
+    found: Floats = values.max(axis=1, initial=0.0)
+    return found
 
 
 def narrow(values: Array, dtype: np.dtype[Any]) -> Array:
@@ -205,8 +206,9 @@ def judge(
         most = min(most, 1.0)
     if verdict is Verdict.MISMATCH:
         most = math.inf
-    at = (lambda values: float(values[worst])) if rows else (lambda values: 0.0)
-    return Judgement(verdict, most, worst, at(budget), at(s))
+    if not rows:
+        return Judgement(verdict, most, worst, 0.0, 0.0)
+    return Judgement(verdict, most, worst, float(budget[worst]), float(s[worst]))
 
 
 def _verdict(errors: FloatErrors, base: Floats, used: float, random: bool) -> Verdict:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +16,17 @@ from any2onnx.parity.excuses import Excuse, Excuses, Key
 from any2onnx.parity.labels import Flags, compare_labels
 from any2onnx.parity.reference import Binding, Bound, FrameworkRejects
 from any2onnx.parity.report import OutputResult
-from any2onnx.parity.running import Runs, Sides
 from any2onnx.parity.runtime import Leaf, OnnxFile, RuntimeFailure
-from any2onnx.parity.sensitivity import Results
 from any2onnx.parity.structure import Pair, conform, merge_leaves, pair_up
-from any2onnx.parity.suites import Case, Plan
 from any2onnx.parity.ulp import Array, is_float
 from any2onnx.parity.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from any2onnx.parity.running import Runs, Sides
+    from any2onnx.parity.sensitivity import Results
+    from any2onnx.parity.suites import Case, Plan
 
 # The sensitivity of all rows is measured only where a run of the model is cheap; elsewhere only that of rows in need.
 _CHEAP_SECONDS = 0.05

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from any2onnx.parity import compare
 from any2onnx.parity.compare import Floats, by_row
-from any2onnx.parity.labels import Flags, LabelScores
 from any2onnx.parity.reference import FrameworkRejects
-from any2onnx.parity.running import Runs, Sides
 from any2onnx.parity.sensitivity import (
     Results,
     can_perturb,
@@ -24,9 +22,15 @@ from any2onnx.parity.sensitivity import (
     take_rows,
     to_float64,
 )
-from any2onnx.parity.signature import Feeds
-from any2onnx.parity.suites import Case, Plan
-from any2onnx.parity.ulp import Array
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from any2onnx.parity.labels import Flags, LabelScores
+    from any2onnx.parity.running import Runs, Sides
+    from any2onnx.parity.signature import Feeds
+    from any2onnx.parity.suites import Case, Plan
+    from any2onnx.parity.ulp import Array
 
 Rows = npt.NDArray[np.intp]
 Key = tuple[int, int]

@@ -7,15 +7,18 @@ the label) or *wrong*. One wrong element is a mismatch; strings are never near e
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from any2onnx.parity.compare import Floats, by_row
-from any2onnx.parity.ulp import Array
 from any2onnx.parity.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from any2onnx.parity.ulp import Array
 
 Flags = npt.NDArray[np.bool_]
 
@@ -61,7 +64,8 @@ def margins(scores: LabelScores, answered: Array) -> Floats:
     if scores.kind == "threshold":
         return np.abs(scores.scores[:, 0].astype(np.float64) - scores.threshold)
     if scores.kind == "pairs":
-        return np.abs(scores.scores.astype(np.float64)).min(axis=1)
+        closest: Floats = np.abs(scores.scores.astype(np.float64)).min(axis=1)
+        return closest
     table = scores.scores.astype(np.float64)
     column = _columns_of(answered, scores.classes)
     known = column >= 0

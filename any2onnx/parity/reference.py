@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from any2onnx.errors import InvalidType, NotAModel, UsageError
-from any2onnx.parity.labels import LabelScores
 from any2onnx.parity.runtime import OnnxFile, Port, one_sentence
 from any2onnx.parity.signature import Feeds, Signature, to_numpy
-from any2onnx.parity.ulp import Array
+
+if TYPE_CHECKING:
+    from any2onnx.parity.labels import LabelScores
+    from any2onnx.parity.ulp import Array
 
 OUTPUTS_KEY = "any2onnx.outputs"
 """metadata_props key: JSON list; for scikit-learn the method behind each output, else the names of the outputs."""
@@ -79,6 +81,9 @@ class Reference(Protocol):
     def refine(self, signature: Signature, data: Any) -> Signature:
         """Add what the fitted model knows about its inputs (widths, ranges, categories)."""
 
+    def select(self, data: Any) -> Any:
+        """Return the part of the user's data that the model takes."""
+
     def prepare(self, signature: Signature) -> None:
         """Fix how feeds become the model's arguments; raises UsageError when they cannot."""
 
@@ -104,7 +109,7 @@ class Reference(Protocol):
         """Return the labels in the order of the columns of a score output, or None."""
 
 
-class FrameworkRejects(Exception):  # noqa: N818 - a finding that becomes a row of the report
+class FrameworkRejects(Exception):
     """The framework raised on an input; the harness records it, whatever the class of the exception."""
 
 
@@ -237,6 +242,10 @@ class CallableReference:
     def refine(self, signature: Signature, data: Any) -> Signature:
         """A function says nothing about its inputs."""
         return signature
+
+    def select(self, data: Any) -> Any:
+        """A function takes what it is given."""
+        return data
 
     def prepare(self, signature: Signature) -> None:
         """Remember the order of the inputs."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from any2onnx.errors import MissingDependency, NotFitted
-from any2onnx.parity.labels import LabelScores
 from any2onnx.parity.reference import (
     Binding,
     Framework,
@@ -23,6 +22,9 @@ from any2onnx.parity.reference import (
 from any2onnx.parity.runtime import OnnxFile, Port, one_sentence
 from any2onnx.parity.signature import Feeds, InputSpec, Signature, to_numpy
 from any2onnx.parity.ulp import Array, is_float
+
+if TYPE_CHECKING:
+    from any2onnx.parity.labels import LabelScores
 
 _FLOAT_NAMES = frozenset({"float16", "bfloat16", "float32", "mixed_float16", "mixed_bfloat16"})
 
@@ -67,6 +69,10 @@ class KerasReference:
     def _input_shapes(self) -> list[tuple[str, tuple[int | None, ...]]]:
         inputs = getattr(self._model, "inputs", None) or []
         return [(tensor.name, tuple(tensor.shape)) for tensor in inputs]
+
+    def select(self, data: Any) -> Any:
+        """A model of tensors takes what it is given."""
+        return data
 
     def prepare(self, signature: Signature) -> None:
         """Match inputs by name, else by position, and notice channels-first ONNX inputs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,8 +21,10 @@ from any2onnx.parity.reference import (
     declared_outputs,
 )
 from any2onnx.parity.runtime import OnnxFile, Port, one_sentence
-from any2onnx.parity.signature import Feeds, Signature
-from any2onnx.parity.ulp import Array
+
+if TYPE_CHECKING:
+    from any2onnx.parity.signature import Feeds, Signature
+    from any2onnx.parity.ulp import Array
 
 METHODS = (
     "predict",
@@ -105,6 +107,14 @@ class SklearnReference:
             for spec in signature.inputs
             if spec.shape and isinstance(spec.shape[0], int)
         ]
+
+    def select(self, data: Any) -> Any:
+        """Return the columns of a DataFrame that the estimator was fitted on, in its order."""
+        names = getattr(self._model, "feature_names_in_", None)
+        if names is None or not hasattr(data, "columns") or not hasattr(data, "shape"):
+            return data
+        wanted = [str(name) for name in names]
+        return data[wanted] if set(wanted) <= {str(name) for name in data.columns} else data
 
     def table(self, feeds: Feeds) -> Any:
         """Return what the estimator's methods take, built from one array per ONNX input."""
@@ -190,9 +200,11 @@ class SklearnReference:
             bound.append(self._make(port.name, method, (i,)))
         found = {item.source for item in bound}
         scores = {"predict_proba", "decision_function", "predict_log_proba"}
-        for method in needed:
-            if method not in found and not (method in scores and found & scores):
-                problems.append(Problem(method, "the ONNX model has no output for this method"))
+        problems += [
+            Problem(method, "the ONNX model has no output for this method")
+            for method in needed
+            if method not in found and not (method in scores and found & scores)
+        ]
         return Binding(tuple(bound), tuple(problems))
 
     def _make(self, name: str, method: str, ports: tuple[int, ...], leaf: int | None = None) -> Bound:
@@ -433,9 +445,9 @@ def _frame(columns: dict[str, Array], template: Any) -> Any:
         import narwhals
 
         like = narwhals.from_native(template, eager_only=True)
-        frame = narwhals.from_dict(columns, backend=like.implementation)
+        same = narwhals.from_dict(columns, backend=like.implementation)
         casts = [narwhals.col(name).cast(like.schema[name]) for name in columns if not like.schema[name].is_numeric()]
-        return narwhals.to_native(frame.with_columns(*casts) if casts else frame)
+        return narwhals.to_native(same.with_columns(*casts) if casts else same)
     try:
         import pandas
     except ImportError:

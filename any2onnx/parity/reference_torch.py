@@ -6,12 +6,11 @@ import copy
 import dataclasses
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from any2onnx.errors import MissingDependency, UsageError
-from any2onnx.parity.labels import LabelScores
 from any2onnx.parity.reference import (
     Binding,
     Framework,
@@ -23,7 +22,10 @@ from any2onnx.parity.reference import (
 )
 from any2onnx.parity.runtime import OnnxFile, Port, one_sentence
 from any2onnx.parity.signature import Feeds, Signature, to_numpy
-from any2onnx.parity.ulp import Array
+
+if TYPE_CHECKING:
+    from any2onnx.parity.labels import LabelScores
+    from any2onnx.parity.ulp import Array
 
 
 class TorchReference:
@@ -66,6 +68,10 @@ class TorchReference:
                 for spec in signature.inputs
             ]
         )
+
+    def select(self, data: Any) -> Any:
+        """A model of tensors takes what it is given."""
+        return data
 
     def prepare(self, signature: Signature) -> None:
         """Pass inputs by keyword when the ONNX names are those of ``forward``, else by position."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from any2onnx.errors import ParityError, ParityInconclusive, UnknownOption, did_you_mean
 from any2onnx.parity.ulp import INCOMPARABLE
 from any2onnx.parity.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SCHEMA = "any2onnx.parity/1"
 
@@ -182,6 +184,16 @@ class ParityReport:
     def verdict(self) -> Verdict:
         """The worst verdict of all; inconclusive when nothing was compared."""
         return max((result.verdict for result in self.compared if result.verdict), default=Verdict.INCONCLUSIVE)
+
+    @property
+    def budget_used(self) -> float:
+        """Largest error / budget of all comparisons; infinite where no budget applies."""
+        return max((result.budget_used for result in self.compared), default=0.0)
+
+    @property
+    def ulp(self) -> int:
+        """Largest ULP distance to the reference."""
+        return max((result.ulp for result in self.compared), default=0)
 
     @property
     def passed(self) -> bool:

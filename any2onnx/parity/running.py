@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from any2onnx.parity.reference import FrameworkRejects, Reference
 from any2onnx.parity.runtime import Leaf, OnnxSession, RuntimeFailure
 from any2onnx.parity.sensitivity import Results, take_rows, to_float64
-from any2onnx.parity.signature import Feeds, Signature
-from any2onnx.parity.ulp import Array
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from any2onnx.parity.signature import Feeds, Signature
+    from any2onnx.parity.ulp import Array
 
 
 @dataclasses.dataclass(frozen=True)

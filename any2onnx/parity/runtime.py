@@ -7,14 +7,16 @@ import dataclasses
 import os
 import pathlib
 import re
-import tempfile
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from any2onnx.errors import InvalidType, MalformedFile, MissingDependency, NotAModel
-from any2onnx.parity.ulp import Array
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from any2onnx.parity.ulp import Array
 
 # onnx.ModelProto cannot be serialised beyond 2 GiB; stay clear of it, weights excluded from the estimate are small.
 _IN_MEMORY_LIMIT = 1_800_000_000
@@ -89,7 +91,8 @@ def numpy_dtype(onnx_type: str) -> np.dtype[Any] | None:
     if name == "bfloat16":
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
+        found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return found
     return np.dtype(name)
 
 
@@ -122,13 +125,9 @@ def read_onnx(onnx_model: Any) -> OnnxFile:
         )
     if not proto.graph.output:
         raise MalformedFile("the ONNX model has no outputs", remedy="check that the file was written completely")
-    payload: bytes | str
-    if path is not None and _weight_bytes(proto) > _IN_MEMORY_LIMIT:
-        payload = path
-    else:
-        payload = _serialise(proto)
+    by_path = path is not None and _weight_bytes(proto) > _IN_MEMORY_LIMIT
     return OnnxFile(
-        payload=payload,
+        payload=path if path is not None and by_path else _serialise(proto),
         metadata={entry.key: entry.value for entry in proto.metadata_props},
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
         opsets=tuple(sorted((entry.domain or "ai.onnx", entry.version) for entry in proto.opset_import)),
@@ -157,7 +156,7 @@ def _from_ir(model: Any) -> Any:
 
 def _parse(data: bytes) -> Any:
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
         return onnx.load_model_from_string(data)
@@ -281,7 +280,7 @@ class OnnxSession:
         return [_bfloat16(value) if "bfloat16" in value.data_type() else value.numpy() for value in found]
 
 
-class RuntimeFailure(Exception):  # noqa: N818 - a finding that becomes a verdict, never an error for the user
+class RuntimeFailure(Exception):
     """onnxruntime raised while running; caught by the harness, which turns it into a verdict."""
 
 

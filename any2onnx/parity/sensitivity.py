@@ -21,7 +21,7 @@ _INSIDE = 1.0 - 2.0**-10
 # scaled back, which gives the slope of the smooth part and leaves out the jump.
 _SMALL = 2.0**-12
 
-NOISE_SAMPLES = 4
+NOISE_SAMPLES = PERTURBATIONS
 
 Results = list[list[Array]]
 Run = Callable[[Feeds], Results | None]
@@ -136,8 +136,9 @@ def measure_sensitivity(
             perturbed(repeat(feeds, PERTURBATIONS), signature, rng, double=double, at_thresholds=at_thresholds)
         )
     else:
-        for _ in range(PERTURBATIONS):
-            steps.append(perturbed(feeds, signature, rng, double=double, at_thresholds=at_thresholds))
+        steps += [
+            perturbed(feeds, signature, rng, double=double, at_thresholds=at_thresholds) for _ in range(PERTURBATIONS)
+        ]
     largest = [[np.zeros(len(by_row(array, rows))) for array in group] for group in base]
     for moved, scale in steps:
         found = run(moved)
@@ -197,7 +198,8 @@ def _change(moved: Array, base: Array, rows: int, row_wise: bool) -> Floats:
     if base.shape[:1] != (rows,) or moved.shape[0] != rows * PERTURBATIONS:
         return np.zeros(len(by_row(base, rows)))
     parts = moved.reshape(PERTURBATIONS, *base.shape)
-    return np.max([row_difference(part, base, rows) for part in parts], axis=0)
+    largest: Floats = np.max([row_difference(part, base, rows) for part in parts], axis=0)
+    return largest
 
 
 def score_ties(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from any2onnx.errors import InvalidType, MissingDependency, UsageError, did_you_mean
-from any2onnx.parity.runtime import Port
 from any2onnx.parity.ulp import Array, is_float
+
+if TYPE_CHECKING:
+    from any2onnx.parity.runtime import Port
 
 Dim = int | str
 Feeds = dict[str, Array]
@@ -152,9 +154,7 @@ class Signature:
 def _symbols(port: Port) -> tuple[Dim, ...]:
     dims: list[Dim] = []
     for axis, dim in enumerate(port.shape):
-        if isinstance(dim, int) and dim >= 0:
-            dims.append(dim)
-        elif isinstance(dim, str) and dim:
+        if (isinstance(dim, int) and dim >= 0) or (isinstance(dim, str) and dim):
             dims.append(dim)
         else:
             dims.append(BATCH if axis == 0 else f"{port.name}_axis{axis}")
@@ -197,18 +197,28 @@ def feeds_from_data(data: Any, signature: Signature) -> Feeds:
     elif _is_frame(data):
         arrays = _from_frame(data, signature)
     elif isinstance(data, (tuple, list)) and (len(signature.inputs) > 1 or _is_wrapped(data)):
-        if len(data) != len(signature.inputs):
+        items = list(data) if len(data) == len(signature.inputs) else _array_leaves(data)
+        if len(items) != len(signature.inputs):
             raise UsageError(
-                f"the data has {len(data)} arrays, the model takes {len(signature.inputs)}",
+                f"the data has {len(items)} arrays, the model takes {len(signature.inputs)}",
                 needs=signature.describe(),
             )
-        arrays = {spec.name: to_numpy(item) for spec, item in zip(signature.inputs, data, strict=True)}
+        arrays = {spec.name: to_numpy(item) for spec, item in zip(signature.inputs, items, strict=True)}
     else:
         arrays = _from_array(to_numpy(data), signature)
     feeds = {spec.name: _fit(arrays[spec.name], spec) for spec in signature.inputs}
     if signature.batch_symbol is not None and len({feeds[spec.name].shape[0] for spec in signature.inputs}) > 1:
         raise UsageError("the arrays of the data have different numbers of rows", needs=signature.describe())
     return feeds
+
+
+def _array_leaves(data: Any) -> list[Any]:
+    """Return the arrays of nested arguments in order; other leaves (None, numbers) are constants of the ONNX graph."""
+    if isinstance(data, Mapping):
+        return [leaf for value in data.values() for leaf in _array_leaves(value)]
+    if isinstance(data, (tuple, list)):
+        return [leaf for value in data for leaf in _array_leaves(value)]
+    return [data] if hasattr(data, "dtype") and hasattr(data, "shape") else []
 
 
 def _is_wrapped(data: Sequence[Any]) -> bool:

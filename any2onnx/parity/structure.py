@@ -4,8 +4,8 @@ Tensor frameworks (Keras, PyTorch, functions): shape and dtype must be equal.
 
 scikit-learn returns float64 for float32 rows and vectors where ONNX has columns, so converters follow conventions:
 
-* shape: `[N]` and `[N, 1]` are the same; a binary decision function `[N]` may come as two columns `[-s, s]`; the list of
-  a multi-output `predict_proba` may come as one tensor `[outputs, N, classes]` or as a sequence;
+* shape: `[N]` and `[N, 1]` are the same; a binary decision function `[N]` may come as two columns `[-s, s]`; the list
+  of a multi-output `predict_proba` may come as one tensor `[outputs, N, classes]` or as a sequence;
 * dtype: floats must be at least as wide as the narrower of the framework's result and the widest floating input
   (float32 when there is none), so float32 for float32 rows is right and a float16 leak is not; integers and booleans
   may have any width; feature tables of integers may be floats (values are then compared exactly); labels must stay
@@ -15,13 +15,15 @@ scikit-learn returns float64 for float32 rows and vectors where ONNX has columns
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from any2onnx.parity.runtime import Leaf
 from any2onnx.parity.ulp import Array, is_float
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _TEXT = frozenset("OSUT")
 _WHOLE = frozenset("biu")

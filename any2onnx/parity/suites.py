@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from any2onnx.errors import UnknownOption, UsageError, did_you_mean
 from any2onnx.parity.boundaries import edge_values, slots, threshold_rows
-from any2onnx.parity.reference import Framework
-from any2onnx.parity.signature import Feeds, InputSpec, Signature
 from any2onnx.parity.ulp import Array, neighbours
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from any2onnx.parity.reference import Framework
+    from any2onnx.parity.signature import Feeds, InputSpec, Signature
 
 SUITES = ("data", "typical", "boundary", "special", "shape")
 PRESETS: Mapping[str, tuple[str, ...]] = {
@@ -271,7 +274,7 @@ def special_numbers(dtype: np.dtype[Any]) -> Array:
     if dtype.name == "bfloat16":
         import ml_dtypes
 
-        info: Any = ml_dtypes.finfo(dtype)
+        info: Any = ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
     else:
         info = np.finfo(dtype)
     tiny, eps, least = float(info.smallest_normal), float(info.eps), float(info.smallest_subnormal)

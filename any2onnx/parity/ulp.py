@@ -18,7 +18,7 @@ INCOMPARABLE = int(np.iinfo(np.uint64).max)
 def is_float(dtype: np.dtype[Any]) -> bool:
     """Return True for real floating dtypes, those of ml_dtypes (bfloat16, float8) included."""
     # numpy files the ml_dtypes types under kind "V" (newer ones under "f"); their scalar type has its own module.
-    return dtype.kind == "f" or dtype.type.__module__.startswith("ml_dtypes") and "float" in dtype.name
+    return dtype.kind == "f" or (dtype.type.__module__.startswith("ml_dtypes") and "float" in dtype.name)
 
 
 def specials(values: Array) -> npt.NDArray[np.int8]:
@@ -92,7 +92,7 @@ def _finfo(dtype: np.dtype[Any]) -> Any:
         return np.finfo(dtype)
     import ml_dtypes
 
-    return ml_dtypes.finfo(dtype)
+    return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
 
 
 def largest(dtype: np.dtype[Any]) -> float:

@@ -42,6 +42,9 @@ class Verdict(enum.Enum):
         """One clause that says what the verdict means."""
         return _EXPLANATIONS[self]
 
+    def __str__(self) -> str:
+        return self.value
+
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, Verdict):
             return NotImplemented
@@ -53,7 +56,7 @@ _EXPLANATIONS = {
     Verdict.WITHIN_ULP: "at most 4 units in the last place apart",
     Verdict.WITHIN_BUDGET: "apart by no more than the dtype's tolerance",
     Verdict.FRAMEWORK_IMPRECISE: "ONNX is at least as close to the float64 answer as the framework",
-    Verdict.ILL_CONDITIONED: "apart by no more than what the rounding of the inputs explains",
+    Verdict.ILL_CONDITIONED: "apart by no more than rounding of the inputs, or the framework's own, explains",
     Verdict.INCONCLUSIVE: "could not be decided",
     Verdict.CONVERTER_IMPRECISE: "apart by more than conditioning and the framework's own error explain",
     Verdict.MISMATCH: "another name, count, shape, dtype, label, NaN or infinity",
