@@ -12,9 +12,9 @@ from any2onnx.errors import MalformedFile, UnknownOption, UsageError, did_you_me
 from any2onnx.parity.evaluate import Evaluator, Options
 from any2onnx.parity.reference import Binding, FrameworkRejects, OutputRequest, Reference, make_reference
 from any2onnx.parity.report import OutputResult, ParityReport
-from any2onnx.parity.running import Runs
+from any2onnx.parity.running import Runs, pieces
 from any2onnx.parity.runtime import OnnxFile, OnnxSession, read_onnx
-from any2onnx.parity.signature import Signature, feeds_from_data
+from any2onnx.parity.signature import Feeds, Signature, feeds_from_data
 from any2onnx.parity.suites import Case, Plan, Skip, cases, require_sizes, suite_names
 from any2onnx.parity.verdict import Verdict
 
@@ -80,7 +80,7 @@ def check_parity(
     plan = _plan(model, runner, session, data, seed)
     baseline, plan = _baseline(plan, runner)
     runner.prepare(plan.signature)
-    binding = runner.bind(session.outputs, outputs, onnx_file, baseline.feeds)
+    binding = runner.bind(session.outputs, outputs, onnx_file, _one_piece(baseline, plan.signature))
     if binding.note:
         notes.append(binding.note)
     runs = Runs(
@@ -158,7 +158,7 @@ def _baseline(plan: Plan, runner: Reference) -> tuple[Case, Plan]:
                 if isinstance(case, Skip):
                     continue
                 try:
-                    runner.accepts(case.feeds)
+                    runner.accepts(_one_piece(case, tried.signature))
                 except FrameworkRejects as error:
                     reason = str(error)
                     break
@@ -169,6 +169,12 @@ def _baseline(plan: Plan, runner: Reference) -> tuple[Case, Plan]:
         needs=plan.signature.describe(),
         remedy="pass data: rows that the model accepts",
     )
+
+
+def _one_piece(case: Case, signature: Signature) -> Feeds:
+    """Return inputs for one call: the whole case, or as many rows of it as a fixed batch takes."""
+    fixed = signature.fixed_batch
+    return case.feeds if fixed is None else pieces(case.feeds, case.rows, fixed)[0]
 
 
 def _structure_results(binding: Binding, suites: Sequence[str]) -> list[OutputResult]:

@@ -120,7 +120,7 @@ def measure(fw: Array, ref: Array | None, ox: Array, rows: int, scale_floor: flo
     truth = fw if ref is None else ref
     size = by_row(truth, rows).astype(np.float64)
     scale = np.maximum(row_max(np.where(np.isfinite(size), np.abs(size), 0.0)), scale_floor)
-    wrong = _wrong_specials(fw, truth, ox, rows, scale)
+    wrong = _wrong_specials(fw, truth, ox)
     count = int(np.count_nonzero(wrong))
     return FloatErrors(
         onnx=row_difference(ox, truth, rows),
@@ -140,15 +140,16 @@ def _max_ulp(ox: Array, other: Array) -> int:
     return int(ulp_distance(ox, narrow(other, ox.dtype)).max())
 
 
-def _wrong_specials(fw: Array, truth: Array, ox: Array, rows: int, scale: Floats) -> npt.NDArray[np.bool_]:
+def _wrong_specials(fw: Array, truth: Array, ox: Array) -> npt.NDArray[np.bool_]:
     """Mark elements that are NaN, infinite or finite unlike both the framework and the reference."""
     found = specials(ox)
     wrong = (found != specials(narrow(fw, ox.dtype))) & (found != specials(narrow(truth, ox.dtype)))
     if wrong.any():
         # A true value at the edge of the range may round either way: to the largest number or to infinity.
-        limit = largest(ox.dtype) * (1 - 4 * tolerance(ox.dtype))
-        wide = np.abs(np.where(np.isfinite(truth), truth, 0).astype(np.float64))
-        at_edge = (wide >= limit) & (found != 2) & (np.sign(ox.astype(np.float64)) == np.sign(truth.astype(np.float64)))
+        limit = largest(ox.dtype)
+        wide = np.where(np.isfinite(truth), truth, 0).astype(np.float64)
+        near = np.abs(np.abs(wide) / limit - 1) <= 4 * tolerance(ox.dtype)
+        at_edge = near & (found != 2) & (np.sign(wide) == np.sign(ox.astype(np.float64)))
         wrong &= ~at_edge
     return np.asarray(wrong)
 

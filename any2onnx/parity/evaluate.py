@@ -103,7 +103,8 @@ class Evaluator:
         ref = self._runs.reference(case.feeds, case.rows)
         notes = []
         if self._runs.double and ref is None:
-            notes.append("no float64 reference: the framework as run is the reference")
+            reason = f" ({self._runs.runner.float64_problem})" if self._runs.runner.float64_problem else ""
+            notes.append(f"no float64 reference{reason}: the framework as run is the reference")
             self._runs.double = False
         for i, (group, again) in enumerate(zip(first, second, strict=True)):
             for j, (values, other) in enumerate(zip(group, again, strict=True)):
@@ -298,13 +299,12 @@ class Evaluator:
             notes.append(f"two runs of the framework differ by {slot.noise:.2g} of the scale")
         known = self._truth(sides, key, pair) is not None
         result = float_result(self._bound[key[0]], case, pair, errors, judgement, known=known, note="; ".join(notes))
-        return self._excuse_nan(case, pair, errors, result)
+        nan_at_fault = errors.wrong_specials > 0 and bool((np.isnan(pair.ox) | np.isnan(pair.fw)).any())
+        return self._without_loose_nan(case, result) if nan_at_fault else result
 
-    def _excuse_nan(self, case: Case, pair: Pair, errors: FloatErrors, result: OutputResult) -> OutputResult:
+    def _without_loose_nan(self, case: Case, result: OutputResult) -> OutputResult:
         """Leave undecided what no specification decides: NaN in tensor models with operators that may drop it."""
         if case.suite != "special" or self._runs.runner.framework == "scikit-learn" or not self._loose_nan:
-            return result
-        if not errors.wrong_specials or not (np.isnan(pair.ox) | np.isnan(pair.fw)).any():
             return result
         names = ", ".join(self._loose_nan)
         note = f"not judged, since what {names} do with NaN differs between runtimes: {result.note}"
@@ -326,7 +326,7 @@ class Evaluator:
         note = "; ".join(text for text in (pair.note, counts.note) if text)
         if verdict.failed and self._slots[key].random_labels:
             verdict, note = Verdict.INCONCLUSIVE, "two runs of the framework give different answers"
-        return OutputResult(
+        result = OutputResult(
             pair.name,
             bound.source,
             case.suite,
@@ -343,6 +343,7 @@ class Evaluator:
             reference="float64" if truth is not None else "framework",
             note=note,
         )
+        return self._without_loose_nan(case, result) if verdict.failed else result
 
 
 # --- helpers ---------------------------------------------------------------------------------------------------

@@ -70,6 +70,7 @@ class Reference(Protocol):
         row_wise: True when rows never influence each other, so that any rows may share one call.
         conventional: True when ONNX has conventions of its own for shapes and dtypes (scikit-learn: `[N, 1]` for `[N]`,
             float32 for float32 rows); False when both must be equal.
+        float64_problem: Why there is no float64 reference, once that is known.
     """
 
     framework: Framework
@@ -77,6 +78,7 @@ class Reference(Protocol):
     version: str
     row_wise: bool
     conventional: bool
+    float64_problem: str
 
     def refine(self, signature: Signature, data: Any) -> Signature:
         """Add what the fitted model knows about its inputs (widths, ranges, categories)."""
@@ -233,6 +235,7 @@ class CallableReference:
     version = ""
     row_wise = False
     conventional = False
+    float64_problem = ""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
@@ -274,7 +277,8 @@ class CallableReference:
         """Call the function on float64 feeds; None when it refuses them."""
         try:
             return [[array] for array in flatten(self._call(feeds))]
-        except FrameworkRejects:
+        except FrameworkRejects as error:
+            self.float64_problem = str(error)
             return None
 
     def label_scores(self, feeds: Feeds, columns: int) -> list[LabelScores]:

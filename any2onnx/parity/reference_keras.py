@@ -52,7 +52,7 @@ class KerasReference:
         self._keys: tuple[Any, ...] = ()
         self._moved: frozenset[str] = frozenset()
         self._double: Any = None
-        self._double_failed = False
+        self.float64_problem = ""
 
     # --- inputs ---
 
@@ -126,16 +126,16 @@ class KerasReference:
 
     def run_float64(self, feeds: Feeds) -> list[list[Array]] | None:
         """Run a copy that was rebuilt from its configuration in float64; None when that is not possible."""
-        if self._double_failed:
+        if self.float64_problem:
             return None
         try:
             with _x64():
                 if self._double is None:
                     self._double = _rebuild_float64(self._model)
                 return [[array] for array in _arrays(self._call(self._double, feeds))]
-        except Exception:
-            # Whatever stops the rebuild (custom layers without a config, a backend without float64): no reference.
-            self._double_failed = True
+        except Exception as error:
+            # Whatever stops the rebuild (custom layers without a config, say): no reference, and the report says why.
+            self.float64_problem = one_sentence(error)
             self._double = None
             return None
 
@@ -293,6 +293,6 @@ def _x64() -> Iterator[None]:
         return
     import jax
 
-    enable = getattr(jax, "enable_x64", None) or jax.experimental.enable_x64
+    enable = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
     with enable(True):
         yield

@@ -50,6 +50,7 @@ class SklearnReference:
     framework: Framework = "scikit-learn"
     row_wise = True
     conventional = True
+    float64_problem = ""
 
     def __init__(self, model: Any) -> None:
         self._model = model

@@ -51,7 +51,7 @@ class TorchReference:
         else:
             self._module = model
         self._double: Any = None
-        self._double_failed = False
+        self.float64_problem = ""
         self._names: tuple[str, ...] = ()
         self._by_keyword = False
 
@@ -103,15 +103,15 @@ class TorchReference:
 
     def run_float64(self, feeds: Feeds) -> list[list[Array]] | None:
         """Run a copy of the module with all floating weights in float64; None when it cannot run so."""
-        if self._double is None and not self._double_failed:
-            self._double = copy.deepcopy(self._module).double()
-        if self._double_failed:
+        if self.float64_problem:
             return None
+        if self._double is None:
+            self._double = copy.deepcopy(self._module).double()
         try:
             return [[to_numpy(tensor)] for tensor in _tensors(self._call(self._double, feeds))]
-        except FrameworkRejects:
+        except FrameworkRejects as error:
             # Modules that name float32 in their code mix dtypes after the cast; such a module has no float64 answer.
-            self._double_failed = True
+            self.float64_problem = str(error)
             return None
 
     def label_scores(self, feeds: Feeds, columns: int) -> list[LabelScores]:
