@@ -1,0 +1,36 @@
+"""Numeric comparison of a model with its ONNX form, with verdicts that say whose fault a difference is.
+
+Importing this package imports neither onnxruntime nor a framework; they load with the first check.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from any2onnx.parity.check import check_parity
+    from any2onnx.parity.report import OutputResult, OutputSummary, ParityReport
+    from any2onnx.parity.ulp import ulp_distance
+    from any2onnx.parity.verdict import Verdict
+
+__all__ = ["OutputResult", "OutputSummary", "ParityReport", "Verdict", "check_parity", "ulp_distance"]
+
+_HOMES = {
+    "OutputResult": "report",
+    "OutputSummary": "report",
+    "ParityReport": "report",
+    "Verdict": "verdict",
+    "check_parity": "check",
+    "ulp_distance": "ulp",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

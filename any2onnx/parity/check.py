@@ -1,0 +1,225 @@
+"""``check_parity``: one model, one ONNX file, one report."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from any2onnx.errors import MalformedFile, UnknownOption, UsageError, did_you_mean
+from any2onnx.parity.evaluate import Evaluator, Options
+from any2onnx.parity.reference import Binding, FrameworkRejects, OutputRequest, Reference, make_reference
+from any2onnx.parity.report import OutputResult, ParityReport
+from any2onnx.parity.running import Runs, pieces
+from any2onnx.parity.runtime import OnnxFile, OnnxSession, read_onnx
+from any2onnx.parity.signature import Feeds, Signature, feeds_from_data
+from any2onnx.parity.suites import Case, Plan, Skip, cases, require_sizes, suite_names
+from any2onnx.parity.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# Sizes to try for a free axis when nothing else says what the model can take.
+_TRIED_SIZES = (8, 16, 32, 64, 224, 4, 2, 1)
+
+
+def check_parity(
+    model: Any,
+    onnx_model: Any,
+    data: Any = None,
+    *,
+    suites: str | Sequence[str] = "default",
+    seed: int = 0,
+    reference: Literal["float64", "framework"] = "float64",
+    budget: Literal["auto"] | float = "auto",
+    outputs: OutputRequest = None,
+    time_limit: float | None = None,
+    providers: Sequence[Any] | None = None,
+) -> ParityReport:
+    """Compare a model with its ONNX form, whoever made it.
+
+    Every output is compared in name, count, shape, dtype, NaN and infinities, and values. Values are judged against
+    the framework in float64 on the same float32 points, and an error is excused only by the conditioning of the model
+    and by the framework's own error, both measured here.
+
+    Args:
+        model: A fitted scikit-learn estimator or pipeline, a Keras 3 model, a torch module or ExportedProgram, or a
+            function that takes one array per ONNX input. It is not changed.
+        onnx_model: onnx.ModelProto, onnx_ir.Model, bytes or the path of a trusted file.
+        data: Rows of the user's own: array, DataFrame, mapping from input names, or one array per input. They are
+            compared as they are, and other inputs are drawn like them.
+        suites: ``default`` (all), ``smoke`` (a quick look), or names among data, typical, boundary, special, shape.
+        seed: Changes the generated inputs.
+        reference: ``float64``, or ``framework`` to measure against the framework as it is run.
+        budget: ``auto``, or the largest accepted error relative to the scale of an output.
+        outputs: scikit-learn: the method behind each output, in order or by output name. Other frameworks: the names
+            that the outputs must have.
+        time_limit: Seconds after which no new case is begun; what was left out makes the result inconclusive.
+        providers: Execution providers for onnxruntime, the CPU by default.
+
+    Returns:
+        The report. It never raises for a failed comparison: see ``ParityReport.raise_if_failed``.
+
+    Raises:
+        NotAModel: ``model`` or ``onnx_model`` is none.
+        NotFitted: The estimator or Keras model is not fitted or built.
+        MalformedFile: onnxruntime or onnx cannot read the ONNX model.
+        UsageError: An argument does not fit (also UnknownOption, InvalidType).
+        MissingDependency: onnxruntime, or a package for the data, is not installed.
+    """
+    start = time.monotonic()
+    chosen = suite_names(suites)
+    options = _options(reference, budget)
+    runner = make_reference(model)
+    onnx_file = read_onnx(onnx_model)
+    session = OnnxSession(onnx_file, providers=providers)
+    notes: list[str] = []
+    plain = _plain_session(onnx_file, providers, notes)
+    plan = _plan(model, runner, session, data, seed)
+    baseline, plan = _baseline(plan, runner)
+    runner.prepare(plan.signature)
+    binding = runner.bind(session.outputs, outputs, onnx_file, _one_piece(baseline, plan.signature))
+    if binding.note:
+        notes.append(binding.note)
+    runs = Runs(
+        runner, session, plain, plan.signature, double=options.double and plan.signature.widest_float is not None
+    )
+    evaluator = Evaluator(runs, binding, plan, onnx_file, options)
+    notes += evaluator.learn(baseline)
+    results = _structure_results(binding, chosen)
+    results += _run_suites(plan, chosen, evaluator, runner, None if time_limit is None else start + time_limit)
+    return ParityReport(
+        framework=runner.framework,
+        model=runner.model_name,
+        producer=onnx_file.producer,
+        opsets=onnx_file.opsets,
+        versions=_versions(runner),
+        inputs=plan.signature.describe(),
+        suites=chosen,
+        seed=seed,
+        results=tuple(results),
+        notes=tuple(notes),
+        elapsed=time.monotonic() - start,
+    )
+
+
+def _options(reference: str, budget: Any) -> Options:
+    if reference not in ("float64", "framework"):
+        raise UnknownOption(
+            f"there is no reference {reference!r}{did_you_mean(reference, ('float64', 'framework'))}",
+            needs="float64 or framework",
+        )
+    if budget == "auto":
+        return Options(double=reference == "float64", budget=None)
+    if isinstance(budget, bool) or not isinstance(budget, (int, float)) or not budget >= 0:
+        raise UsageError(f"budget is {budget!r}", needs="'auto' or a number that is not negative")
+    return Options(double=reference == "float64", budget=float(budget))
+
+
+def _plain_session(onnx_file: OnnxFile, providers: Sequence[Any] | None, notes: list[str]) -> OnnxSession | None:
+    """Open the session without graph optimisations; some models only load with them."""
+    try:
+        return OnnxSession(onnx_file, optimised=False, providers=providers)
+    except MalformedFile as error:
+        notes.append(f"onnxruntime loads the model only with graph optimisations: {error.where}")
+        return None
+
+
+def _plan(model: Any, runner: Reference, session: OnnxSession, data: Any, seed: int) -> Plan:
+    signature = Signature.from_ports(session.inputs)
+    if data is None:
+        signature = runner.refine(signature, None)
+        return Plan(signature, runner.framework, model, runner.model_name, seed)
+    data = runner.select(data)
+    feeds = feeds_from_data(data, signature)
+    if signature.inputs and any(values.size == 0 for values in feeds.values()):
+        raise UsageError("the data has no rows", remedy="pass at least one row, or no data")
+    signature = runner.refine(signature.with_data(feeds), data)
+    return Plan(signature, runner.framework, model, runner.model_name, seed, feeds)
+
+
+def _baseline(plan: Plan, runner: Reference) -> tuple[Case, Plan]:
+    """Return inputs that the model accepts, with a size for every free axis.
+
+    Raises:
+        UsageError: The framework rejects everything that can be drawn.
+    """
+    require_sizes(plan.signature)
+    runner.prepare(plan.signature)
+    missing = [symbol for symbol in plan.signature.free_symbols if symbol not in plan.sizes]
+    reason = ""
+    for size in _TRIED_SIZES if missing else (0,):
+        sizes = {**plan.sizes, **dict.fromkeys(missing, size)}
+        tried = dataclasses.replace(plan, signature=plan.signature.with_sizes(sizes))
+        for suite in ("data", "typical"):
+            for case in cases(tried, suite):
+                if isinstance(case, Skip):
+                    continue
+                try:
+                    runner.accepts(_one_piece(case, tried.signature))
+                except FrameworkRejects as error:
+                    reason = str(error)
+                    break
+                return case, tried
+    raise UsageError(
+        f"{plan.model_name} rejects the inputs that were drawn for it",
+        where=reason,
+        needs=plan.signature.describe(),
+        remedy="pass data: rows that the model accepts",
+    )
+
+
+def _one_piece(case: Case, signature: Signature) -> Feeds:
+    """Return inputs for one call: the whole case, or as many rows of it as a fixed batch takes."""
+    fixed = signature.fixed_batch
+    return case.feeds if fixed is None else pieces(case.feeds, case.rows, fixed)[0]
+
+
+def _structure_results(binding: Binding, suites: Sequence[str]) -> list[OutputResult]:
+    return [
+        OutputResult(
+            problem.output, "", "structure", "names and count", Verdict.MISMATCH, budget_used=np.inf, note=problem.note
+        )
+        for problem in binding.problems
+    ]
+
+
+def _run_suites(
+    plan: Plan, suites: Sequence[str], evaluator: Evaluator, runner: Reference, deadline: float | None
+) -> list[OutputResult]:
+    results: list[OutputResult] = []
+    for suite in suites:
+        if suite == "shape":
+            results += [
+                OutputResult(
+                    "",
+                    "",
+                    suite,
+                    "free axes",
+                    Verdict.MISMATCH,
+                    budget_used=np.inf,
+                    note=f"{text}, the model takes any",
+                )
+                for text in runner.fixed_axes(plan.signature)
+            ]
+        for case in cases(plan, suite):
+            if deadline is not None and time.monotonic() > deadline:
+                results.append(OutputResult("", "", suite, case.name, Verdict.INCONCLUSIVE, note="time limit reached"))
+            elif isinstance(case, Skip):
+                results.append(OutputResult("", "", suite, case.name, None, note=case.reason))
+            else:
+                results += evaluator.evaluate(case)
+    return results
+
+
+def _versions(runner: Reference) -> tuple[tuple[str, str], ...]:
+    import onnxruntime
+
+    found: Mapping[str, str] = {
+        "framework": runner.version,
+        "numpy": np.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
+    return tuple((name, version) for name, version in found.items() if version)

@@ -1,0 +1,428 @@
+"""Evaluation of one case: run all sides, pair the arrays, measure, judge."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from any2onnx.parity import compare
+from any2onnx.parity.compare import FloatErrors, Floats, Judgement, as_floats, comparable_as_floats
+from any2onnx.parity.excuses import Excuse, Excuses, Key
+from any2onnx.parity.labels import Flags, compare_labels
+from any2onnx.parity.reference import Binding, Bound, FrameworkRejects
+from any2onnx.parity.report import OutputResult
+from any2onnx.parity.runtime import Leaf, OnnxFile, RuntimeFailure
+from any2onnx.parity.structure import Pair, conform, merge_leaves, pair_up
+from any2onnx.parity.ulp import Array, is_float
+from any2onnx.parity.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from any2onnx.parity.running import Runs, Sides
+    from any2onnx.parity.sensitivity import Results
+    from any2onnx.parity.suites import Case, Plan
+
+# The sensitivity of all rows is measured only where a run of the model is cheap; elsewhere only that of rows in need.
+_CHEAP_SECONDS = 0.05
+# A rebuilt float64 model that is further off than this share of the scale is not the same model.
+_LOST = 0.1
+# Neither ONNX nor the tensor frameworks pin down what these do with NaN: TensorFlow's max pooling drops it and
+# PyTorch's keeps it, onnxruntime's ReduceMax drops it and its MaxPool keeps it.
+_LOOSE_NAN = frozenset({"ArgMax", "ArgMin", "GlobalMaxPool", "Max", "MaxPool", "Min", "ReduceMax", "ReduceMin", "TopK"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the caller chose: a float64 reference or not, a fixed relative budget or None."""
+
+    double: bool = True
+    budget: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """What the first case told about one array: its size, its noise between two runs, the shape of its rows."""
+
+    scale: float = 0.0
+    noise: float = 0.0
+    random_labels: bool = False
+    row_shape: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """One pair to judge, with its counterpart from the session without graph optimisations."""
+
+    key: Key
+    pair: Pair
+    plain: Pair | None
+
+
+class Evaluator:
+    """Runs and judges cases for one pair of model and ONNX file.
+
+    Args:
+        runs: The sides.
+        binding: Which result belongs to which output.
+        plan: The inputs.
+        onnx_file: The file, for what is known of its graph.
+        options: The caller's choices.
+    """
+
+    def __init__(self, runs: Runs, binding: Binding, plan: Plan, onnx_file: OnnxFile, options: Options) -> None:
+        self._runs = runs
+        self._bound = binding.bound
+        self._plan = plan
+        self._signature = plan.signature
+        self._options = options
+        self._growth = math.sqrt(onnx_file.contraction)
+        self._loose_nan = [name for name in onnx_file.operators if name in _LOOSE_NAN]
+        self._slots: dict[Key, Slot] = {}
+        self._cheap = True
+        self._excuses = Excuses(runs, plan, {})
+
+    # --- the first case ---
+
+    def learn(self, case: Case) -> list[str]:
+        """Measure scale, determinism, cost and the float64 reference on inputs that the model accepts.
+
+        Returns:
+            Notes for the report.
+        """
+        self._excuses = Excuses(self._runs, self._plan, case.feeds)
+        start = time.monotonic()
+        first = self._runs.framework(case.feeds, case.rows)
+        self._cheap = time.monotonic() - start < _CHEAP_SECONDS
+        second = self._runs.framework(case.feeds, case.rows)
+        ref = self._runs.reference(case.feeds, case.rows)
+        notes = []
+        if self._runs.double and ref is None:
+            reason = f" ({self._runs.runner.float64_problem})" if self._runs.runner.float64_problem else ""
+            notes.append(f"no float64 reference{reason}: the framework as run is the reference")
+            self._runs.double = False
+        for i, (group, again) in enumerate(zip(first, second, strict=True)):
+            for j, (values, other) in enumerate(zip(group, again, strict=True)):
+                self._slots[i, j] = _learn_slot(values, other, values if ref is None else ref[i][j], case.rows)
+        if ref is not None and self._is_lost(first, ref, case.rows):
+            notes.append("the float64 copy of the model answers differently: the framework as run is the reference")
+            self._runs.double = False
+        return notes
+
+    def _is_lost(self, fw: Results, ref: Results, rows: int) -> bool:
+        """Tell whether a rebuilt float64 model is another model: its errors would excuse those of ONNX."""
+        if self._runs.runner.framework != "keras":
+            return False
+        for (i, j), slot in sorted(self._slots.items()):
+            values, truth = fw[i][j], ref[i][j]
+            if values.shape != truth.shape:
+                return True
+            if slot.scale and comparable_as_floats(values):
+                error = compare.row_difference(as_floats(values), as_floats(truth), rows)
+                if float(np.median(error)) > _LOST * slot.scale:
+                    return True
+        return False
+
+    # --- one case ---
+
+    def evaluate(self, case: Case) -> list[OutputResult]:
+        """Return one result for each array of each bound output."""
+        try:
+            sides = self._runs.all_sides(case.feeds, case.rows)
+        except FrameworkRejects as error:
+            return self._rejected(case, str(error))
+        except RuntimeFailure as error:
+            note = f"onnxruntime raises, the framework answers: {error}"
+            return [failure(case, bound, note) for bound in self._bound]
+        return self._judge_all(case, sides)
+
+    def _rejected(self, case: Case, reason: str) -> list[OutputResult]:
+        """Report a case that the framework refuses: only an empty batch leaves something to be checked."""
+        if case.empty:
+            return self._empty_batch(case, reason)
+        if not case.may_reject:
+            note = f"the framework raises: {reason}"
+            return [
+                OutputResult(bound.name, bound.source, case.suite, case.name, Verdict.INCONCLUSIVE, note=note)
+                for bound in self._bound
+            ]
+        try:
+            self._runs.onnx(case.feeds, case.rows)
+            answer = "ONNX answers"
+        except RuntimeFailure:
+            answer = "onnxruntime raises too"
+        note = f"the framework rejects the input ({reason}); {answer}"
+        return [OutputResult(bound.name, bound.source, case.suite, case.name, None, note=note) for bound in self._bound]
+
+    def _empty_batch(self, case: Case, reason: str) -> list[OutputResult]:
+        """Check the shapes of an empty batch that the framework refuses."""
+        try:
+            found = self._runs.onnx(case.feeds, case.rows)
+        except RuntimeFailure as error:
+            return [failure(case, bound, f"onnxruntime raises on an empty batch: {error}") for bound in self._bound]
+        results = []
+        for i, bound in enumerate(self._bound):
+            leaves = [leaf for port in bound.ports for leaf in found[port]]
+            wrong = [leaf for leaf in leaves if not self._fits_empty(i, bound, leaf)]
+            if wrong:
+                wanted = list(self._slots[i, 0].row_shape)
+                note = f"shape {list(wrong[0].values.shape)} for an empty batch, rows have shape {wanted}"
+                results.append(failure(case, bound, note))
+            else:
+                note = f"the framework rejects an empty batch ({reason}); ONNX answers an empty one"
+                results.append(OutputResult(bound.name, bound.source, case.suite, case.name, Verdict.EXACT, note=note))
+        return results
+
+    def _fits_empty(self, i: int, bound: Bound, leaf: Leaf) -> bool:
+        """Tell whether an array has the shape of no rows, by the rows seen before and scikit-learn's conventions."""
+        shape = leaf.values.shape
+        if any(self._runs.session.outputs[port].onnx_type.startswith("seq(") for port in bound.ports):
+            return 0 in shape
+        rows = self._slots[i, 0].row_shape if len(bound.ports) == 1 else ()
+        arrays = sum(key[0] == i for key in self._slots)
+        if arrays > 1 and len(shape) == len(rows) + 2:
+            return shape == (arrays, 0, *rows)
+        if not shape or shape[0] != 0:
+            return False
+        if not self._runs.runner.conventional:
+            return shape[1:] == rows
+        return conform(np.zeros((0, *rows)), shape, bound.source) is not None
+
+    # --- judging ---
+
+    def _judge_all(self, case: Case, sides: Sides) -> list[OutputResult]:
+        work: list[Work] = []
+        results: list[OutputResult] = []
+        for i, bound in enumerate(self._bound):
+            plain = self._pairs(bound, sides.fw[i], sides.plain) if sides.plain is not None else []
+            for j, pair in enumerate(self._pairs(bound, sides.fw[i], sides.ox)):
+                if pair.problem:
+                    results.append(dataclasses.replace(failure(case, bound, pair.problem), output=pair.name))
+                else:
+                    work.append(Work((i, j), pair, plain[j] if j < len(plain) else None))
+            if sides.plain_error:
+                results.append(dataclasses.replace(failure(case, bound, sides.plain_error), optimised=False))
+        excuses = self._measure_excuses(case, sides, work)
+        return results + [self._judge_both(case, sides, item, excuses.get(item.key)) for item in work]
+
+    def _pairs(self, bound: Bound, fw: Sequence[Array], found: list[list[Leaf]] | None) -> list[Pair]:
+        if found is None:
+            return []
+        scores = bound.source in ("predict_proba", "predict_log_proba", "decision_function")
+        return pair_up(
+            bound.name,
+            bound.source,
+            fw,
+            merge_leaves(bound.name, [found[port] for port in bound.ports]),
+            label=bound.label,
+            conventional=self._runs.runner.conventional,
+            widest_float=self._signature.widest_float,
+            classes=[self._runs.runner.classes(k) if scores else None for k in range(len(fw))],
+        )
+
+    def _truth(self, sides: Sides, key: Key, pair: Pair) -> Array | None:
+        """Return the float64 answer in the shape of the pair, or None when it is not float64 after all."""
+        if sides.ref is None:
+            return None
+        ref = sides.ref[key[0]][key[1]]
+        if self._runs.runner.conventional:
+            return conform(ref, pair.ox.shape, self._bound[key[0]].source)
+        if ref.shape != pair.ox.shape or (is_float(ref.dtype) and ref.dtype != np.float64):
+            return None
+        return ref
+
+    def _errors(self, sides: Sides, key: Key, pair: Pair, rows: int) -> tuple[FloatErrors, float]:
+        """Measure a pair; the second value is the tolerance of its dtype."""
+        truth = self._truth(sides, key, pair)
+        wide = None if truth is None else as_floats(truth)
+        errors = compare.measure(as_floats(pair.fw), wide, as_floats(pair.ox), rows, self._slots[key].scale)
+        tol = compare.tolerance(pair.ox.dtype, self._signature.widest_float)
+        # Without a float64 answer the rounding of long sums cannot be told from errors; it grows with their root.
+        return errors, tol if truth is not None else tol * self._growth
+
+    def _measure_excuses(self, case: Case, sides: Sides, work: Sequence[Work]) -> Mapping[Key, Excuse]:
+        need: set[int] = set()
+        floats = False
+        for item in work:
+            if not self._by_budget(item):
+                continue
+            floats = True
+            for candidate in (item.pair, item.plain):
+                if candidate is not None and not candidate.problem:
+                    errors, tol = self._errors(sides, item.key, candidate, case.rows)
+                    need.update(int(row) for row in compare.rows_in_need(errors, tol))
+        everything = case.measure and self._cheap and floats
+        return self._excuses.measure(case, sides, sorted(need), everything=everything)
+
+    def _by_budget(self, item: Work) -> bool:
+        """Tell whether a pair is judged by error and budget; labels and whole numbers are judged by equality."""
+        pair = item.pair
+        return comparable_as_floats(pair.fw) and comparable_as_floats(pair.ox) and not self._bound[item.key[0]].label
+
+    def _judge_both(self, case: Case, sides: Sides, item: Work, excuse: Excuse | None) -> OutputResult:
+        """Judge both sessions; the worse finding counts, and says from which one it comes."""
+        result = self._judge(case, sides, item, item.pair, excuse)
+        if item.plain is None or (not item.plain.problem and _same_bits(item.pair.ox, item.plain.ox)):
+            return result
+        if item.plain.problem:
+            second = dataclasses.replace(
+                failure(case, self._bound[item.key[0]], item.plain.problem), output=item.pair.name
+            )
+        else:
+            second = self._judge(case, sides, item, item.plain, excuse)
+        return dataclasses.replace(second, optimised=False) if second.badness > result.badness else result
+
+    def _judge(self, case: Case, sides: Sides, item: Work, pair: Pair, excuse: Excuse | None) -> OutputResult:
+        if self._by_budget(item):
+            return self._judge_floats(case, sides, item.key, pair, excuse)
+        return self._judge_labels(case, sides, item.key, pair)
+
+    def _judge_floats(self, case: Case, sides: Sides, key: Key, pair: Pair, excuse: Excuse | None) -> OutputResult:
+        errors, tol = self._errors(sides, key, pair, case.rows)
+        fitting = excuse is not None and excuse.sensitivity.shape == errors.onnx.shape
+        slot = self._slots[key]
+        judgement = compare.judge(
+            errors,
+            tol=tol,
+            sensitivity=excuse.sensitivity if excuse is not None and fitting else None,
+            framework_noise=excuse.noise if excuse is not None and fitting else None,
+            noise=slot.noise,
+            fixed_budget=self._options.budget,
+        )
+        notes = [text for text in (pair.note, errors.special_note) if text]
+        if judgement.verdict is Verdict.INCONCLUSIVE:
+            notes.append(f"two runs of the framework differ by {slot.noise:.2g} of the scale")
+        known = self._truth(sides, key, pair) is not None
+        result = float_result(self._bound[key[0]], case, pair, errors, judgement, known=known, note="; ".join(notes))
+        nan_at_fault = errors.wrong_specials > 0 and bool((np.isnan(pair.ox) | np.isnan(pair.fw)).any())
+        return self._without_loose_nan(case, result) if nan_at_fault else result
+
+    def _without_loose_nan(self, case: Case, result: OutputResult) -> OutputResult:
+        """Leave undecided what no specification decides: NaN in tensor models with operators that may drop it."""
+        if case.suite != "special" or self._runs.runner.framework == "scikit-learn" or not self._loose_nan:
+            return result
+        names = ", ".join(self._loose_nan)
+        note = f"not judged, since what {names} do with NaN differs between runtimes: {result.note}"
+        return dataclasses.replace(result, verdict=None, budget_used=0.0, note=note)
+
+    def _judge_labels(self, case: Case, sides: Sides, key: Key, pair: Pair) -> OutputResult:
+        bound = self._bound[key[0]]
+        truth, fw = self._truth(sides, key, pair), pair.fw
+        if is_float(pair.ox.dtype) and is_float(fw.dtype):
+            # Labels such as 0.1 are stored in the dtype of the output.
+            fw = compare.narrow(fw, pair.ox.dtype)
+            truth = None if truth is None else compare.narrow(truth, pair.ox.dtype)
+
+        def ties(rows: npt.NDArray[np.intp], answered: Array) -> Flags:
+            return self._excuses.ties(case, key, rows, answered, label=bound.label)
+
+        counts = compare_labels(fw, truth, pair.ox, case.rows, ties)
+        verdict = counts.verdict
+        note = "; ".join(text for text in (pair.note, counts.note) if text)
+        if verdict.failed and self._slots[key].random_labels:
+            verdict, note = Verdict.INCONCLUSIVE, "two runs of the framework give different answers"
+        result = OutputResult(
+            pair.name,
+            bound.source,
+            case.suite,
+            case.name,
+            verdict,
+            rows=case.rows,
+            dtype=_dtype_name(pair.ox),
+            shape=pair.ox.shape,
+            budget_used=math.inf if verdict.failed else 0.0,
+            equal=counts.equal,
+            tied=counts.tied,
+            wrong=counts.wrong,
+            worst_row=counts.first_wrong[0] if counts.first_wrong else 0,
+            reference="float64" if truth is not None else "framework",
+            note=note,
+        )
+        return self._without_loose_nan(case, result) if verdict.failed else result
+
+
+# --- helpers ---------------------------------------------------------------------------------------------------
+
+
+def _learn_slot(values: Array, again: Array, truth: Array, rows: int) -> Slot:
+    row_shape = values.shape[1:] if values.ndim else ()
+    if not comparable_as_floats(values) or values.shape != again.shape:
+        same = values.shape == again.shape and bool(np.array_equal(values, again))
+        return Slot(row_shape=row_shape, random_labels=not same)
+    scale = compare.robust_scale(as_floats(truth if comparable_as_floats(truth) else values))
+    noise = compare.row_difference(as_floats(values), as_floats(again), rows).max(initial=0.0)
+    relative = float(noise / scale) if scale else (math.inf if noise else 0.0)
+    return Slot(scale=scale, noise=relative, row_shape=row_shape)
+
+
+def failure(case: Case, bound: Bound, note: str) -> OutputResult:
+    """Return a mismatch of a whole output."""
+    return OutputResult(
+        bound.name,
+        bound.source,
+        case.suite,
+        case.name,
+        Verdict.MISMATCH,
+        rows=case.rows,
+        budget_used=math.inf,
+        note=note,
+    )
+
+
+def _same_bits(a: Array, b: Array) -> bool:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    if a.dtype.kind == "O":
+        return bool(np.array_equal(a, b))
+    return a.tobytes() == b.tobytes()
+
+
+def _dtype_name(values: Array) -> str:
+    return "string" if values.dtype.kind in "OSU" else values.dtype.name
+
+
+def float_result(
+    bound: Bound, case: Case, pair: Pair, errors: FloatErrors, judgement: Judgement, *, known: bool, note: str
+) -> OutputResult:
+    """Return the result of a floating output; ``known`` says that the reference was float64."""
+    at = judgement.worst_row
+    scale = float(errors.scale[at]) if errors.scale.size else 0.0
+
+    def relative(values: Floats) -> float:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(np.where(values == 0, 0.0, values / errors.scale).max(initial=0.0))
+
+    def share(value: float) -> float:
+        return value / scale if scale else 0.0
+
+    fields: dict[str, Any] = {
+        "ulp": errors.ulp,
+        "ulp_framework": errors.ulp_framework,
+        "abs": float(errors.onnx.max(initial=0.0)),
+        "rel": relative(errors.onnx),
+        "abs_framework": float(errors.framework.max(initial=0.0)),
+        "rel_framework": relative(errors.framework),
+        "rel_difference": relative(errors.difference),
+        "sensitivity": share(judgement.sensitivity),
+        "budget": share(judgement.budget),
+        "budget_used": judgement.budget_used,
+    }
+    return OutputResult(
+        pair.name,
+        bound.source,
+        case.suite,
+        case.name,
+        judgement.verdict,
+        rows=case.rows,
+        dtype=_dtype_name(pair.ox),
+        shape=pair.ox.shape,
+        worst_row=at,
+        reference="float64" if known else "framework",
+        note=note,
+        **fields,
+    )

@@ -1,0 +1,210 @@
+"""What excuses an error on the rows that need it: sensitivity, the framework's own noise, and ties of labels."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from any2onnx.parity import compare
+from any2onnx.parity.compare import Floats, by_row
+from any2onnx.parity.reference import FrameworkRejects
+from any2onnx.parity.sensitivity import (
+    Results,
+    can_perturb,
+    measure_framework_noise,
+    measure_sensitivity,
+    perturbed,
+    reached_labels,
+    score_ties,
+    take_rows,
+    to_float64,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from any2onnx.parity.labels import Flags, LabelScores
+    from any2onnx.parity.running import Runs, Sides
+    from any2onnx.parity.signature import Feeds
+    from any2onnx.parity.suites import Case, Plan
+    from any2onnx.parity.ulp import Array
+
+Rows = npt.NDArray[np.intp]
+Key = tuple[int, int]
+_TIE_ROWS = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Excuse:
+    """Per row: the sensitivity, and the framework's own error at neighbouring inputs."""
+
+    sensitivity: Floats
+    noise: Floats
+
+
+class Excuses:
+    """Measures excuses on demand.
+
+    Args:
+        runs: The sides.
+        plan: The inputs and their random streams.
+        baseline: Inputs that the model accepts, for the usual size of the scores behind labels.
+    """
+
+    def __init__(self, runs: Runs, plan: Plan, baseline: Feeds) -> None:
+        self._runs = runs
+        self._plan = plan
+        self._baseline = baseline
+
+    def measure(self, case: Case, sides: Sides, need: Sequence[int], *, everything: bool) -> dict[Key, Excuse]:
+        """Measure the rows in need, or the sensitivity of all rows.
+
+        Args:
+            case: The case.
+            sides: Its results.
+            need: Rows whose error exceeds the tolerance.
+            everything: Measure the sensitivity of the other rows too.
+
+        Returns:
+            For each array (bound result, position) the excuses of all rows, 0 where they were not measured.
+        """
+        if (not need and not everything) or not case.rows:
+            return {}
+        rows: Rows | None = None
+        if self._runs.row_wise:
+            rows = np.arange(case.rows) if everything else np.array([row for row in need if row < case.rows], np.intp)
+        base = sides.fw if sides.ref is None else sides.ref
+        sensitivity = self._spread(self._sensitivity(case, base, sides.ref is not None, rows), rows, case.rows)
+        noise: dict[Key, Floats] = {}
+        if need and sides.ref is not None and not case.at_thresholds:
+            noise = self._spread(self._noise(case, base, rows), rows, case.rows)
+        return {
+            key: Excuse(values, noise.get(key, np.zeros_like(values))) for key, values in sorted(sensitivity.items())
+        }
+
+    @staticmethod
+    def _picked(case: Case, base: Results, rows: Rows | None) -> tuple[Feeds, Results, int]:
+        if rows is None:
+            return case.feeds, base, case.rows
+        picked = [
+            [array[rows] if array.ndim and len(array) == case.rows else array for array in group] for group in base
+        ]
+        return take_rows(case.feeds, rows), picked, len(rows)
+
+    def _sensitivity(self, case: Case, base: Results, double: bool, rows: Rows | None) -> list[list[Floats]] | None:
+        feeds, picked, count = self._picked(case, base, rows)
+        return measure_sensitivity(
+            self._runs.caller(count, double=double),
+            feeds,
+            picked,
+            self._plan.signature,
+            self._plan.rng("perturbation", f"{case.suite}/{case.name}"),
+            rows=count,
+            row_wise=self._runs.row_wise,
+            double=double,
+            at_thresholds=case.at_thresholds,
+        )
+
+    def _noise(self, case: Case, base: Results, rows: Rows | None) -> list[list[Floats]] | None:
+        feeds, picked, count = self._picked(case, base, rows)
+        return measure_framework_noise(
+            self._runs.caller(count, double=False),
+            self._runs.caller(count, double=True),
+            feeds,
+            picked,
+            self._plan.signature,
+            self._plan.rng("noise", f"{case.suite}/{case.name}"),
+            rows=count,
+        )
+
+    @staticmethod
+    def _spread(found: list[list[Floats]] | None, rows: Rows | None, count: int) -> dict[Key, Floats]:
+        """Put the values of some rows back to their places among all rows."""
+        spread: dict[Key, Floats] = {}
+        for i, group in enumerate(found or []):
+            for j, values in enumerate(group):
+                if rows is None or len(values) != len(rows):
+                    spread[i, j] = values
+                else:
+                    spread[i, j] = np.zeros(count)
+                    spread[i, j][rows] = values
+        return spread
+
+    # --- ties ---
+
+    def ties(self, case: Case, key: Key, rows: Rows, answered: Array, *, label: bool) -> Flags:
+        """Return which of the differing discrete answers are ties.
+
+        Args:
+            case: The case.
+            key: The array.
+            rows: The rows that differ; beyond ``_TIE_ROWS`` of them the rest counts as wrong.
+            answered: ONNX's answers in these rows, ``[n, columns]``.
+            label: The answers are labels, with scores behind them.
+        """
+        found = np.zeros(answered.shape, dtype=bool)
+        rows, answered = rows[:_TIE_ROWS], answered[:_TIE_ROWS]
+        try:
+            found[: len(rows)] = self._ties(case, key, rows, answered, label)
+        except FrameworkRejects:
+            # Scores that cannot be had excuse nothing.
+            return found
+        return found
+
+    def _ties(self, case: Case, key: Key, rows: Rows, answered: Array, label: bool) -> Flags:
+        feeds = take_rows(case.feeds, rows) if self._runs.row_wise else case.feeds
+        rng = self._plan.rng("ties", f"{case.suite}/{case.name}")
+        columns = answered.shape[1]
+        true = self._scores(feeds, columns) if label else []
+        if len(true) == columns:
+            return self._score_ties(case, feeds, true, answered, rng)
+        if case.at_thresholds or not can_perturb(self._plan.signature, double=self._runs.double, at_thresholds=False):
+            return np.zeros(answered.shape, dtype=bool)
+        return self._reached(case, key, feeds, rows, answered, rng)
+
+    def _scores(self, feeds: Feeds, columns: int) -> list[LabelScores]:
+        points = to_float64(feeds, self._plan.signature) if self._runs.double else feeds
+        return self._runs.runner.label_scores(points, columns)
+
+    def _score_ties(
+        self, case: Case, feeds: Feeds, true: list[LabelScores], answered: Array, rng: np.random.Generator
+    ) -> Flags:
+        signature, double = self._plan.signature, self._runs.double
+        columns = answered.shape[1]
+        moved: list[list[LabelScores]] = []
+        scales: list[float] = []
+        if can_perturb(signature, double=double, at_thresholds=case.at_thresholds):
+            for _ in range(compare.PERTURBATIONS):
+                stepped, scale = perturbed(feeds, signature, rng, double=double, at_thresholds=case.at_thresholds)
+                moved.append(self._runs.runner.label_scores(stepped, columns))
+                scales.append(scale)
+        return score_ties(
+            true,
+            self._runs.runner.label_scores(feeds, columns),
+            moved,
+            answered,
+            tol=compare.tolerance(np.dtype(np.float64), signature.widest_float),
+            floors=[compare.robust_scale(scores.scores) for scores in self._scores(self._baseline, columns)],
+            factors=(compare.SENSITIVITY_FACTOR, compare.FRAMEWORK_FACTOR),
+            scales=scales,
+        )
+
+    def _reached(
+        self, case: Case, key: Key, feeds: Feeds, rows: Rows, answered: Array, rng: np.random.Generator
+    ) -> Flags:
+        """Without scores: an answer that the reference itself gives within the budget's input change is a tie."""
+        count = len(rows) if self._runs.row_wise else case.rows
+        call = self._runs.caller(count, double=self._runs.double)
+        found: list[Array] = []
+        for factor in (1.0, compare.SENSITIVITY_FACTOR):
+            for _ in range(compare.PERTURBATIONS):
+                moved, _ = perturbed(feeds, self._plan.signature, rng, double=self._runs.double, factor=factor)
+                result = call(moved)
+                if result is not None:
+                    values = by_row(result[key[0]][key[1]], count)
+                    whole = self._runs.row_wise or len(values) != count
+                    found.append(values if whole else values[rows])
+        return reached_labels(found, answered)

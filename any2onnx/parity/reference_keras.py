@@ -1,0 +1,298 @@
+"""Keras 3 as reference, under any backend, as it is and rebuilt in float64."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from any2onnx.errors import MissingDependency, NotFitted
+from any2onnx.parity.reference import (
+    Binding,
+    Framework,
+    FrameworkRejects,
+    OutputRequest,
+    bind_by_position,
+    declared_outputs,
+    request_names,
+)
+from any2onnx.parity.runtime import OnnxFile, Port, one_sentence
+from any2onnx.parity.signature import Feeds, InputSpec, Signature, to_numpy
+from any2onnx.parity.ulp import Array, is_float
+
+if TYPE_CHECKING:
+    from any2onnx.parity.labels import LabelScores
+
+_FLOAT_NAMES = frozenset({"float16", "bfloat16", "float32", "mixed_float16", "mixed_bfloat16"})
+
+
+class KerasReference:
+    """A Keras model or layer; the user's object is never changed."""
+
+    framework: Framework = "keras"
+    row_wise = False
+    conventional = False
+
+    def __init__(self, model: Any) -> None:
+        try:
+            import keras
+        except ImportError as error:
+            raise MissingDependency("Keras is not installed", remedy="pip install 'any2onnx[keras]'") from error
+        if not getattr(model, "built", True):
+            raise NotFitted(
+                f"{type(model).__name__} {model.name!r} is not built", remedy="call it once, or call build(input_shape)"
+            )
+        self._model = model
+        self.model_name = type(model).__qualname__
+        self.version = f"keras {keras.__version__} ({keras.backend.backend()})"
+        self._names: tuple[str, ...] = ()
+        self._keys: tuple[Any, ...] = ()
+        self._moved: frozenset[str] = frozenset()
+        self._double: Any = None
+        self.float64_problem = ""
+
+    # --- inputs ---
+
+    def refine(self, signature: Signature, data: Any) -> Signature:
+        """Take fixed sizes, and ranges of token ids, from the model."""
+        shapes = self._input_shapes()
+        tables = [layer.input_dim for layer in _layers(self._model) if type(layer).__name__ == "Embedding"]
+        found = []
+        for i, spec in enumerate(signature.inputs):
+            shape = shapes[i][1] if i < len(shapes) else None
+            found.append(_refined(spec, shape, min(tables) if tables else None))
+        return signature.with_inputs(found)
+
+    def _input_shapes(self) -> list[tuple[str, tuple[int | None, ...]]]:
+        inputs = getattr(self._model, "inputs", None) or []
+        return [(tensor.name, tuple(tensor.shape)) for tensor in inputs]
+
+    def select(self, data: Any) -> Any:
+        """A model of tensors takes what it is given."""
+        return data
+
+    def prepare(self, signature: Signature) -> None:
+        """Match inputs by name, else by position, and notice channels-first ONNX inputs."""
+        shapes = self._input_shapes()
+        names = [name for name, _ in shapes]
+        self._names = signature.names
+        if len(names) == len(signature.names) and set(names) == set(signature.names):
+            self._names = tuple(names)
+        by_name = {spec.name: spec for spec in signature.inputs}
+        self._moved = frozenset(
+            name
+            for name, (_, shape) in zip(self._names, shapes, strict=False)
+            if channels_moved(by_name[name].shape, shape)
+        )
+        struct = getattr(self._model, "_inputs_struct", None)
+        self._keys = tuple(struct) if isinstance(struct, Mapping) else ()
+
+    def accepts(self, feeds: Feeds) -> None:
+        """Run the model."""
+        self._call(self._model, feeds)
+
+    def fixed_axes(self, signature: Signature) -> list[str]:
+        """Return, in words, the axes that the model leaves free and the ONNX model has baked in."""
+        found = []
+        shapes = dict(zip(self._names, (shape for _, shape in self._input_shapes()), strict=False))
+        for spec in signature.inputs:
+            shape = shapes.get(spec.name)
+            if shape is None or len(shape) != len(spec.shape):
+                continue
+            if spec.name in self._moved:
+                shape = (shape[0], shape[-1], *shape[1:-1])
+            found += [
+                f"axis {axis} of {spec.name!r} is fixed at {ours}"
+                for axis, (ours, theirs) in enumerate(zip(spec.shape, shape, strict=True))
+                if theirs is None and isinstance(ours, int)
+            ]
+        return found
+
+    # --- outputs ---
+
+    def bind(self, ports: Sequence[Port], request: OutputRequest, onnx_file: OnnxFile, feeds: Feeds) -> Binding:
+        """Tie results to outputs by name (dict results, declared names) or position."""
+        result = self._call(self._model, feeds)
+        natural = [str(key) for key in sorted(result)] if isinstance(result, Mapping) else None
+        names = request_names(request) or declared_outputs(onnx_file)
+        return bind_by_position(ports, len(_arrays(result)), names, natural)
+
+    def run(self, feeds: Feeds) -> list[list[Array]]:
+        """Run in inference mode."""
+        return [[array] for array in _arrays(self._call(self._model, feeds))]
+
+    def run_float64(self, feeds: Feeds) -> list[list[Array]] | None:
+        """Run a copy that was rebuilt from its configuration in float64; None when that is not possible."""
+        if self.float64_problem:
+            return None
+        try:
+            with _x64():
+                if self._double is None:
+                    self._double = _rebuild_float64(self._model)
+                return [[array] for array in _arrays(self._call(self._double, feeds))]
+        except Exception as error:
+            # Whatever stops the rebuild (custom layers without a config, say): no reference, and the report says why.
+            self.float64_problem = one_sentence(error)
+            self._double = None
+            return None
+
+    def label_scores(self, feeds: Feeds, columns: int) -> list[LabelScores]:
+        """A model shows no scores."""
+        return []
+
+    def classes(self, leaf: int) -> Array | None:
+        """A model has no classes."""
+        return None
+
+    def _call(self, model: Any, feeds: Feeds) -> Any:
+        import keras
+
+        tensors = []
+        for name in self._names:
+            values = feeds[name]
+            if name in self._moved:
+                values = np.moveaxis(values, 1, -1)
+            tensors.append(_tensor(values, keras))
+        arguments: Any = tensors[0] if len(tensors) == 1 else tensors
+        if self._keys:
+            arguments = dict(zip(self._keys, tensors, strict=True))
+        try:
+            return model(arguments, training=False)
+        except Exception as error:
+            raise FrameworkRejects(one_sentence(error)) from error
+
+
+def channels_moved(onnx_shape: Sequence[Any], keras_shape: Sequence[int | None]) -> bool:
+    """Tell whether the ONNX input has channels first where Keras has them last, by sizes that fit only so."""
+    if len(onnx_shape) != len(keras_shape) or len(keras_shape) < 3:
+        return False
+
+    def fits(shape: Sequence[int | None]) -> bool:
+        return all(
+            not isinstance(ours, int) or theirs is None or ours == theirs
+            for ours, theirs in zip(onnx_shape[1:], shape[1:], strict=True)
+        )
+
+    moved = (keras_shape[0], keras_shape[-1], *keras_shape[1:-1])
+    return not fits(keras_shape) and fits(moved)
+
+
+def _refined(spec: InputSpec, shape: Sequence[int | None] | None, table: int | None) -> InputSpec:
+    """Fill free axes that the Keras input fixes, and limit token ids to the smallest embedding."""
+    if shape is not None and len(shape) == len(spec.shape) and not channels_moved(spec.shape, shape):
+        dims = tuple(
+            theirs if axis > 0 and isinstance(ours, str) and theirs is not None else ours
+            for axis, (ours, theirs) in enumerate(zip(spec.shape, shape, strict=True))
+        )
+        spec = dataclasses.replace(spec, shape=dims)
+    if table is not None and spec.pool is None and (spec.dtype.kind in "iu" or len(spec.shape) == 2):
+        # Keras casts float ids to integers, so a float input of an embedding holds ids as well.
+        spec = dataclasses.replace(spec, high=table)
+        if spec.is_float and spec.dtype.kind == "f":
+            width = spec.shape[1] if len(spec.shape) > 1 and isinstance(spec.shape[1], int) else 1
+            ids = np.arange(table, dtype=np.float64).astype(spec.dtype)
+            spec = dataclasses.replace(spec, pool=np.repeat(ids[:, None], width, axis=1))
+    return spec
+
+
+def _layers(model: Any) -> Iterator[Any]:
+    yield model
+    flatten = getattr(model, "_flatten_layers", None)
+    if flatten is not None:
+        yield from flatten(include_self=False, recursive=True)
+
+
+def _tensor(values: Array, keras: Any) -> Any:
+    if values.dtype.kind == "O":
+        # Only TensorFlow has string tensors; other backends' string layers take numpy arrays.
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow
+
+            return tensorflow.constant(values.astype(str))
+        return values.astype(str)
+    return keras.ops.convert_to_tensor(np.ascontiguousarray(values), dtype=values.dtype.name)
+
+
+def _arrays(result: Any) -> list[Array]:
+    """Return the tensors of a nested result as numpy arrays, dict entries in the order of their sorted keys."""
+    import keras
+
+    found = []
+    for leaf in keras.tree.flatten(result):
+        if leaf is None:
+            continue
+        array = to_numpy(leaf) if hasattr(leaf, "detach") else np.asarray(keras.ops.convert_to_numpy(leaf))
+        if array.dtype.kind in "OS":
+            array = np.array([_text(item) for item in array.ravel()], dtype=object).reshape(array.shape)
+        found.append(array)
+    return found
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+# --- float64 -----------------------------------------------------------------------------------------------------
+
+
+def _rebuild_float64(model: Any) -> Any:
+    """Return a copy of a model whose policies and weights are float64."""
+    from keras.src.saving.object_registration import CustomObjectScope
+    from keras.src.saving.serialization_lib import SafeModeScope
+
+    custom = {type(layer).__name__: type(layer) for layer in _layers(model)}
+    # The model is in memory and the user's own, so that rebuilding its Lambda layers opens no door.
+    with CustomObjectScope(custom), SafeModeScope(False):
+        twin = type(model).from_config(float64_config(model.get_config()))
+        shapes = getattr(model, "_build_shapes_dict", None)
+        if not twin.built and shapes:
+            twin.build_from_config({"input_shape": next(iter(shapes.values()))} if len(shapes) == 1 else shapes)
+    values = [_plain(weight) for weight in model.weights]
+    twin.set_weights([value.astype(np.float64) if is_float(value.dtype) else value for value in values])
+    for layer in _layers(twin):
+        # Normalization derives its constants from its weights once, at load time.
+        if type(layer).__name__ == "Normalization":
+            layer.finalize_state()
+    return twin
+
+
+def _plain(weight: Any) -> Array:
+    import keras
+
+    value = weight.value
+    return to_numpy(value) if hasattr(value, "detach") else np.asarray(keras.ops.convert_to_numpy(value))
+
+
+def float64_config(config: Any) -> Any:
+    """Return a copy of a Keras configuration with every floating dtype and policy replaced by float64."""
+    if isinstance(config, Mapping):
+        if config.get("class_name") in ("DTypePolicy", "FloatDTypePolicy"):
+            name = config.get("config", {}).get("name")
+            return {**config, "config": {"name": "float64"}} if name in _FLOAT_NAMES else dict(config)
+        return {
+            key: "float64"
+            if key in ("dtype", "output_dtype") and isinstance(value, str) and value in _FLOAT_NAMES
+            else float64_config(value)
+            for key, value in config.items()
+        }
+    if isinstance(config, (list, tuple)) and type(config) in (list, tuple):
+        return type(config)(float64_config(item) for item in config)
+    return config
+
+
+@contextlib.contextmanager
+def _x64() -> Iterator[None]:
+    """Let JAX compute in float64, which it does not by default; other backends need nothing."""
+    import keras
+
+    if keras.backend.backend() != "jax":
+        yield
+        return
+    import jax
+
+    enable = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+    with enable(True):
+        yield

@@ -1,0 +1,499 @@
+"""scikit-learn as reference: methods, the table or frame that they take, and the scores behind labels."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from any2onnx.errors import NotFitted, UnknownOption, UsageError, did_you_mean
+from any2onnx.parity.labels import LabelScores
+from any2onnx.parity.reference import (
+    Binding,
+    Bound,
+    Framework,
+    FrameworkRejects,
+    OutputRequest,
+    Problem,
+    declared_outputs,
+)
+from any2onnx.parity.runtime import OnnxFile, Port, one_sentence
+
+if TYPE_CHECKING:
+    from any2onnx.parity.signature import Feeds, Signature
+    from any2onnx.parity.ulp import Array
+
+METHODS = (
+    "predict",
+    "predict_proba",
+    "predict_log_proba",
+    "decision_function",
+    "transform",
+    "inverse_transform",
+    "score_samples",
+    "apply",
+    "decision_path",
+    "kneighbors",
+)
+_LABEL_NAMES = frozenset({"label", "labels", "output_label", "predict", "prediction", "predictions"})
+_PROBA_NAMES = frozenset({"probabilities", "probability", "output_probability", "predict_proba"})
+_SCORE_NAMES = frozenset({"scores", "score", "decision_function"})
+_VALUE_NAMES = frozenset({"variable", "GPmean", "output", "transformed_column", "union", "transform", "transformed"})
+
+
+class SklearnReference:
+    """A fitted estimator or pipeline (also of packages that follow scikit-learn's interface)."""
+
+    framework: Framework = "scikit-learn"
+    row_wise = True
+    conventional = True
+    float64_problem = ""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.model_name = type(model).__qualname__
+        self.version = _version()
+        self._bound: tuple[Bound, ...] = ()
+        self._names: tuple[str, ...] = ()
+        self._columns: list[str] | None = None
+        self._template: Any = None
+        self._vector = _takes_vector(model)
+        self._wide: Any = None
+        _require_fitted(model)
+
+    # --- inputs ---
+
+    def refine(self, signature: Signature, data: Any) -> Signature:
+        """Fix the width of a matrix, and remember the kind of DataFrame that the user passes."""
+        from any2onnx.parity.boundaries import refine_signature
+
+        self._template = data[:0] if hasattr(data, "columns") and hasattr(data, "shape") else None
+        return refine_signature(self._model, signature, vector=self._vector)
+
+    def prepare(self, signature: Signature) -> None:
+        """Decide between a vector, a matrix and a DataFrame with the columns' names."""
+        self._names = signature.names
+        names = getattr(self._model, "feature_names_in_", None)
+        width = getattr(self._model, "n_features_in_", None)
+        given = sum(_width(spec.shape) for spec in signature.inputs)
+        if width is not None and not self._vector and given not in (width, 0):
+            raise UsageError(
+                f"the ONNX model takes {given} columns, the estimator was fitted on {width}",
+                where=signature.describe(),
+                remedy="check that both come from the same fit",
+            )
+        self._columns = self._column_names(names, signature)
+
+    def _column_names(self, names: Any, signature: Signature) -> list[str] | None:
+        """Return the frame's column names in the order of the ONNX columns, or None for a plain matrix."""
+        if names is None and self._template is None:
+            return None
+        known = [str(name) for name in (self._template.columns if names is None else names)]
+        by_name = len(signature.inputs) > 1 and set(signature.names) == set(known)
+        if len(known) != sum(_width(spec.shape) for spec in signature.inputs):
+            return None
+        return list(signature.names) if by_name else known
+
+    def accepts(self, feeds: Feeds) -> None:
+        """Run the estimator's first inference method."""
+        self._call(self._model, self._expected_methods()[0], self.table(feeds))
+
+    def fixed_axes(self, signature: Signature) -> list[str]:
+        """Return the inputs whose number of rows is fixed: estimators take any number."""
+        return [
+            f"the number of rows of {spec.name!r} is fixed at {spec.shape[0]}"
+            for spec in signature.inputs
+            if spec.shape and isinstance(spec.shape[0], int)
+        ]
+
+    def select(self, data: Any) -> Any:
+        """Return the columns of a DataFrame that the estimator was fitted on, in its order."""
+        names = getattr(self._model, "feature_names_in_", None)
+        if names is None or not hasattr(data, "columns") or not hasattr(data, "shape"):
+            return data
+        wanted = [str(name) for name in names]
+        return data[wanted] if set(wanted) <= {str(name) for name in data.columns} else data
+
+    def table(self, feeds: Feeds) -> Any:
+        """Return what the estimator's methods take, built from one array per ONNX input."""
+        arrays = [feeds[name] for name in self._names]
+        if self._vector and len(arrays) == 1:
+            return arrays[0].reshape(-1)
+        wide = [array[:, None] if array.ndim == 1 else array for array in arrays]
+        if self._columns is None:
+            return wide[0] if len(wide) == 1 else _hstack(wide)
+        columns = [array[:, i] for array in wide for i in range(array.shape[1])]
+        return _frame(dict(zip(self._columns, columns, strict=True)), self._template)
+
+    # --- outputs ---
+
+    def bind(self, ports: Sequence[Port], request: OutputRequest, onnx_file: OnnxFile, feeds: Feeds) -> Binding:
+        """Tie methods to outputs: as asked for, as the file declares, or by the names that converters use."""
+        declared = declared_outputs(onnx_file)
+        if isinstance(request, Mapping):
+            binding = self._bind_by_name(ports, request)
+        elif request is not None:
+            binding = self._bind_in_order(ports, [request] if isinstance(request, str) else list(request), named=False)
+        elif declared is not None:
+            binding = self._bind_in_order(ports, declared, named=True)
+        else:
+            binding = self._bind_by_convention(ports)
+        self._bound = binding.bound
+        return binding
+
+    def _check_method(self, method: str) -> str:
+        if not hasattr(self._model, method):
+            offered = [name for name in METHODS if hasattr(self._model, name)]
+            raise UnknownOption(
+                f"{self.model_name} has no method {method!r}{did_you_mean(method, offered)}",
+                needs=f"one of {', '.join(offered)}",
+            )
+        return method
+
+    def _bind_by_name(self, ports: Sequence[Port], request: Mapping[str, str]) -> Binding:
+        position = {port.name: i for i, port in enumerate(ports)}
+        bound, problems = [], []
+        for name, method in request.items():
+            if name in position:
+                bound.append(self._make(name, self._check_method(method), (position[name],)))
+            else:
+                problems.append(Problem(name, "the ONNX model has no such output"))
+        problems += [Problem(port.name, "the output was not asked for") for port in ports if port.name not in request]
+        return Binding(tuple(bound), tuple(problems))
+
+    def _bind_in_order(self, ports: Sequence[Port], methods: Sequence[str], *, named: bool) -> Binding:
+        bound, problems = [], []
+        for i, method in enumerate(methods):
+            self._check_method(method)
+            if i >= len(ports):
+                problems.append(Problem(method, "the ONNX model has no output for this method"))
+                continue
+            name = ports[i].name
+            if named and name not in self._usual_names(method):
+                usual = sorted(self._usual_names(method))
+                problems.append(Problem(name, f"an output for {method} is called {' or '.join(usual)}"))
+            # A method that returns a tuple fills as many outputs as it has arrays; the list names it once for each.
+            leaf = methods[:i].count(method) if methods.count(method) > 1 else None
+            bound.append(self._make(name, method, (i,), leaf))
+        problems += [Problem(port.name, "no method stands behind this output") for port in ports[len(methods) :]]
+        return Binding(tuple(bound), tuple(problems))
+
+    def _bind_by_convention(self, ports: Sequence[Port]) -> Binding:
+        needed = self._expected_methods()
+        if self._is_spread(ports):
+            spread = self._make(ports[1].name, needed[1], tuple(range(1, len(ports))))
+            return Binding((self._make(ports[0].name, "predict", (0,)), spread), ())
+        bound, problems = [], []
+        for i, port in enumerate(ports):
+            method = self._method_of(port.name)
+            if method is None:
+                problems.append(
+                    Problem(
+                        port.name, "no method has an output of this name; if it is meant, pass outputs={name: method}"
+                    )
+                )
+                if i >= len(needed):
+                    continue
+                method = needed[i]
+            bound.append(self._make(port.name, method, (i,)))
+        found = {item.source for item in bound}
+        scores = {"predict_proba", "decision_function", "predict_log_proba"}
+        problems += [
+            Problem(method, "the ONNX model has no output for this method")
+            for method in needed
+            if method not in found and not (method in scores and found & scores)
+        ]
+        return Binding(tuple(bound), tuple(problems))
+
+    def _make(self, name: str, method: str, ports: tuple[int, ...], leaf: int | None = None) -> Bound:
+        return Bound(name, method, ports, label=method == "predict" and self._kind() != "regressor", leaf=leaf)
+
+    def _kind(self) -> str:
+        return _estimator_kind(self._model)
+
+    def _expected_methods(self) -> list[str]:
+        """Return the methods whose results a converted model offers by convention, in output order."""
+        model = self._model
+        kind = self._kind()
+        if kind == "transformer":
+            return ["transform"]
+        found = ["predict"]
+        if kind in ("classifier", "density", "outlier"):
+            order = ("decision_function",) if kind == "outlier" else ("predict_proba", "decision_function")
+            found += [method for method in order if hasattr(model, method)][:1]
+        if kind == "clusterer" and hasattr(model, "transform"):
+            found.append("transform")
+        return found
+
+    def _method_of(self, name: str) -> str | None:
+        model, kind = self._model, self._kind()
+        found: str | None = None
+        if name in METHODS:
+            found = name
+        elif name in _LABEL_NAMES and kind != "transformer":
+            found = "predict"
+        elif name in _PROBA_NAMES:
+            found = "predict_proba" if hasattr(model, "predict_proba") else "decision_function"
+        elif name in _SCORE_NAMES:
+            found = "decision_function" if hasattr(model, "decision_function") else "transform"
+        elif name in _VALUE_NAMES:
+            found = "predict" if kind == "regressor" else "transform"
+        return found if found is not None and hasattr(model, found) else None
+
+    def _usual_names(self, method: str) -> frozenset[str]:
+        if method == "predict":
+            return (_VALUE_NAMES if self._kind() == "regressor" else _LABEL_NAMES) | {"predict"}
+        if method in ("predict_proba", "decision_function"):
+            return _PROBA_NAMES | _SCORE_NAMES
+        if method == "transform":
+            return _VALUE_NAMES | (_SCORE_NAMES if self._kind() == "clusterer" else frozenset())
+        return frozenset({method})
+
+    def _is_spread(self, ports: Sequence[Port]) -> bool:
+        """Tell whether the probabilities are spread over one output per class (zipmap='columns')."""
+        classes = self.classes(0)
+        if classes is None or len(ports) != len(classes) + 1 or len(classes) < 2:
+            return False
+        rest = ports[1:]
+        return all(
+            port.name.endswith(str(label)) and len(port.shape) <= 1 for port, label in zip(rest, classes, strict=True)
+        )
+
+    def run(self, feeds: Feeds) -> list[list[Array]]:
+        """Run the bound methods on the feeds as they are."""
+        return self._results(self._model, self.table(feeds))
+
+    def run_float64(self, feeds: Feeds) -> list[list[Array]] | None:
+        """Run the same methods of the same estimator on float64 rows.
+
+        Estimators fitted on float32 rows may insist on float32: then on a copy whose arrays are float64.
+        """
+        table = self.table(feeds)
+        if self._wide is None:
+            try:
+                return self._results(self._model, table)
+            except FrameworkRejects:
+                self._wide = widened(self._model)
+        return self._results(self._wide, table)
+
+    def _results(self, model: Any, table: Any) -> list[list[Array]]:
+        cache: dict[str, list[Array]] = {}
+        found = []
+        for bound in self._bound:
+            if bound.source not in cache:
+                cache[bound.source] = _arrays(self._call(model, bound.source, table))
+            arrays = cache[bound.source]
+            found.append(arrays if bound.leaf is None else arrays[bound.leaf : bound.leaf + 1])
+        return found
+
+    def _call(self, model: Any, method: str, table: Any) -> Any:
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                return getattr(model, method)(table)
+        except Exception as error:
+            raise FrameworkRejects(f"{method}: {one_sentence(error)}") from error
+
+    # --- what stands behind labels ---
+
+    def classes(self, leaf: int) -> Array | None:
+        """Return ``classes_`` (of one output, when there are several), or None."""
+        classes = getattr(self._model, "classes_", None)
+        if classes is None:
+            return None
+        if isinstance(classes, list):
+            return np.asarray(classes[leaf]) if leaf < len(classes) else None
+        return np.asarray(classes)
+
+    def label_scores(self, feeds: Feeds, columns: int) -> list[LabelScores]:
+        """Return the scores whose order decides the labels, one entry per label column."""
+        table = self.table(feeds)
+        model = self._model if self._wide is None or not _has_float64(feeds) else self._wide
+        if hasattr(model, "best_threshold_"):
+            return []
+        if self._kind() == "clusterer" and hasattr(model, "transform"):
+            distances = _arrays(self._call(model, "transform", table))[0]
+            return [LabelScores("argmax", -distances, np.arange(distances.shape[1]))]
+        voting = _one_against_one(model)
+        if voting is not None:
+            pairs = _arrays(self._call(voting, "decision_function", table))[0]
+            return [LabelScores("pairs", pairs, np.asarray(model.classes_))]
+        for method, threshold in (("decision_function", 0.0), ("predict_proba", 0.5)):
+            if hasattr(model, method):
+                return self._scored(_arrays(self._call(model, method, table)), threshold, columns)
+        return []
+
+    def _scored(self, arrays: list[Array], threshold: float, columns: int) -> list[LabelScores]:
+        found = []
+        for i, scores in enumerate(arrays):
+            classes = self.classes(i)
+            if scores.ndim == 1 or scores.shape[1] == 1:
+                known = np.array([-1, 1]) if classes is None else classes
+                found.append(LabelScores("threshold", scores.reshape(len(scores), 1), known, threshold))
+            elif columns > 1 and len(arrays) == 1:
+                # Several labels per row from one table: each column is a decision of its own.
+                for column in range(scores.shape[1]):
+                    part = scores[:, column : column + 1]
+                    found.append(LabelScores("threshold", part, np.array([0, 1]), threshold))
+            else:
+                known = np.arange(scores.shape[1]) if classes is None else classes
+                found.append(LabelScores("argmax", scores, known))
+        return found
+
+
+# --- helpers ---------------------------------------------------------------------------------------------------
+
+
+def _version() -> str:
+    try:
+        import sklearn
+    except ImportError:
+        # Estimators of other packages may follow the interface without scikit-learn.
+        return ""
+    return f"scikit-learn {sklearn.__version__}"
+
+
+def widened(model: Any) -> Any:
+    """Return a deep copy of a fitted estimator in which every float32 array is float64."""
+    return _widen(copy.deepcopy(model))
+
+
+def _widen(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.astype(np.float64) if value.dtype == np.float32 else value
+    if isinstance(value, dict):
+        return {key: _widen(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_widen(item) for item in value)
+    if hasattr(value, "get_params") and hasattr(value, "__dict__"):
+        for name, item in list(vars(value).items()):
+            setattr(value, name, _widen(item))
+    return value
+
+
+def _has_float64(feeds: Feeds) -> bool:
+    return any(values.dtype == np.float64 for values in feeds.values())
+
+
+def _require_fitted(model: Any) -> None:
+    try:
+        from sklearn.exceptions import NotFittedError
+        from sklearn.utils.validation import check_is_fitted
+    except ImportError:
+        return
+    try:
+        check_is_fitted(model)
+    except NotFittedError as error:
+        raise NotFitted(f"{type(model).__name__} is not fitted", remedy="call fit() before the comparison") from error
+    except TypeError:
+        # Estimators by duck typing; their own methods will complain.
+        return
+
+
+def _estimator_kind(model: Any) -> str:
+    """Return classifier, regressor, clusterer, outlier, density or transformer."""
+    kind = ""
+    try:
+        from sklearn.utils import get_tags
+
+        kind = get_tags(model).estimator_type or ""
+    except (ImportError, AttributeError, TypeError):
+        kind = getattr(model, "_estimator_type", None) or ""
+    names = {"outlier_detector": "outlier", "density_estimator": "density"}
+    kind = names.get(kind, kind)
+    if kind:
+        return kind
+    if not hasattr(model, "predict"):
+        return "transformer"
+    return "density" if hasattr(model, "predict_proba") else "regressor"
+
+
+def _takes_vector(model: Any) -> bool:
+    """Tell whether the estimator takes one value per row: text vectorizers and encoders of targets."""
+    first = model
+    while hasattr(first, "steps"):
+        first = first.steps[0][1]
+    if hasattr(first, "build_analyzer"):
+        return True
+    try:
+        from sklearn.utils import get_tags
+
+        tags = get_tags(first)
+    except (ImportError, AttributeError, TypeError):
+        return False
+    return bool(tags.target_tags.one_d_labels or tags.input_tags.one_d_array) and not tags.input_tags.two_d_array
+
+
+def _width(shape: Sequence[Any]) -> int:
+    if len(shape) < 2:
+        return 1
+    return shape[1] if isinstance(shape[1], int) else 0
+
+
+def _hstack(arrays: Sequence[Array]) -> Array:
+    """Join columns; text next to numbers makes an object table, as a user would pass it."""
+    if len({array.dtype.kind for array in arrays}) > 1 and any(array.dtype.kind == "O" for array in arrays):
+        return np.hstack([array.astype(object) for array in arrays])
+    return np.hstack(arrays)
+
+
+def _frame(columns: dict[str, Array], template: Any) -> Any:
+    """Build a DataFrame: of the template's library and column types if there is one, else of pandas or polars."""
+    if template is not None and type(template).__module__.split(".")[0] != "pandas":
+        import narwhals
+
+        like = narwhals.from_native(template, eager_only=True)
+        same = narwhals.from_dict(columns, backend=like.implementation)
+        casts = [narwhals.col(name).cast(like.schema[name]) for name in columns if not like.schema[name].is_numeric()]
+        return narwhals.to_native(same.with_columns(*casts) if casts else same)
+    try:
+        import pandas
+    except ImportError:
+        import polars
+
+        return polars.DataFrame(columns)
+    frame = pandas.DataFrame(columns)
+    if template is None:
+        return frame
+    # Categorical columns carry their categories in the dtype, and estimators read them there.
+    kinds = {name: template.dtypes[name] for name in columns if columns[name].dtype.kind == "O"}
+    return frame.astype(kinds) if kinds else frame
+
+
+def _arrays(result: Any) -> list[Array]:
+    """Bring the result of a method to dense numpy arrays."""
+    if isinstance(result, (list, tuple)):
+        return [array for item in result for array in _arrays(item)]
+    if hasattr(result, "toarray"):
+        return [np.asarray(result.toarray())]
+    if hasattr(result, "to_numpy"):
+        result = result.to_numpy()
+    array = np.asarray(result)
+    if array.dtype.kind == "O" and array.size:
+        try:
+            return [array.astype(np.float64)] if not isinstance(array.ravel()[0], str) else [array]
+        except (TypeError, ValueError):
+            return [array]
+    return [array]
+
+
+def _one_against_one(model: Any) -> Any:
+    """Return a copy of a multi-class SVC that shows its pairwise decisions, None for everything else.
+
+    Its labels come from votes, which the usual one-against-rest scores only imitate.
+    """
+    final = model.steps[-1][1] if hasattr(model, "steps") else model
+    if not (hasattr(final, "break_ties") and hasattr(final, "decision_function_shape")):
+        return None
+    if len(getattr(final, "classes_", ())) <= 2 or final.break_ties:
+        return None
+    twin = copy.copy(final)
+    twin.decision_function_shape = "ovo"
+    if final is model:
+        return twin
+    whole = copy.copy(model)
+    whole.steps = [*model.steps[:-1], (model.steps[-1][0], twin)]
+    return whole

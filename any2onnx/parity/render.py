@@ -1,0 +1,134 @@
+"""A parity report for people: terminal, Markdown, notebook."""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+from typing import TYPE_CHECKING, Any
+
+from any2onnx.parity.ulp import INCOMPARABLE
+
+if TYPE_CHECKING:
+    from any2onnx.parity.report import OutputResult, ParityReport
+
+HEADERS = ("output", "suite", "verdict", "used", "ulp", "error", "framework", "sens.", "note")
+_STYLES = {"passed": "green", "failed": "bold red", "inconclusive": "yellow", "skipped": "dim"}
+
+
+def grouped(report: ParityReport) -> list[OutputResult]:
+    """Return the worst result of each output in each suite; skipped cases appear only where all were skipped."""
+    groups: dict[tuple[str, str], list[OutputResult]] = {}
+    for result in report.results:
+        groups.setdefault((result.output, result.suite), []).append(result)
+    return [max(results, key=lambda result: result.badness) for results in groups.values()]
+
+
+def cells(result: OutputResult, *, with_case: bool = True) -> tuple[str, ...]:
+    """Return the texts of one table row."""
+    verdict = "skipped" if result.verdict is None else result.verdict.value
+    suite = f"{result.suite}/{result.case}" if with_case and result.status != "passed" else result.suite
+    source = f"{result.output} ← {result.source}" if result.source and result.source != result.output else result.output
+    numeric = result.verdict is not None and not (result.equal or result.wrong or result.tied)
+    known = numeric and math.isfinite(result.budget_used)
+    note = "" if result.status == "passed" and numeric else result.note
+    note = note if result.optimised else f"without graph optimisations: {note}".rstrip(": ")
+    labels = f"{result.equal} equal, {result.tied} tied, {result.wrong} wrong"
+    if result.verdict is not None and not numeric:
+        note = f"{labels}; {note}" if note else labels
+    return (
+        source or "-",
+        suite,
+        verdict,
+        _share(result.budget_used) if known else "",
+        _ulps(min(result.ulp, result.ulp_framework)) if known else "",
+        f"{result.rel:.1e}" if known else "",
+        f"{result.rel_framework:.1e}" if known and result.reference == "float64" else "",
+        f"{result.sensitivity:.1e}" if known and result.sensitivity else "",
+        note,
+    )
+
+
+def _share(used: float) -> str:
+    return f"{used:.0%}" if used < 10 else f"{used:.0e}×"
+
+
+def _ulps(count: int) -> str:
+    return "-" if count == INCOMPARABLE else str(count) if count < 100_000 else f"{count:.0e}"
+
+
+def head_line(report: ParityReport) -> str:
+    """Return who was compared with what."""
+    opsets = ", ".join(f"{domain} {version}" for domain, version in report.opsets)
+    producer = f" by {report.producer}" if report.producer else ""
+    return f"{report.model} ({report.framework}) against ONNX{producer} ({opsets})"
+
+
+def foot_lines(report: ParityReport) -> list[str]:
+    """Return the closing lines; the last one can be counted by machines."""
+    lines = list(report.notes)
+    if report.count("inconclusive"):
+        lines.append(f"{report.count('inconclusive')} comparison(s) could not be decided")
+    worst = report.worst
+    if worst is not None and worst.verdict is not None:
+        place = f"output {worst.output!r} in {worst.suite}/{worst.case}"
+        lines.append(f"worst: {worst.verdict.value} ({worst.verdict.explanation}), {place}")
+    lines.append(report.last_line)
+    return lines
+
+
+def rich_group(report: ParityReport) -> Any:
+    """Return the report as a rich renderable."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(head_line(report)), title_justify="left", show_lines=False)
+    for header in HEADERS:
+        right = header in ("used", "ulp", "error", "framework", "sens.")
+        table.add_column(header, justify="right" if right else "left", overflow="fold", no_wrap=right)
+    for result in grouped(report):
+        # Names come from files: Text keeps brackets in them from being read as markup.
+        row = [Text(text) for text in cells(result)]
+        row[2].stylize(_STYLES[result.status])
+        table.add_row(*row)
+    return Group(table, *(Text(line) for line in foot_lines(report)))
+
+
+def plain_text(report: ParityReport, width: int = 140) -> str:
+    """Return the report as text without colours."""
+    from rich.console import Console
+
+    stream = io.StringIO()
+    Console(file=stream, width=width, color_system=None, force_terminal=False).print(rich_group(report))
+    return stream.getvalue().rstrip("\n")
+
+
+def markdown(report: ParityReport) -> str:
+    """Return the report as Markdown."""
+    state = "passed" if report.passed else "not passed"
+    lines = [f"### Parity {state}: {_escape_markdown(head_line(report))}", "", _markdown_row(HEADERS)]
+    lines.append(_markdown_row(["---"] * len(HEADERS)))
+    lines += [_markdown_row([_escape_markdown(text) for text in cells(result)]) for result in grouped(report)]
+    lines += ["", *(f"{_escape_markdown(line)}  " for line in foot_lines(report)[:-1]), foot_lines(report)[-1]]
+    return "\n".join(lines)
+
+
+def _markdown_row(texts: Any) -> str:
+    return f"| {' | '.join(texts)} |"
+
+
+def _escape_markdown(text: str) -> str:
+    return html.escape(text, quote=False).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+
+
+def html_table(report: ParityReport) -> str:
+    """Return the report as an HTML fragment for notebooks; every text is escaped."""
+    head = "".join(f"<th>{html.escape(header)}</th>" for header in HEADERS)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in cells(result)) + "</tr>"
+        for result in grouped(report)
+    )
+    foot = "<br>".join(html.escape(line) for line in foot_lines(report))
+    title = html.escape(head_line(report))
+    return f"<div><b>{title}</b><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{foot}</p></div>"

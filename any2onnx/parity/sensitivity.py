@@ -1,0 +1,254 @@
+"""How far the true function moves when its inputs move by half a unit in the last place.
+
+A float32 input stands for every number that rounds to it. What the function does within that half ulp no conversion
+can be blamed for; it is measured in float64, where such steps can be represented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from any2onnx.parity.compare import PERTURBATIONS, Floats, by_row, row_difference, row_max
+from any2onnx.parity.labels import Flags, LabelScores, canonical, equal_elements, margins
+from any2onnx.parity.signature import Feeds, Signature
+from any2onnx.parity.ulp import Array, half_ulp, is_float, neighbours
+
+# Strictly inside the half ulp: a float64 value exactly between two float32 numbers may round to either.
+_INSIDE = 1.0 - 2.0**-10
+# Rows on a decision threshold are moved by so small a part of an ulp that they stay on their side; the change is
+# scaled back, which gives the slope of the smooth part and leaves out the jump.
+_SMALL = 2.0**-12
+
+NOISE_SAMPLES = PERTURBATIONS
+
+Results = list[list[Array]]
+Run = Callable[[Feeds], Results | None]
+
+
+def to_float64(feeds: Feeds, signature: Signature) -> Feeds:
+    """Return the feeds with floating inputs in float64: the same points, exactly."""
+    return {
+        spec.name: feeds[spec.name].astype(np.float64) if spec.is_float else feeds[spec.name]
+        for spec in signature.inputs
+    }
+
+
+def take_rows(feeds: Feeds, rows: Array) -> Feeds:
+    """Return some rows of every input that has rows."""
+    return {name: values[rows] if values.ndim else values for name, values in feeds.items()}
+
+
+def repeat(feeds: Feeds, times: int) -> Feeds:
+    """Return every input ``times`` times over, one copy behind the other."""
+    return {name: np.concatenate([values] * times) if values.ndim else values for name, values in feeds.items()}
+
+
+def can_perturb(signature: Signature, *, double: bool, at_thresholds: bool) -> bool:
+    """Tell whether a perturbation says anything.
+
+    Rows on a threshold need steps far below an ulp, which only a wider reference can take.
+    """
+    floats = [spec for spec in signature.inputs if spec.is_float]
+    if not floats:
+        return False
+    return not at_thresholds or (double and all(spec.dtype != np.float64 for spec in floats))
+
+
+def perturbed(
+    feeds: Feeds,
+    signature: Signature,
+    rng: np.random.Generator,
+    *,
+    double: bool,
+    at_thresholds: bool = False,
+    factor: float = 1.0,
+) -> tuple[Feeds, float]:
+    """Move every finite floating input by half an ulp of its own dtype, up or down at random.
+
+    Args:
+        feeds: Inputs in the ONNX dtypes.
+        signature: The inputs.
+        rng: Draws the signs.
+        double: The result is for a float64 reference.
+        at_thresholds: Take a far smaller step.
+        factor: Multiplies the step.
+
+    Returns:
+        The moved feeds, and what a change of the outputs has to be multiplied with: a float64 input, and every input
+        without a float64 reference, can only move by whole ulps, so that half of the change counts.
+    """
+    whole = not double or any(spec.dtype == np.float64 for spec in signature.inputs)
+    moved: Feeds = {}
+    for spec in signature.inputs:
+        values = feeds[spec.name]
+        if not spec.is_float:
+            moved[spec.name] = values
+        elif whole and factor == 1.0:
+            signs = rng.integers(0, 2, values.shape).astype(bool)
+            down, up = neighbours(values)
+            stepped = np.where(np.isfinite(values), np.where(signs, up, down), values)
+            moved[spec.name] = stepped.astype(np.float64) if double else stepped.astype(values.dtype)
+        else:
+            signs = rng.integers(0, 2, values.shape) * 2.0 - 1.0
+            step = half_ulp(values) * signs * (_INSIDE * factor * (_SMALL if at_thresholds else 1.0))
+            wide = values.astype(np.float64) + step
+            moved[spec.name] = wide if double else wide.astype(values.dtype)
+    if whole:
+        return moved, 0.5
+    return moved, 1.0 / _SMALL if at_thresholds else 1.0
+
+
+def measure_sensitivity(
+    run: Run,
+    feeds: Feeds,
+    base: Results,
+    signature: Signature,
+    rng: np.random.Generator,
+    *,
+    rows: int,
+    row_wise: bool,
+    double: bool,
+    at_thresholds: bool = False,
+) -> list[list[Floats]] | None:
+    """Return, for every array and row, the largest change of the reference over ``PERTURBATIONS`` perturbations.
+
+    Args:
+        run: The reference (float64, or the framework as run).
+        feeds: Inputs in the ONNX dtypes.
+        base: The reference's results on the feeds themselves.
+        signature: The inputs.
+        rng: Draws the perturbations.
+        rows: Number of rows.
+        row_wise: All perturbations may share one call.
+        double: ``run`` takes float64 inputs.
+        at_thresholds: Rows sit on decision thresholds.
+
+    Returns:
+        Row arrays in the form of ``base``, or None when the reference rejects a perturbed input.
+    """
+    if not can_perturb(signature, double=double, at_thresholds=at_thresholds):
+        return None
+    steps: list[tuple[Feeds, float]] = []
+    if row_wise:
+        steps.append(
+            perturbed(repeat(feeds, PERTURBATIONS), signature, rng, double=double, at_thresholds=at_thresholds)
+        )
+    else:
+        steps += [
+            perturbed(feeds, signature, rng, double=double, at_thresholds=at_thresholds) for _ in range(PERTURBATIONS)
+        ]
+    largest = [[np.zeros(len(by_row(array, rows))) for array in group] for group in base]
+    for moved, scale in steps:
+        found = run(moved)
+        if found is None:
+            return None
+        for group, base_group, largest_group in zip(found, base, largest, strict=True):
+            for i, (array, base_array) in enumerate(zip(group, base_group, strict=True)):
+                largest_group[i] = np.maximum(largest_group[i], _change(array, base_array, rows, row_wise) * scale)
+    return largest
+
+
+def measure_framework_noise(
+    run: Run,
+    run_double: Run,
+    feeds: Feeds,
+    base: Results,
+    signature: Signature,
+    rng: np.random.Generator,
+    *,
+    rows: int,
+) -> list[list[Floats]] | None:
+    """Return, for every array and row, the framework's own largest error at ``NOISE_SAMPLES`` neighbouring inputs.
+
+    One run shows one sample of the framework's rounding errors, and by luck a small one; its neighbours, an ulp away,
+    show what it usually is.
+
+    Args:
+        run: The framework as run.
+        run_double: The framework in float64.
+        feeds: Inputs in the ONNX dtypes.
+        base: Results in the form to return.
+        signature: The inputs.
+        rng: Draws the neighbours.
+        rows: Number of rows.
+
+    Returns:
+        Row arrays in the form of ``base``, or None when the framework rejects a neighbour.
+    """
+    largest = [[np.zeros(len(by_row(array, rows))) for array in group] for group in base]
+    for _ in range(NOISE_SAMPLES):
+        moved, _ = perturbed(feeds, signature, rng, double=False)
+        found, true = run(moved), run_double(to_float64(moved, signature))
+        if found is None or true is None:
+            return None
+        for i, group in enumerate(largest):
+            for j, values in enumerate(group):
+                if is_float(found[i][j].dtype) and found[i][j].shape == true[i][j].shape:
+                    group[j] = np.maximum(values, row_difference(found[i][j], true[i][j], rows))
+    return largest
+
+
+def _change(moved: Array, base: Array, rows: int, row_wise: bool) -> Floats:
+    if not (is_float(base.dtype) and is_float(moved.dtype)):
+        return np.zeros(len(by_row(base, rows)))
+    if not row_wise:
+        return row_difference(moved, base, rows) if moved.shape == base.shape else np.zeros(len(by_row(base, rows)))
+    if base.shape[:1] != (rows,) or moved.shape[0] != rows * PERTURBATIONS:
+        return np.zeros(len(by_row(base, rows)))
+    parts = moved.reshape(PERTURBATIONS, *base.shape)
+    largest: Floats = np.max([row_difference(part, base, rows) for part in parts], axis=0)
+    return largest
+
+
+def score_ties(
+    true: Sequence[LabelScores],
+    as_run: Sequence[LabelScores],
+    moved: Sequence[Sequence[LabelScores]],
+    answered: Array,
+    *,
+    tol: float,
+    floors: Sequence[float],
+    factors: tuple[float, float],
+    scales: Sequence[float],
+) -> Flags:
+    """Return which labels are ties: the reference's margin lies within the budget of the scores.
+
+    Args:
+        true: Scores of the float64 reference, one entry per label column.
+        as_run: Scores of the framework as run.
+        moved: Scores at perturbed inputs, with ``scales`` to multiply the changes with.
+        answered: ``[rows, columns]`` labels of ONNX.
+        tol: Relative tolerance of the scores.
+        floors: Usual size of the scores of each column: a score near zero was summed from numbers of that size.
+        factors: What sensitivity and framework error are multiplied with in the budget.
+        scales: One factor per entry of ``moved``.
+
+    Returns:
+        Booleans of the shape of ``answered``.
+    """
+    ties = np.zeros(answered.shape, dtype=bool)
+    for column, scores in enumerate(true):
+        table = scores.scores.astype(np.float64)
+        rows = len(table)
+        s = np.zeros(rows)
+        for other, scale in zip(moved, scales, strict=True):
+            s = np.maximum(s, row_difference(other[column].scores, table, rows) * scale)
+        own = row_difference(as_run[column].scores, table, rows)
+        size = row_max(np.where(np.isfinite(table), np.abs(table), 0.0).reshape(rows, -1))
+        size = np.maximum(size, floors[column])
+        budget = np.maximum(np.maximum(factors[0] * s, factors[1] * own), tol * size)
+        ties[:, column] = margins(scores, answered[:, column]) <= budget
+    return ties
+
+
+def reached_labels(found: Sequence[Array], answered: Array) -> Flags:
+    """Return which of ONNX's discrete answers the reference gives itself at some perturbed input."""
+    reached = np.zeros(answered.shape, dtype=bool)
+    wanted = canonical(answered)
+    for array in found:
+        values = canonical(array.reshape(len(array), -1)) if array.ndim else canonical(array.reshape(1, 1))
+        if values.shape == wanted.shape:
+            reached |= equal_elements(wanted, values)
+    return reached

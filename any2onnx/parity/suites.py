@@ -1,0 +1,500 @@
+"""Named suites of inputs, generated from a signature.
+
+Every case has a random stream of its own, seeded from the model's class, its inputs, the suite and the case, so the
+inputs do not depend on which other suites run or in what order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from any2onnx.errors import UnknownOption, UsageError, did_you_mean
+from any2onnx.parity.boundaries import edge_values, slots, threshold_rows
+from any2onnx.parity.ulp import Array, neighbours
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from any2onnx.parity.reference import Framework
+    from any2onnx.parity.signature import Feeds, InputSpec, Signature
+
+SUITES = ("data", "typical", "boundary", "special", "shape")
+PRESETS: Mapping[str, tuple[str, ...]] = {
+    "default": SUITES,
+    "smoke": ("data", "typical", "shape"),
+}
+BATCH_SIZES = (0, 1, 2, 3, 17)
+# Where rows are large (images), 17 of them would cost more than they tell.
+LARGE_ROW_BATCH_SIZES = (0, 1, 2, 3, 5)
+MAX_ROWS = 128
+# A case of a model with large rows (images) stays near this many numbers.
+MAX_ELEMENTS = 1 << 19
+UNSEEN_TEXT = "an unseen category"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One call of the model.
+
+    Attributes:
+        suite: Name of the suite.
+        name: Name inside the suite.
+        feeds: Inputs by ONNX name.
+        rows: Size of the batch; 1 when the model has no batch axis.
+        at_thresholds: Rows sit exactly on decision thresholds, where a jump within half an ulp excuses nothing.
+        may_reject: The framework may raise: then there is nothing to compare, which is reported and no failure.
+        measure: Measure the sensitivity of all rows, not only of those in need.
+        empty: The batch is empty: a framework that refuses it leaves onnxruntime's shapes to be checked.
+    """
+
+    suite: str
+    name: str
+    feeds: Feeds
+    rows: int
+    at_thresholds: bool = False
+    may_reject: bool = False
+    measure: bool = False
+    empty: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Skip:
+    """A case that cannot be formed, and why."""
+
+    suite: str
+    name: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What the generators need.
+
+    Attributes:
+        signature: The inputs, refined.
+        framework: The framework of the model.
+        model: The model, for what its fitted parts know.
+        model_name: Its class.
+        seed: The user's seed.
+        data: The user's own rows, or None.
+    """
+
+    signature: Signature
+    framework: Framework
+    model: Any
+    model_name: str
+    seed: int
+    data: Feeds | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Identify model and inputs: the same for every ONNX file that is made from the model."""
+        return f"{self.framework}|{self.model_name}|{self.signature.describe()}"
+
+    def rng(self, suite: str, case: str) -> np.random.Generator:
+        """Return the random stream of one case (PCG64 seeded from SHA-256)."""
+        text = f"{self.fingerprint}|{self.seed}|{suite}|{case}"
+        digest = hashlib.sha256(text.encode()).digest()
+        return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "big")))
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Workable sizes of the free symbols."""
+        return dict(self.signature.sizes)
+
+    @property
+    def batched(self) -> bool:
+        """True when all inputs share their first axis."""
+        return self.signature.batch_symbol is not None or self.signature.fixed_batch is not None
+
+    @property
+    def typical_rows(self) -> int:
+        """Rows of an ordinary case: fewer when a row is large, whole batches when the batch is fixed."""
+        per_row = max(1, sum(int(np.prod(self.shape(spec, 1)[1:], dtype=np.int64)) for spec in self.signature.inputs))
+        rows = max(2, min(MAX_ROWS, MAX_ELEMENTS // per_row))
+        fixed = self.signature.fixed_batch
+        return rows if fixed is None else fixed * max(1, rows // max(fixed, 1))
+
+    def shape(self, spec: InputSpec, rows: int, sizes: Mapping[str, int] | None = None) -> tuple[int, ...]:
+        """Return the shape of an input for a number of rows."""
+        known = {**self.sizes, **(sizes or {})}
+        symbol = self.signature.batch_symbol
+        if symbol is not None:
+            known[symbol] = rows
+        shape = spec.sized(known)
+        return (rows, *shape[1:]) if self.signature.fixed_batch is not None and shape else shape
+
+    def draw(self, rng: np.random.Generator, rows: int, sizes: Mapping[str, int] | None = None) -> Feeds:
+        """Draw typical inputs."""
+        return {spec.name: _draw(rng, spec, self.shape(spec, rows, sizes)) for spec in self.signature.inputs}
+
+
+def suite_names(suites: str | Sequence[str]) -> tuple[str, ...]:
+    """Resolve a preset, a comma-separated list or a sequence to suite names in canonical order.
+
+    Raises:
+        UnknownOption: A name is no suite and no preset.
+    """
+    asked = [part.strip() for part in suites.split(",")] if isinstance(suites, str) else list(suites)
+    chosen: set[str] = set()
+    known = [*SUITES, *PRESETS]
+    for name in asked:
+        if name not in known:
+            raise UnknownOption(f"there is no suite {name!r}{did_you_mean(name, known)}", needs=", ".join(known))
+        chosen.update(PRESETS.get(name, (name,)))
+    return tuple(name for name in SUITES if name in chosen)
+
+
+def cases(plan: Plan, suite: str) -> Iterator[Case | Skip]:
+    """Yield the cases of one suite."""
+    yield from _GENERATORS[suite](plan)
+
+
+# --- drawing -----------------------------------------------------------------------------------------------------
+
+
+def _draw(rng: np.random.Generator, spec: InputSpec, shape: tuple[int, ...]) -> Array:
+    if spec.dtype.kind == "O":
+        return _draw_text(rng, spec, shape)
+    if spec.dtype.kind == "b":
+        return rng.integers(0, 2, shape).astype(bool)
+    pool = spec.pool
+    if not spec.is_float:
+        if pool is not None and pool.size:
+            return _by_column(rng, pool, shape, _choose)
+        return _with_categories(rng, spec, _integers(rng, spec, shape))
+    if pool is None or not pool.size:
+        return _with_categories(rng, spec, rng.standard_normal(shape).astype(spec.dtype))
+    return _with_categories(rng, spec, _by_column(rng, pool, shape, _interpolate).astype(spec.dtype))
+
+
+def _integers(rng: np.random.Generator, spec: InputSpec, shape: tuple[int, ...]) -> Array:
+    high = 256 if spec.dtype == np.uint8 and spec.high == 10 else spec.high
+    return rng.integers(spec.low, max(high, spec.low + 1), shape).astype(spec.dtype)
+
+
+def _with_categories(rng: np.random.Generator, spec: InputSpec, values: Array) -> Array:
+    """Put known categories into the columns of fitted encoders: any other number would be unseen."""
+    if values.ndim != 2:
+        return values
+    for column, known in enumerate(spec.categories[: values.shape[1]]):
+        if known is not None and known.dtype.kind in "iufb" and spec.pool is None:
+            values[:, column] = rng.choice(known, len(values)).astype(spec.dtype)
+    return values
+
+
+def _by_column(
+    rng: np.random.Generator,
+    pool: Array,
+    shape: tuple[int, ...],
+    pick: Callable[[np.random.Generator, Array, tuple[int, int]], Array],
+) -> Array:
+    """Draw each column like the pool's own; beyond tables, and at other widths, draw from all values."""
+    if len(shape) <= 2 and pool.ndim == len(shape) and pool.shape[1:] == shape[1:]:
+        table = pool.reshape(len(pool), -1)
+        return pick(rng, table, (shape[0] if shape else 1, table.shape[1])).reshape(shape)
+    flat = pool.reshape(-1, 1)
+    flat = flat[:: max(1, len(flat) // 65536)]
+    return pick(rng, flat, (int(np.prod(shape, dtype=np.int64)), 1)).reshape(shape)
+
+
+def _choose(rng: np.random.Generator, table: Array, size: tuple[int, int]) -> Array:
+    rows = rng.integers(0, len(table), size)
+    return np.take_along_axis(table, rows, axis=0)
+
+
+def _interpolate(rng: np.random.Generator, table: Array, size: tuple[int, int]) -> Array:
+    """Draw from the linearly interpolated quantiles of each column."""
+    ordered = np.sort(table.astype(np.float64), axis=0)
+    position = rng.random(size) * (len(ordered) - 1)
+    below = position.astype(np.intp)
+    above = np.minimum(below + 1, len(ordered) - 1)
+    low = np.take_along_axis(ordered, below, axis=0)
+    high = np.take_along_axis(ordered, above, axis=0)
+    with np.errstate(invalid="ignore"):
+        return low + (position - below) * (high - low)
+
+
+def _draw_text(rng: np.random.Generator, spec: InputSpec, shape: tuple[int, ...]) -> Array:
+    values = np.empty(shape, dtype=object)
+    if spec.pool is not None and spec.pool.size:
+        values[...] = _by_column(rng, spec.pool, shape, _choose)
+        return values
+    if spec.text and spec.categories and spec.categories[0] is not None:
+        words = np.append(spec.categories[0], ["zzunknown", "Ünïcode"])
+        flat = values.reshape(-1)
+        for i in range(flat.size):
+            flat[i] = " ".join(str(word) for word in rng.choice(words, rng.integers(1, 9)))
+        return values
+    table = values.reshape(shape[0] if shape else 1, -1)
+    for column in range(table.shape[1]):
+        known = spec.categories[column] if column < len(spec.categories) else None
+        known = np.array(["a", "b", "c"], dtype=object) if known is None else known
+        table[:, column] = rng.choice(known.astype(object), len(table))
+    return values
+
+
+# --- the suites --------------------------------------------------------------------------------------------------
+
+
+def _data(plan: Plan) -> Iterator[Case | Skip]:
+    if plan.data is None:
+        return
+    if not plan.batched:
+        yield Case("data", "as given", plan.data, 1, measure=True)
+        return
+    rows = len(next(value for value in plan.data.values() if value.ndim))
+    chunk = max(plan.typical_rows, 1) * 8
+    for start in range(0, rows, chunk):
+        part = {name: values[start : start + chunk] if values.ndim else values for name, values in plan.data.items()}
+        count = min(chunk, rows - start)
+        yield Case("data", f"rows {start} to {start + count - 1}", part, count, measure=start == 0)
+
+
+def _typical(plan: Plan) -> Iterator[Case | Skip]:
+    rows = plan.typical_rows if plan.batched else 1
+    for i in range(1 if plan.batched else 4):
+        name = "drawn" if plan.batched else f"drawn {i}"
+        yield Case("typical", name, plan.draw(plan.rng("typical", name), rows), rows, measure=True)
+
+
+def _boundary(plan: Plan) -> Iterator[Case | Skip]:
+    if plan.framework == "scikit-learn":
+        yield from _table_boundaries(plan)
+    else:
+        yield from _tensor_boundaries(plan)
+
+
+def special_numbers(dtype: np.dtype[Any]) -> Array:
+    """Return the finite numbers where implementations differ: zeros, tiny ones, halves, powers of two ± 1 ulp."""
+    if dtype.name == "bfloat16":
+        import ml_dtypes
+
+        info: Any = ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+    else:
+        info = np.finfo(dtype)
+    tiny, eps, least = float(info.smallest_normal), float(info.eps), float(info.smallest_subnormal)
+    plain = np.array([0.0, -0.0, tiny, -tiny, least, -least, eps, -eps, 0.5, -0.5, 1.5, -1.5, 2.5, -2.5], dtype=dtype)
+    powers = np.array([2.0**-10, -(2.0**-3), 1.0, -1.0, 2.0, 8.0, -8.0, 2.0**10], dtype=dtype)
+    down, up = neighbours(powers)
+    return np.concatenate([plain, powers, down, up])
+
+
+def _table_boundaries(plan: Plan) -> Iterator[Case | Skip]:
+    places = slots(plan.signature)
+    floats = [at for at, (owner, _) in enumerate(places) if plan.signature.inputs[owner].is_float]
+    if floats:
+        yield _numbers_case(plan, places, floats)
+        rows = _threshold_case(plan, places)
+        if rows is not None:
+            yield rows
+        edges = _edge_case(plan, places, floats)
+        if edges is not None:
+            yield edges
+    yield from _category_cases(plan, places)
+
+
+def _put(plan: Plan, feeds: Feeds, place: tuple[int, int], rows: Any, values: Any) -> None:
+    """Write values into one column of the feeds."""
+    spec = plan.signature.inputs[place[0]]
+    array = feeds[spec.name]
+    if array.ndim == 1:
+        array[rows] = values
+    else:
+        array[rows, place[1]] = values
+
+
+def _numbers_case(plan: Plan, places: Sequence[tuple[int, int]], floats: Sequence[int]) -> Case:
+    rng = plan.rng("boundary", "numbers")
+    first = plan.signature.inputs[places[floats[0]][0]]
+    count = len(special_numbers(first.dtype))
+    feeds = plan.draw(rng, 2 * count)
+    chosen = rng.integers(0, len(floats), count)
+    for i, at in enumerate(floats):
+        numbers = special_numbers(plan.signature.inputs[places[at][0]].dtype)
+        _put(plan, feeds, places[at], np.arange(count), numbers)
+        single = np.flatnonzero(chosen == i)
+        _put(plan, feeds, places[at], count + single, numbers[single])
+    return Case("boundary", "numbers", feeds, 2 * count, may_reject=True)
+
+
+def _threshold_case(plan: Plan, places: Sequence[tuple[int, int]]) -> Case | None:
+    rng = plan.rng("boundary", "thresholds")
+    specs = [plan.signature.inputs[owner] for owner, _ in places]
+    if not all(spec.is_float for spec in specs) or len({spec.dtype for spec in specs}) != 1:
+        return None
+    feeds = plan.draw(rng, 256)
+    base = np.hstack([feeds[spec.name].reshape(256, -1) for spec in plan.signature.inputs])
+    rows = threshold_rows(plan.model, base, rng)
+    if not len(rows):
+        return None
+    return Case("boundary", "thresholds", _from_table(plan, rows), len(rows), at_thresholds=True, may_reject=True)
+
+
+def _from_table(plan: Plan, rows: Array) -> Feeds:
+    feeds: Feeds = {}
+    at = 0
+    for spec in plan.signature.inputs:
+        shape = plan.shape(spec, len(rows))
+        width = shape[1] if len(shape) > 1 else 1
+        feeds[spec.name] = np.ascontiguousarray(rows[:, at : at + width]).reshape(shape)
+        at += width
+    return feeds
+
+
+def _edge_case(plan: Plan, places: Sequence[tuple[int, int]], floats: Sequence[int]) -> Case | None:
+    rng = plan.rng("boundary", "edges")
+    edges = edge_values(plan.model, len(places))
+    picked = [(at, value) for at in floats for value in _thin(edges[at], 64)][:512]
+    if not picked:
+        return None
+    feeds = plan.draw(rng, 3 * len(picked))
+    for i, (at, value) in enumerate(picked):
+        with np.errstate(over="ignore"):
+            number = np.asarray([value]).astype(plan.signature.inputs[places[at][0]].dtype)
+        down, up = neighbours(number)
+        _put(plan, feeds, places[at], np.arange(3 * i, 3 * i + 3), np.concatenate([down, number, up]))
+    return Case("boundary", "edges", feeds, 3 * len(picked), at_thresholds=True, may_reject=True)
+
+
+def _thin(values: Array, limit: int) -> Array:
+    return values[:: max(1, -(-len(values) // limit))]
+
+
+def _category_cases(plan: Plan, places: Sequence[tuple[int, int]]) -> Iterator[Case | Skip]:
+    """Yield every known category in every column, then unseen ones, which the framework may refuse."""
+    known: list[tuple[int, Any]] = []
+    unseen: list[tuple[int, Any]] = []
+    for at, (owner, column) in enumerate(places):
+        spec = plan.signature.inputs[owner]
+        if spec.text:
+            unseen += [(at, text) for text in ("", " ", UNSEEN_TEXT, "ÄÖÜ ß é 漢字")]
+            continue
+        labels = spec.categories[column] if column < len(spec.categories) else None
+        if labels is None or not len(labels):
+            continue
+        if spec.dtype.kind == "O":
+            known += [(at, str(label)) for label in _thin(labels, 64) if isinstance(label, str)]
+            unseen += [(at, text) for text in (UNSEEN_TEXT, "", "é漢")]
+        elif labels.dtype.kind in "iufb":
+            finite = labels[np.isfinite(labels)] if labels.dtype.kind == "f" else labels
+            known += [(at, label) for label in _thin(finite, 64)]
+            if len(finite):
+                unseen += [(at, finite.max() + 1)]
+    for name, picked, may_reject in (("categories", known, False), ("unseen categories", unseen, True)):
+        if picked:
+            feeds = plan.draw(plan.rng("boundary", name), len(picked))
+            for i, (at, value) in enumerate(picked):
+                _put(plan, feeds, places[at], i, value)
+            yield Case("boundary", name, feeds, len(picked), may_reject=may_reject)
+
+
+def _tensor_boundaries(plan: Plan) -> Iterator[Case | Skip]:
+    rng = plan.rng("boundary", "numbers")
+    rows = plan.typical_rows if plan.batched else 1
+    feeds = plan.draw(rng, rows)
+    for spec in plan.signature.inputs:
+        values = feeds[spec.name]
+        flat = values.reshape(-1)
+        if spec.is_float:
+            numbers = special_numbers(spec.dtype)
+        elif spec.dtype.kind in "iu":
+            numbers = np.array([spec.low, max(spec.high - 1, spec.low)], dtype=spec.dtype)
+        else:
+            continue
+        # A tenth of the elements: enough to meet every number, few enough to leave ordinary neighbours around them.
+        at = rng.choice(flat.size, max(1, flat.size // 10), replace=False) if flat.size else np.zeros(0, dtype=np.intp)
+        flat[at] = numbers[rng.integers(0, len(numbers), at.size)]
+        feeds[spec.name] = flat.reshape(values.shape)
+    yield Case("boundary", "numbers", feeds, rows, may_reject=True)
+
+
+def _special(plan: Plan) -> Iterator[Case | Skip]:
+    floats = [spec for spec in plan.signature.inputs if spec.is_float]
+    if not floats:
+        yield Skip("special", "NaN and infinities", "the model has no floating input")
+        return
+    for name, value in (("NaN", np.nan), ("+inf", np.inf), ("-inf", -np.inf)):
+        rng = plan.rng("special", name)
+        columns = sum(int(np.prod(plan.shape(spec, 1)[1:], dtype=np.int64)) for spec in floats)
+        rows = min(columns, 16, plan.typical_rows) + 1 if plan.batched else 1
+        fixed = plan.signature.fixed_batch
+        rows = rows if not fixed else -(-rows // fixed) * fixed
+        feeds = plan.draw(rng, rows)
+        for spec in floats:
+            table = feeds[spec.name].reshape(rows, -1) if plan.batched else feeds[spec.name].reshape(1, -1)
+            # One place in each row, walking through the columns; in the last row of a batch all of them.
+            place = np.linspace(0, max(table.shape[1] - 1, 0), rows).astype(np.intp)
+            if table.size:
+                table[np.arange(rows), place] = value
+                if plan.batched:
+                    table[-1] = value
+            feeds[spec.name] = table.reshape(feeds[spec.name].shape)
+        yield Case("special", name, feeds, rows, may_reject=True)
+
+
+def _shape(plan: Plan) -> Iterator[Case | Skip]:
+    signature = plan.signature
+    if signature.batch_symbol is not None:
+        for rows in BATCH_SIZES if plan.typical_rows >= max(BATCH_SIZES) else LARGE_ROW_BATCH_SIZES:
+            name = f"batch {rows}"
+            feeds = plan.draw(plan.rng("shape", name), rows)
+            yield Case("shape", name, feeds, rows, may_reject=rows == 0, empty=rows == 0)
+    elif signature.fixed_batch is not None:
+        yield Skip("shape", "batch sizes", f"the ONNX model takes batches of {signature.fixed_batch} only")
+    if any(len(spec.shape) >= 2 and spec.dtype.kind != "O" for spec in signature.inputs):
+        rows = 3 if signature.fixed_batch is None else signature.fixed_batch
+        feeds = plan.draw(plan.rng("shape", "Fortran order"), rows)
+        fortran = {name: np.asfortranarray(values) for name, values in feeds.items()}
+        yield Case("shape", "Fortran order", fortran, rows if plan.batched else 1)
+    yield from _symbol_cases(plan)
+
+
+def _symbol_cases(plan: Plan) -> Iterator[Case | Skip]:
+    """Yield every free axis at three sizes; the framework may refuse one that its layers cannot take."""
+    symbols = plan.signature.free_symbols
+    derived = [symbol for symbol in symbols if not symbol.isidentifier()]
+    for symbol in symbols:
+        if derived:
+            yield Skip("shape", f"size of {symbol}", f"the sizes depend on each other ({', '.join(derived)})")
+            continue
+        usual = plan.sizes[symbol]
+        for size in sorted({max(1, usual // 2), usual + 1, 2 * usual + 1}):
+            name = f"{symbol} = {size}"
+            rows = 2 if signature_is_free(plan) else plan.typical_rows
+            feeds = plan.draw(plan.rng("shape", name), rows, {symbol: size})
+            yield Case("shape", name, feeds, rows if plan.batched else 1, may_reject=True)
+
+
+def signature_is_free(plan: Plan) -> bool:
+    """True when the number of rows may be chosen."""
+    return plan.signature.fixed_batch is None
+
+
+def require_sizes(signature: Signature) -> None:
+    """Check that a size is known for every free axis.
+
+    Raises:
+        UsageError: The ONNX model derives one size from another, so that they cannot be drawn.
+    """
+    known = dict(signature.sizes)
+    for symbol in signature.free_symbols:
+        if symbol not in known and not symbol.isidentifier():
+            raise UsageError(
+                f"the size {symbol!r} of an input cannot be chosen freely",
+                where=signature.describe(),
+                remedy="pass data: arrays of a shape that the model takes",
+            )
+
+
+_GENERATORS: Mapping[str, Callable[[Plan], Iterator[Case | Skip]]] = {
+    "data": _data,
+    "typical": _typical,
+    "boundary": _boundary,
+    "special": _special,
+    "shape": _shape,
+}
