@@ -12,9 +12,7 @@ _CONVERTERS = "any2onnx.converters.keras"
 
 
 def _layer(name: str, converter: str, **row: Any) -> OperatorMapping:
-    return OperatorMapping(
-        framework="keras", key=f"keras.layers.{name}", converter=f"{_CONVERTERS}.{converter}", **row
-    )
+    return OperatorMapping(framework="keras", key=f"keras.layers.{name}", converter=f"{_CONVERTERS}.{converter}", **row)
 
 
 def _ranks(pattern: str, converter: str, ranks: str = "123", **row: Any) -> Iterator[OperatorMapping]:

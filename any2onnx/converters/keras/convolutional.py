@@ -16,7 +16,7 @@ from any2onnx.converters.keras.layout import (
     to_channels_first,
 )
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import Value, rank_of, shape_of
+from any2onnx.graph.types import Value, rank_of
 
 
 def conv(g: GraphBuilder, call: LayerCall) -> Value:
@@ -145,5 +145,3 @@ def _windowed(
 
 def _numbers(value: Any, count: int) -> tuple[int, ...]:
     return (int(value),) * count if isinstance(value, int) else tuple(int(v) for v in value)
-
-

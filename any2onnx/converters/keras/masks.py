@@ -81,9 +81,7 @@ class Masks:
         return tree.map_structure(self.get, inputs)
 
 
-def fill_in_masks(
-    masks: Masks, layer: Any, args: Sequence[Any], kwargs: dict[str, Any]
-) -> Callable[[], Any] | None:
+def fill_in_masks(masks: Masks, layer: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Callable[[], Any] | None:
     """Do what `Layer.__call__` does before the call: fill in the mask arguments.
 
     Returns:

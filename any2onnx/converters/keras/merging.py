@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-
-
-
-
 from any2onnx.converters.keras.calls import LayerCall
 from any2onnx.converters.keras.normalization import normalized
 from any2onnx.graph.builder import GraphBuilder
@@ -150,5 +146,3 @@ def _default_epsilon() -> float:
     import keras
 
     return float(keras.config.epsilon())
-
-

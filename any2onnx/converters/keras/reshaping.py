@@ -33,7 +33,8 @@ def reshape(g: GraphBuilder, call: LayerCall) -> Value:
 
 def flatten(g: GraphBuilder, call: LayerCall) -> Value:
     """Convert Flatten; channels-first inputs are flattened as if channels were last."""
-    layer, x = call.source, call.inputs[0]
+    layer = call.source
+    x: Value = call.inputs[0]
     rank = rank_of(x)
     if rank == 1:
         return g.Unsqueeze(x, 1)

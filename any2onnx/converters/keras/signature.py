@@ -50,8 +50,12 @@ def explicit_specs(initial_types: Any, input_signature: Any) -> list[Given] | No
         return [_from_initial_type(entry) for entry in initial_types]
     if input_signature is not None:
         specs = input_signature if isinstance(input_signature, list | tuple) else [input_signature]
-        return [_from_spec(spec) for spec in specs]
+        return [_from_initial_type(spec) if _is_pair(spec) else _from_spec(spec) for spec in specs]
     return None
+
+
+def _is_pair(spec: Any) -> bool:
+    return isinstance(spec, list | tuple) and len(spec) == 2 and isinstance(spec[0], str)
 
 
 def _from_initial_type(entry: Any) -> Given:
@@ -178,8 +182,7 @@ def _one(spec: InputSpec, entry: Given) -> InputSpec:
     shape = spec.shape
     if entry.shape is not None:
         if len(entry.shape) != len(spec.shape) or any(
-            isinstance(a, int) and isinstance(b, int) and a != b
-            for a, b in zip(entry.shape, spec.shape, strict=True)
+            isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(entry.shape, spec.shape, strict=True)
         ):
             raise InvalidType(
                 f"input {spec.name!r} is given as {list(entry.shape)}", needs=f"the model's shape {list(spec.shape)}"

@@ -8,14 +8,15 @@ from typing import Any
 
 import onnx_ir as ir
 
-from any2onnx.converters.keras.calls import flatten
+from any2onnx.converters.keras.calls import key_of
 from any2onnx.converters.keras.signature import InputSpec, explicit_specs, inferred_specs
-from any2onnx.converters.keras.walker import OptionsFor, Walker
+from any2onnx.converters.keras.walker import Walker
 from any2onnx.errors import Any2OnnxError, NotAModel, NotFitted, UnknownOption, UnsupportedOperator, did_you_mean
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.opsets import Opsets
-from any2onnx.graph.types import Value, dims_of, rank_of, to_dtype
+from any2onnx.graph.types import Value, rank_of, to_dtype
 from any2onnx.operator_mappings.registry import Registry
+from any2onnx.options import Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def build_keras(
     channel_first_inputs: Sequence[str] | None = None,
     inputs_as_nchw: Sequence[str] | None = None,
     outputs_as_nchw: Sequence[str] | None = None,
-    options: OptionsFor | None = None,
+    options: Options | None = None,
     compute_dtype: Any = None,
 ) -> ir.Model:
     """Convert a Keras 3 model or layer, under any Keras backend.
@@ -53,7 +54,7 @@ def build_keras(
         channel_first_inputs: Names of inputs that the ONNX model takes as [N, C, ...] while Keras has [N, ..., C].
         inputs_as_nchw: The same, by tf2onnx's name.
         outputs_as_nchw: Names of outputs likewise.
-        options: `options(layer, key)` returns the conversion options of a layer.
+        options: Conversion options by layer class, layer or path.
         compute_dtype: Compute in this type where the model computes in float16 or bfloat16.
 
     Returns:
@@ -89,6 +90,8 @@ def build_keras(
 
         results = walker.layer(g, model, tree.pack_sequence_as(struct, inputs)) if struct is not None else []
     _raise_all(walker.errors)
+    if unused := sorted(walker.options.unused()):
+        raise UnknownOption(f"options for {', '.join(unused)} fit no layer of the model")
     names = _output_names(model, graph, len(results), {spec.name for spec in specs})
     _check_names("output", layout.outputs, names)
     outputs = {
@@ -179,9 +182,6 @@ def _raise_all(errors: Sequence[Any2OnnxError]) -> None:
     ) from first
 
 
-def input_names(model: ir.Model) -> list[str]:
-    """Return the names of a graph's inputs, in order."""
-    return [str(value.name) for value in model.graph.inputs]
-
-
-__all__ = ["build_keras", "dims_of", "flatten", "input_names"]
+def key_of_class(layer_class: type[Any]) -> str:
+    """Return the key of a layer class in the tables."""
+    return key_of(layer_class)

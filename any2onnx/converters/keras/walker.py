@@ -9,6 +9,7 @@ Keras backend, which have rows of their own. No backend's own graph is involved.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import onnx_ir as ir
@@ -22,9 +23,9 @@ from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import FLOATS, DataType, TensorSpec, Value, dtype_of, rank_of, to_dtype
 from any2onnx.operator_mappings.mapping import Call
 from any2onnx.operator_mappings.registry import Needed, Registry
+from any2onnx.options import Options
 
 HALVES = frozenset({DataType.FLOAT16, DataType.BFLOAT16})
-OptionsFor = Callable[[Any, str], Mapping[str, Any]]
 
 
 class Walker:
@@ -35,7 +36,7 @@ class Walker:
         builder: Of the main graph.
         model_name: Begins every location in messages.
         compute_dtype: Compute in this type where the model computes in float16 or bfloat16.
-        options: `options(layer, key)` returns the conversion options of a layer.
+        options: Conversion options by layer class, layer or path.
     """
 
     def __init__(
@@ -45,13 +46,13 @@ class Walker:
         *,
         model_name: str = "",
         compute_dtype: DataType | None = None,
-        options: OptionsFor | None = None,
+        options: Options | None = None,
     ) -> None:
         self.registry = registry
         self.builder = builder
         self.model_name = model_name
         self.compute_dtype = compute_dtype
-        self.options = options
+        self.options = options or Options()
         self.masks = Masks()
         self.weights = Weights()
         self.errors: list[Any2OnnxError] = []
@@ -67,7 +68,7 @@ class Walker:
             graph = self.graph_of(operation)
             if graph is not None:
                 yield from self.needed(graph, inner)
-            elif self.registry.knows("keras", key := key_of(operation)):
+            elif self.registry.knows("keras", key := self.key(operation)):
                 yield Needed(key, self.location(operation, inner))
 
     def graph_of(self, layer: Any) -> Any:
@@ -78,7 +79,7 @@ class Walker:
         from keras.src.models.functional import Functional
         from keras.src.models.sequential import Sequential
 
-        if self.registry.knows("keras", key_of(layer)):
+        if self.registry.knows("keras", self.key(layer)):
             return None
         if isinstance(layer, Functional) and type(layer).call is Functional.call:
             return layer
@@ -236,7 +237,7 @@ class Walker:
         if kwargs.get("training"):
             raise self._training(self.location(operation, path))
         kwargs.pop("training", None)
-        key = key_of(operation)
+        key = self.key(operation)
         call = self.call(key, operation, args, kwargs, path=path, outputs=outputs)
         if self.registry.knows("keras", key):
             return flatten(self.translator.convert(call, g))
@@ -261,7 +262,7 @@ class Walker:
             source=source,
             inputs=args,
             params=dict(kwargs or {}),
-            options=self.options(source, key) if self.options else {},
+            options=self._options(source, key, path),
             scope=path,
             location=self.location(source, path),
             walker=self,
@@ -301,17 +302,52 @@ class Walker:
         from any2onnx.converters.keras.trace import trace
 
         location = self.location(what, path)
+        masked = _MaskedCall(function, self.masks)
         with g.scope(path, source=location, rule="keras.trace"):
-            return trace(
-                function,
-                tuple(args),
+            results, masks = trace(
+                masked.run,
+                (list(args), masked.of(args)),
+                dict(kwargs or {}),
                 g=g,
-                convert=self.translator.convert,
+                convert=self._convert_traced,
                 scope=path,
                 location=location,
-                kwargs=dict(kwargs or {}),
-                layers=_InnerLayers(self, what, path),
+                intercept=lambda layer: None if layer is what else self._whole(layer),
+                require=lambda found: self.registry.require(
+                    "keras", [Needed(key, where) for key, where in found], g.opsets.main
+                ),
             )
+        for value, mask in zip(flatten(results), masks, strict=True):
+            if isinstance(value, Value) and isinstance(mask, Value):
+                self.masks.set(value, mask)
+        return results
+
+    def _whole(self, layer: Any) -> str | None:
+        """Return the key of a layer inside traced code that is converted as a whole; None to look into it."""
+        key = self.key(layer)
+        return key if self.registry.knows("keras", key) else None
+
+    def _convert_traced(self, call: Call, g: GraphBuilder) -> Any:
+        """Convert a call that the recorder noted: of a backend function, or of a layer as a whole."""
+        if isinstance(call.source, _keras_layer_class()):
+            names = list(call.source._call_signature.parameters.values())
+            given = {name: v for name, v in call.params.items() if v is not None}
+            for parameter in names:
+                if parameter.kind is parameter.VAR_KEYWORD:
+                    given.update(given.pop(parameter.name, {}))
+            first = (given.pop(names[0].name),) if names and names[0].name in given else ()
+            return self._mapped_or_traced(g, call.source, first, given, path=call.scope, outputs=None)
+        return self.translator.convert(replace(call, options=self._options(call.source, call.key, call.scope)), g)
+
+    def _options(self, source: Any, key: str, path: str) -> Mapping[str, Any]:
+        row = self.registry.find("keras", key, self.builder.opsets.main)
+        return self.options.for_source(source, path, row.options if row else {})
+
+    def key(self, operation: Any) -> str:
+        """Return the key of an operation in the tables; a user's row may be under the bare name of a class."""
+        key = key_of(operation)
+        short = class_name(operation)
+        return short if not self.registry.knows("keras", key) and self.registry.knows("keras", short) else key
 
     # --- types and names ---------------------------------------------------------------------------------------------
 
@@ -349,28 +385,35 @@ class Walker:
         )
 
 
-class _InnerLayers:
-    """Tells the recorder which layers inside traced code are converted as a whole."""
+class _MaskedCall:
+    """Runs a function on tensors that carry their masks, and returns the masks of its results as well."""
 
-    def __init__(self, walker: Walker, outer: Any, path: str) -> None:
-        self._walker = walker
-        self._outer = outer
-        self._path = path
+    def __init__(self, function: Callable[..., Any], masks: Masks) -> None:
+        self._function = function
+        self._masks = masks
 
-    def handles(self, layer: Any) -> bool:
-        """Tell whether a layer has a row; graphs of inner models are recorded through."""
-        if layer is self._outer:
-            return False
-        return self._walker.registry.find("keras", key_of(layer), self._walker.builder.opsets.main) is not None
+    def of(self, args: Sequence[Any]) -> list[Value | None]:
+        """Return the masks of the arguments, flat."""
+        if not self._masks:
+            return []
+        return [self._masks.get(leaf) for leaf in flatten(list(args))]
 
-    def convert(
-        self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], *, g: GraphBuilder, scope: str = ""
-    ) -> list[Any]:
-        """Convert the `call` of a layer; Keras itself has seen to autocast and masks. Results are flat."""
-        walker = self._walker
-        path = f"{scope or self._path}/{layer.name}"
-        given = {name: value for name, value in kwargs.items() if name != "training" or value}
-        return walker._mapped_or_traced(g, layer, tuple(args), given, path=path, outputs=None)
+    def run(self, args: Sequence[Any], masks: Sequence[Any], /, **kwargs: Any) -> tuple[Any, list[Any]]:
+        """Run the function."""
+        from keras.src import backend
+
+        for leaf, mask in zip(flatten(list(args)), masks, strict=False):
+            if mask is not None:
+                backend.set_keras_mask(leaf, mask)
+        results = self._function(*args, **kwargs)
+        found = [backend.get_keras_mask(leaf) for leaf in flatten(results)]
+        return results, found
+
+
+def _keras_layer_class() -> type[Any]:
+    from keras import Layer
+
+    return Layer  # type: ignore[no-any-return]
 
 
 def promised(call: Call) -> Any:
