@@ -155,6 +155,8 @@ class GraphBuilder(Operators, ControlFlow):
         """
         schema = self._schema(op_type, domain)
         values = self._operands(schema, op_type, inputs)
+        while values and values[-1] is None:
+            values.pop()  # onnxruntime's optimizer crashes on a trailing input without a name
         if schema is not None and self.check_kernels:
             lowered = self._lower(schema, op_type, domain, values, outputs, attributes)
             if lowered is not None:

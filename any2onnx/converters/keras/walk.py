@@ -1,0 +1,187 @@
+"""From a Keras model to a graph: inputs and outputs by the model's own names, everything between by the walker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+
+from any2onnx.converters.keras.calls import key_of
+from any2onnx.converters.keras.signature import InputSpec, explicit_specs, inferred_specs
+from any2onnx.converters.keras.walker import Walker
+from any2onnx.errors import Any2OnnxError, NotAModel, NotFitted, UnknownOption, UnsupportedOperator, did_you_mean
+from any2onnx.graph.builder import GraphBuilder
+from any2onnx.graph.opsets import Opsets
+from any2onnx.graph.types import Value, rank_of, to_dtype
+from any2onnx.operator_mappings.registry import Registry
+from any2onnx.options import Options
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Names of the inputs and outputs that the ONNX model has channels first while Keras has them last."""
+
+    inputs: frozenset[str]
+    outputs: frozenset[str]
+
+
+def build_keras(
+    model: Any,
+    *,
+    opsets: Opsets,
+    registry: Registry,
+    name: str = "",
+    initial_types: Sequence[tuple[str, Any]] | None = None,
+    input_signature: Any = None,
+    channel_first_inputs: Sequence[str] | None = None,
+    inputs_as_nchw: Sequence[str] | None = None,
+    outputs_as_nchw: Sequence[str] | None = None,
+    options: Options | None = None,
+    compute_dtype: Any = None,
+) -> ir.Model:
+    """Convert a Keras 3 model or layer, under any Keras backend.
+
+    Args:
+        model: Functional, Sequential or subclassed model, or a layer.
+        opsets: Versions of the operator sets.
+        registry: The mappings.
+        name: Name of the graph; the model's own by default.
+        initial_types: (name, type) of each input, to replace what the model states.
+        input_signature: The same as a list of specs with `shape`, `dtype` and maybe `name` (tf.TensorSpec,
+            keras.InputSpec, KerasTensor).
+        channel_first_inputs: Names of inputs that the ONNX model takes as [N, C, ...] while Keras has [N, ..., C].
+        inputs_as_nchw: The same, by tf2onnx's name.
+        outputs_as_nchw: Names of outputs likewise.
+        options: Conversion options by layer class, layer or path.
+        compute_dtype: Compute in this type where the model computes in float16 or bfloat16.
+
+    Returns:
+        The graph before optimisation.
+
+    Raises:
+        NotAModel: The object is no Keras model or layer.
+        NotFitted: The model has not been built, so its weights or its inputs are not known.
+        UnsupportedOperator: Layers that cannot be converted, all of them in one error.
+    """
+    _check_model(model)
+    g = GraphBuilder(opsets)
+    walker = Walker(
+        registry,
+        g,
+        model_name=str(model.name),
+        compute_dtype=None if compute_dtype is None else to_dtype(compute_dtype),
+        options=options,
+    )
+    graph = walker.graph_of(model)
+    given = explicit_specs(initial_types, input_signature)
+    specs, struct = inferred_specs(model, graph, given)
+    if graph is not None:
+        registry.require("keras", walker.needed(graph), opsets.main)
+    first = _plain_names([*(channel_first_inputs or ()), *(inputs_as_nchw or ())])
+    layout = _Layout(first, _plain_names(outputs_as_nchw or ()))
+    _check_names("input", layout.inputs, [spec.name for spec in specs])
+    inputs = [_graph_input(g, spec, spec.name in layout.inputs) for spec in specs]
+    if graph is not None:
+        results = walker.run(g, graph, inputs)
+    else:
+        from keras import tree
+
+        results = walker.layer(g, model, tree.pack_sequence_as(struct, inputs)) if struct is not None else []
+    _raise_all(walker.errors)
+    if unused := sorted(walker.options.unused()):
+        raise UnknownOption(f"options for {', '.join(unused)} fit no layer of the model")
+    names = _output_names(model, graph, len(results), {spec.name for spec in specs})
+    _check_names("output", layout.outputs, names)
+    outputs = {
+        label: _channels_first(g, value) if label in layout.outputs else value
+        for label, value in zip(names, results, strict=True)
+    }
+    return g.build(outputs, name=name or str(model.name))
+
+
+def _check_model(model: Any) -> None:
+    from keras import Layer
+
+    if isinstance(model, type) and issubclass(model, Layer):
+        raise NotAModel(f"{model.__name__} is a class, not a model", remedy=f"{model.__name__}(...)")
+    if not isinstance(model, Layer):
+        hint = "it is a model of Keras 2 (tf_keras)" if "keras" in type(model).__module__ else "no Keras layer"
+        raise NotAModel(
+            f"{type(model).__name__} is not a Keras 3 model: {hint}",
+            needs="a keras.Model, or a keras.Layer",
+            remedy="convert_sklearn or convert_pytorch for models of other frameworks",
+        )
+    if not model.built:
+        raise NotFitted(
+            f"model {model.name!r} has not been built, so it has no weights yet",
+            remedy="add keras.Input(...) as its first layer, call it once on data, or model.build(input_shape)",
+        )
+
+
+def _graph_input(g: GraphBuilder, spec: InputSpec, channels_first: bool) -> Value:
+    if not channels_first:
+        return g.input(spec.name, spec.dtype, spec.shape)
+    rank = len(spec.shape)
+    if rank < 3:
+        raise UnknownOption(f"input {spec.name!r} has {rank} dimensions, so its channels cannot come first")
+    shape = [spec.shape[0], spec.shape[-1], *spec.shape[1:-1]]
+    return g.Transpose(g.input(spec.name, spec.dtype, shape), perm=[0, *range(2, rank), 1])
+
+
+def _channels_first(g: GraphBuilder, value: Value) -> Value:
+    rank = rank_of(value)
+    if rank < 3:
+        raise UnknownOption(f"output {value.name!r} has {rank} dimensions, so its channels cannot come first")
+    return g.Transpose(value, perm=[0, rank - 1, *range(1, rank - 1)])
+
+
+def _plain_names(names: Sequence[str]) -> frozenset[str]:
+    """Drop the ``:0`` of TensorFlow's names."""
+    return frozenset(str(name).removesuffix(":0") for name in names)
+
+
+def _check_names(kind: str, asked: frozenset[str], known: Sequence[str]) -> None:
+    for label in sorted(asked - set(known)):
+        raise UnknownOption(
+            f"the model has no {kind} {label!r}{did_you_mean(label, known)}", needs=f"one of {', '.join(known)}"
+        )
+
+
+def _output_names(model: Any, graph: Any, count: int, taken: set[str]) -> list[str]:
+    """Return the keys of a dict of outputs, else Keras's `output_names`, made unique."""
+    struct = None if graph is None else graph._outputs_struct
+    if isinstance(struct, Mapping) and all(not isinstance(v, Mapping | list | tuple) for v in struct.values()):
+        wanted = [str(key) for key in sorted(struct)]
+    elif graph is not None:
+        wanted = [str(label) for label in graph.output_names]
+    else:
+        wanted = [str(model.name)] * count
+    names: list[str] = []
+    for label in wanted:
+        unique, k = label, 0
+        while unique in names or unique in taken:
+            k += 1
+            unique = f"{label}_{k}"
+        names.append(unique)
+    return names
+
+
+def _raise_all(errors: Sequence[Any2OnnxError]) -> None:
+    """Raise one error that names every layer that could not be converted."""
+    if not errors:
+        return
+    first = errors[0]
+    others = [*first.others]
+    for error in errors[1:]:
+        others += [f"{error.summary} ({error.where})" if error.where else error.summary, *error.others]
+    cls = UnsupportedOperator if any(isinstance(e, UnsupportedOperator) for e in errors) else type(first)
+    raise cls(
+        first.summary, where=first.where, needs=first.needs, remedy=first.remedy, others=list(dict.fromkeys(others))
+    ) from first
+
+
+def key_of_class(layer_class: type[Any]) -> str:
+    """Return the key of a layer class in the tables."""
+    return key_of(layer_class)

@@ -1,0 +1,146 @@
+"""Mapping table for Keras layers and activation functions: one row per public class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from any2onnx.operator_mappings.direct import direct
+from any2onnx.operator_mappings.mapping import OperatorMapping
+
+_CONVERTERS = "any2onnx.converters.keras"
+
+
+def _layer(name: str, converter: str, **row: Any) -> OperatorMapping:
+    return OperatorMapping(framework="keras", key=f"keras.layers.{name}", converter=f"{_CONVERTERS}.{converter}", **row)
+
+
+def _ranks(pattern: str, converter: str, ranks: str = "123", **row: Any) -> Iterator[OperatorMapping]:
+    for rank in ranks:
+        yield _layer(pattern.replace("#", rank), converter, **row)
+
+
+def _function(name: str, converter: str = "", **row: Any) -> OperatorMapping:
+    reference = f"{_CONVERTERS}.activations:{converter or name}"
+    return OperatorMapping(framework="keras", key=f"keras.activations.{name}", converter=reference, **row)
+
+
+def _one(name: str, op_type: str, **fixed: Any) -> OperatorMapping:
+    return direct("keras", f"keras.activations.{name}", op_type, fixed=fixed)
+
+
+ACTIVATIONS: tuple[OperatorMapping, ...] = (
+    _one("celu", "Celu", alpha=1.0),
+    _one("elu", "Elu", alpha=1.0),
+    _one("exponential", "Exp"),
+    _function("gelu"),
+    _function("glu"),
+    _function("hard_shrink"),
+    _one("hard_sigmoid", "HardSigmoid", alpha=1 / 6, beta=0.5),
+    _function("hard_silu"),
+    _function("hard_tanh"),
+    _one("leaky_relu", "LeakyRelu", alpha=0.2),
+    _function("linear"),
+    _function("log_sigmoid"),
+    _one("log_softmax", "LogSoftmax", axis=-1),
+    _function("mish"),
+    _function("relu"),
+    _function("relu6"),
+    _one("selu", "Selu"),
+    _one("sigmoid", "Sigmoid"),
+    _function("silu"),
+    _function("soft_shrink"),
+    _one("softmax", "Softmax", axis=-1),
+    _one("softplus", "Softplus"),
+    _one("softsign", "Softsign"),
+    _function("sparse_plus"),
+    _function("sparse_sigmoid"),
+    _function("sparsemax"),
+    _function("squareplus"),
+    _one("tanh", "Tanh"),
+    _function("tanh_shrink"),
+)
+
+CORE: tuple[OperatorMapping, ...] = (
+    _layer("Dense", "core:dense"),
+    _layer("EinsumDense", "core:einsum_dense"),
+    _layer("Embedding", "core:embedding"),
+    _layer("Identity", "core:identity"),
+    _layer("Masking", "core:masking"),
+)
+
+CONVOLUTIONAL: tuple[OperatorMapping, ...] = (
+    *_ranks("Conv#D", "convolutional:conv"),
+    *_ranks("DepthwiseConv#D", "convolutional:depthwise_conv", "12"),
+    *_ranks("SeparableConv#D", "convolutional:separable_conv", "12"),
+    *_ranks("Conv#DTranspose", "convolutional:conv_transpose"),
+)
+
+POOLING: tuple[OperatorMapping, ...] = (
+    *_ranks("MaxPooling#D", "pooling:max_pool"),
+    *_ranks("AveragePooling#D", "pooling:average_pool"),
+    *_ranks("GlobalMaxPooling#D", "pooling:global_max_pool"),
+    *_ranks("GlobalAveragePooling#D", "pooling:global_average_pool"),
+    *_ranks("AdaptiveMaxPooling#D", "pooling:adaptive_max_pool"),
+    *_ranks("AdaptiveAveragePooling#D", "pooling:adaptive_average_pool"),
+)
+
+NORMALIZATION: tuple[OperatorMapping, ...] = (
+    _layer("BatchNormalization", "normalization:batch_normalization"),
+    _layer("GroupNormalization", "normalization:group_normalization"),
+    _layer("LayerNormalization", "normalization:layer_normalization"),
+    _layer("RMSNormalization", "normalization:rms_normalization"),
+    _layer("SpectralNormalization", "normalization:spectral_normalization"),
+    _layer("UnitNormalization", "normalization:unit_normalization"),
+)
+
+ACTIVATION_LAYERS: tuple[OperatorMapping, ...] = (
+    _layer("Activation", "activations:activation"),
+    _layer("ELU", "activations:elu"),
+    _layer("LeakyReLU", "activations:leaky_relu"),
+    _layer("PReLU", "activations:prelu"),
+    _layer("ReLU", "activations:relu_layer"),
+    _layer("Softmax", "activations:softmax"),
+)
+
+MERGING: tuple[OperatorMapping, ...] = (
+    _layer("Add", "merging:add"),
+    _layer("Average", "merging:average"),
+    _layer("Concatenate", "merging:concatenate"),
+    _layer("Dot", "merging:dot"),
+    _layer("Maximum", "merging:maximum"),
+    _layer("Minimum", "merging:minimum"),
+    _layer("Multiply", "merging:multiply"),
+    _layer("Subtract", "merging:subtract"),
+)
+
+RESHAPING: tuple[OperatorMapping, ...] = (
+    _layer("Flatten", "reshaping:flatten"),
+    _layer("Permute", "reshaping:permute"),
+    _layer("RepeatVector", "reshaping:repeat_vector"),
+    _layer("Reshape", "reshaping:reshape"),
+    *_ranks("Cropping#D", "reshaping:cropping"),
+    *_ranks("UpSampling#D", "reshaping:up_sampling"),
+    *_ranks("ZeroPadding#D", "reshaping:zero_padding"),
+)
+
+REGULARIZATION: tuple[OperatorMapping, ...] = (
+    _layer("ActivityRegularization", "core:identity"),
+    _layer("AlphaDropout", "core:identity"),
+    _layer("Dropout", "core:identity"),
+    _layer("GaussianDropout", "core:identity"),
+    _layer("GaussianNoise", "core:identity"),
+    *_ranks("SpatialDropout#D", "core:identity"),
+)
+
+LAYER_ROWS: tuple[OperatorMapping, ...] = (
+    *ACTIVATIONS,
+    *CORE,
+    *CONVOLUTIONAL,
+    *POOLING,
+    *NORMALIZATION,
+    *ACTIVATION_LAYERS,
+    *MERGING,
+    *RESHAPING,
+    *REGULARIZATION,
+)

@@ -1,0 +1,27 @@
+"""What Keras itself infers: dtype and shape of the KerasTensors that a layer returned when the model was built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from any2onnx.graph.types import TensorSpec
+from any2onnx.operator_mappings.mapping import Call
+
+
+def keras_outputs(call: Call) -> TensorSpec | list[TensorSpec | None] | None:
+    """Return the type of the only output, or of all of them; None where Keras was not asked.
+
+    Layers assume that their activation keeps the shape. That is wrong for `glu` and may be wrong for a user's
+    function, so then only the dtype is promised.
+    """
+    outputs: Any = getattr(call, "outputs", None)
+    if outputs is None:
+        return None
+    if not _keeps_shape(getattr(call.source, "activation", None)):
+        outputs = [spec and TensorSpec(spec.dtype) for spec in outputs]
+    return outputs[0] if len(outputs) == 1 else list(outputs)
+
+
+def _keeps_shape(activation: Any) -> bool:
+    module = str(getattr(activation, "__module__", ""))
+    return activation is None or (module.startswith("keras.") and getattr(activation, "__name__", "") != "glu")
