@@ -378,12 +378,17 @@ def test_clusters_are_judged_by_distances():
 
 def mixed_frame():
     rng = np.random.default_rng(0)
-    return pd.DataFrame({"colour": rng.choice(["red", "blue"], 50), "size": rng.normal(size=50), "n": rng.integers(0, 5, 50)})
+    return pd.DataFrame(
+        {"colour": rng.choice(["red", "blue"], 50), "size": rng.normal(size=50), "n": rng.integers(0, 5, 50)}
+    )
 
 
 def mixed_pair():
     frame = mixed_frame()
-    steps = [("one", OneHotEncoder(handle_unknown="ignore", sparse_output=False), ["colour"]), ("keep", "passthrough", ["size", "n"])]
+    steps = [
+        ("one", OneHotEncoder(handle_unknown="ignore", sparse_output=False), ["colour"]),
+        ("keep", "passthrough", ["size", "n"]),
+    ]
     model = ColumnTransformer(steps).fit(frame)
     nodes = [
         helper.make_node("Equal", ["colour", "known"], ["match"]),
@@ -427,7 +432,12 @@ def test_unseen_category_that_the_framework_refuses():
     x = np.array([["a"], ["b"], ["c"]], dtype=object)
     model = OrdinalEncoder().fit(x)
     node = helper.make_node(
-        "LabelEncoder", ["x"], ["variable"], domain="ai.onnx.ml", keys_strings=["a", "b", "c"], values_floats=[0.0, 1.0, 2.0]
+        "LabelEncoder",
+        ["x"],
+        ["variable"],
+        domain="ai.onnx.ml",
+        keys_strings=["a", "b", "c"],
+        values_floats=[0.0, 1.0, 2.0],
     )
     proto = made.model([node], [made.info("x", ["batch", 1], made.STRING)], [made.info("variable", ["batch", 1])])
     report = check_parity(model, proto)
