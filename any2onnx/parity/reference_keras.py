@@ -166,18 +166,19 @@ class KerasReference:
 
 
 def channels_moved(onnx_shape: Sequence[Any], keras_shape: Sequence[int | None]) -> bool:
-    """Tell whether the ONNX input has channels first where Keras has them last, by sizes that fit only so."""
+    """Tell whether the ONNX input has channels first where Keras has them last: more of the known sizes agree so."""
     if len(onnx_shape) != len(keras_shape) or len(keras_shape) < 3:
         return False
 
-    def fits(shape: Sequence[int | None]) -> bool:
-        return all(
-            not isinstance(ours, int) or theirs is None or ours == theirs
+    def agreement(shape: Sequence[int | None]) -> int:
+        known = [
+            (ours, theirs)
             for ours, theirs in zip(onnx_shape[1:], shape[1:], strict=True)
-        )
+            if isinstance(ours, int) and theirs is not None
+        ]
+        return -1 if any(ours != theirs for ours, theirs in known) else len(known)
 
-    moved = (keras_shape[0], keras_shape[-1], *keras_shape[1:-1])
-    return not fits(keras_shape) and fits(moved)
+    return agreement((keras_shape[0], keras_shape[-1], *keras_shape[1:-1])) > agreement(keras_shape)
 
 
 def _refined(spec: InputSpec, shape: Sequence[int | None] | None, table: int | None) -> InputSpec:

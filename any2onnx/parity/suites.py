@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -144,7 +145,7 @@ def suite_names(suites: str | Sequence[str]) -> tuple[str, ...]:
     known = [*SUITES, *PRESETS]
     for name in asked:
         if name not in known:
-            raise UnknownOption(f"there is no suite {name!r}{did_you_mean(name, known)}", needs=", ".join(known))
+            raise UnknownOption(f"there is no suite {name!r}{did_you_mean(str(name), known)}", needs=", ".join(known))
         chosen.update(PRESETS.get(name, (name,)))
     return tuple(name for name in SUITES if name in chosen)
 
@@ -230,7 +231,8 @@ def _draw_text(rng: np.random.Generator, spec: InputSpec, shape: tuple[int, ...]
         for i in range(flat.size):
             flat[i] = " ".join(str(word) for word in rng.choice(words, rng.integers(1, 9)))
         return values
-    table = values.reshape(shape[0] if shape else 1, -1)
+    rows = shape[0] if shape else 1
+    table = values.reshape(rows, math.prod(shape[1:]))
     for column in range(table.shape[1]):
         known = spec.categories[column] if column < len(spec.categories) else None
         known = np.array(["a", "b", "c"], dtype=object) if known is None else known
@@ -426,7 +428,10 @@ def _special(plan: Plan) -> Iterator[Case | Skip]:
         rows = rows if not fixed else -(-rows // fixed) * fixed
         feeds = plan.draw(rng, rows)
         for spec in floats:
-            table = feeds[spec.name].reshape(rows, -1) if plan.batched else feeds[spec.name].reshape(1, -1)
+            values = feeds[spec.name]
+            table = (
+                values.reshape(rows, math.prod(values.shape[1:])) if plan.batched else values.reshape(1, values.size)
+            )
             # One place in each row, walking through the columns; in the last row of a batch all of them.
             place = np.linspace(0, max(table.shape[1] - 1, 0), rows).astype(np.intp)
             if table.size:

@@ -124,6 +124,7 @@ def tree_regressor(trees, width, *, rounding=floor32, weight=1.0, base=0.0):
 def rbf_regressor(points, coefficients, *, dtype):
     """sum_i c_i exp(-|x - p_i|^2 / 2), the distances by expansion, all in `dtype`: in float32 it cancels."""
     kind = FLOAT if dtype == np.float32 else DOUBLE
+    points = points.astype(np.float64)
     nodes = [
         helper.make_node("Cast", ["x"], ["wide"], to=kind),
         helper.make_node("Mul", ["wide", "wide"], ["squares"]),
