@@ -111,7 +111,7 @@ def tree_regressor(trees, width, *, rounding=floor32, weight=1.0, base=0.0):
         nodes_modes=columns["mode"],
         nodes_truenodeids=columns["yes"],
         nodes_falsenodeids=columns["no"],
-        # scikit-learn sends NaN to the side that its fit chose; these trees saw none, and it goes left or right by size.
+        # scikit-learn sends NaN to the side that its fit chose; here it always goes right.
         nodes_missing_value_tracks_true=[0] * len(columns["tree"]),
         target_treeids=leaves["tree"],
         target_nodeids=leaves["node"],

@@ -326,8 +326,7 @@ def symmetric_classifier():
 
 def two_columns(model, shift=0.0):
     weights = np.concatenate([-model.coef_, model.coef_]).T / 2
-    proto = made.softmax_classifier(weights, [-shift / 2, shift / 2], model.classes_)
-    return proto
+    return made.softmax_classifier(weights, [-shift / 2, shift / 2], model.classes_)
 
 
 def test_a_label_within_the_budget_of_its_scores_is_a_tie():

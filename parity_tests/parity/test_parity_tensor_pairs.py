@@ -387,3 +387,28 @@ def test_nan_in_pooling_is_not_judged_but_elsewhere_it_is():
     )
     report = check_parity(lambda x: np.nansum(x, axis=1), lost)
     assert {(r.suite, r.case) for r in report.failures} == {("special", "NaN")}
+
+
+def floor_of_thirds(shift):
+    nodes = [
+        helper.make_node("Sub", ["x", "shift"], ["moved"]),
+        helper.make_node("Mul", ["moved", "three"], ["product"]),
+        helper.make_node("Floor", ["product"], ["whole"]),
+        helper.make_node("Cast", ["whole"], ["y"], to=made.INT64),
+    ]
+    constants = {"shift": np.float32(shift), "three": np.float32(3)}
+    return made.model(nodes, [made.info("x", ["n", 1])], [made.info("y", ["n", 1], made.INT64)], constants)
+
+
+def test_whole_numbers_that_the_reference_reaches_within_the_budget_are_ties():
+    def thirds(x):
+        return np.floor(x * x.dtype.type(3)).astype(np.int64)
+
+    # The first row lies on a jump, the second near one and far beyond the budget.
+    rows = np.array([[1 / 3], [0.3335], [0.5]], dtype=np.float32)
+    near = check_parity(thirds, floor_of_thirds(1e-7), rows, suites="data")
+    assert near["y"].results[0].tied == 1
+    assert near["y"].verdict is Verdict.WITHIN_BUDGET
+    far = check_parity(thirds, floor_of_thirds(1e-3), rows, suites="data")
+    assert (far["y"].results[0].tied, far["y"].results[0].wrong) == (1, 1)
+    assert far["y"].verdict is Verdict.MISMATCH

@@ -1,0 +1,113 @@
+"""The harness on files that skl2onnx made: right ones pass, its known wrong ones are caught (extra `[bench]`)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
+from sklearn.ensemble import GradientBoostingClassifier, IsolationForest, RandomForestClassifier
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.multioutput import MultiOutputClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import KBinsDiscretizer, StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeRegressor
+
+from any2onnx.parity import Verdict, check_parity
+
+skl2onnx = pytest.importorskip("skl2onnx")
+
+SEEN = ("data", "typical", "boundary")
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(200, 4)).astype(np.float32)
+Y = (X[:, 0] > 0).astype(int) + (X[:, 1] > 0.5)
+TARGET = X @ np.array([1.0, 2.0, 3.0, 4.0]) + X[:, 0] ** 2
+NAMES = np.array(["red", "green", "blue"])[Y]
+TWO = np.stack([Y > 0, X[:, 2] > 0], axis=1).astype(int)
+
+
+def convert(model, x, **options):
+    return skl2onnx.to_onnx(model, x[:1], target_opset={"": 18, "ai.onnx.ml": 3}, options=options or None)
+
+
+@pytest.mark.parametrize(
+    ("model", "target", "options"),
+    [
+        (Ridge(), TARGET, {}),
+        (LogisticRegression(), NAMES, {}),
+        (LogisticRegression(), NAMES, {"zipmap": False}),
+        (LogisticRegression(), Y, {"zipmap": "columns"}),
+        (SVC(), Y, {"zipmap": False}),
+        (DecisionTreeRegressor(random_state=0), TARGET, {}),
+        (RandomForestClassifier(10, random_state=0), NAMES, {}),
+        (GradientBoostingClassifier(n_estimators=10, random_state=0), Y, {"zipmap": False}),
+        (KMeans(3, n_init=1, random_state=0), None, {}),
+        (IsolationForest(n_estimators=10, random_state=0), None, {}),
+        (MultiOutputClassifier(LogisticRegression()), TWO, {"zipmap": False}),
+        (PCA(2), None, {}),
+        (make_pipeline(StandardScaler(), PCA(3), LogisticRegression()), Y, {"zipmap": False}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_right_files_pass(model, target, options):
+    model.fit(X, target)
+    keyed = {id(model): options} if options else None
+    proto = skl2onnx.to_onnx(model, X[:1], target_opset={"": 18, "ai.onnx.ml": 3}, options=keyed)
+    report = check_parity(model, proto, X, suites=SEEN)
+    assert report.passed, report
+
+
+@pytest.mark.parametrize("mean", [1e4, 1e5])
+def test_conditioning_is_not_blamed_on_the_converter(mean):
+    x = X + np.float32(mean)
+    for model in (make_pipeline(StandardScaler(), Ridge()).fit(x, TARGET), PCA(2).fit(x)):
+        report = check_parity(model, convert(model, x), x, suites=SEEN)
+        assert report.passed, report
+        assert report.verdict in (Verdict.ILL_CONDITIONED, Verdict.FRAMEWORK_IMPRECISE)
+
+
+def test_cancellation_in_a_gaussian_process_is():
+    x = RNG.uniform(-1, 1, size=(80, 2)).astype(np.float32)
+    model = GaussianProcessRegressor(alpha=1e-8).fit(x, np.sin(3 * x[:, 0]))
+    report = check_parity(model, convert(model, x), x, suites=SEEN)
+    assert report.verdict is Verdict.CONVERTER_IMPRECISE
+    assert report.worst.rel > 100 * report.worst.sensitivity
+
+
+def test_distances_by_expansion_far_from_the_origin():
+    x = X + np.float32(1e4)
+    model = KMeans(3, n_init=1, random_state=0).fit(x)
+    assert check_parity(model, convert(model, x), x, suites=SEEN)["scores"].verdict.failed
+
+
+def test_multilabel_forest():
+    model = RandomForestClassifier(5, random_state=0).fit(X, TWO)
+    report = check_parity(model, convert(model, X, zipmap=False), X, suites=SEEN)
+    assert report["label"].verdict is Verdict.MISMATCH
+    assert report["probabilities[0]"].verdict is Verdict.CONVERTER_IMPRECISE
+
+
+def test_row_instead_of_vector_of_labels():
+    model = QuadraticDiscriminantAnalysis().fit(X, Y)
+    report = check_parity(model, convert(model, X, zipmap=False), X, suites=SEEN)
+    assert "shape [1, " in report["label"].worst.note
+
+
+def test_reversed_columns_of_a_binary_decision_function():
+    model = SVC().fit(X, Y > 0)
+    assert check_parity(model, convert(model, X, zipmap=False), X, suites=SEEN)["probabilities"].verdict.failed
+
+
+def test_bin_edges_rounded_to_nearest():
+    model = KBinsDiscretizer(4, encode="ordinal").fit(X)
+    report = check_parity(model, convert(model, X), X, suites=SEEN)
+    assert {(r.suite, r.case) for r in report.failures} == {("boundary", "edges")}
+
+
+def test_missing_values_in_a_tree():
+    model = DecisionTreeRegressor(random_state=0).fit(X, TARGET)
+    report = check_parity(model, convert(model, X), suites="special")
+    assert {r.case for r in report.failures} == {"NaN"}
