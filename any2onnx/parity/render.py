@@ -32,7 +32,9 @@ def cells(result: OutputResult, *, with_case: bool = True) -> tuple[str, ...]:
     numeric = result.verdict is not None and not (result.equal or result.wrong or result.tied)
     known = numeric and math.isfinite(result.budget_used)
     note = "" if result.status == "passed" and numeric else result.note
-    note = note if result.optimised else f"without graph optimisations: {note}".rstrip(": ")
+    note = (
+        note if result.optimised or result.status == "passed" else f"without graph optimisations: {note}".rstrip(": ")
+    )
     labels = f"{result.equal} equal, {result.tied} tied, {result.wrong} wrong"
     if result.verdict is not None and not numeric:
         note = f"{labels}; {note}" if note else labels
