@@ -1,7 +1,8 @@
-"""Mapping table for sklearn."""
+"""Mapping table for scikit-learn: the rows of all families."""
 
 from __future__ import annotations
 
+from any2onnx.operator_mappings import sklearn_basic, sklearn_linear
 from any2onnx.operator_mappings.mapping import OperatorMapping
 
-ROWS: tuple[OperatorMapping, ...] = ()
+ROWS: tuple[OperatorMapping, ...] = (*sklearn_basic.ROWS, *sklearn_linear.ROWS)

@@ -1,0 +1,171 @@
+"""sklearn.pipeline and sklearn.compose.ColumnTransformer: parts in sequence, parts side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from any2onnx.converters.sklearn.inputs import Table, columns_at
+from any2onnx.converters.sklearn.support import (
+    INTEGERS,
+    Child,
+    Results,
+    as_column,
+    children,
+    convert_child,
+    hstack,
+    working_type,
+)
+from any2onnx.errors import UnknownOption
+from any2onnx.graph.builder import GraphBuilder
+from any2onnx.graph.types import DataType, Value, dtype_of
+from any2onnx.operator_mappings.mapping import Call
+
+_TRANSFORM = ("transform",)
+_INVERSE = "inverse_transform"
+
+
+def _skipped(step: Any) -> bool:
+    return step is None or step == "passthrough" or step == "drop"
+
+
+def _acting_steps(pipeline: Any) -> list[tuple[str, Any]]:
+    """Return the steps that do something at inference: resamplers (imbalanced-learn) do nothing then."""
+    return [
+        (name, step)
+        for name, step in pipeline.steps
+        if not _skipped(step) and not (hasattr(step, "fit_resample") and not hasattr(step, "transform"))
+    ]
+
+
+def _ends_in_identity(pipeline: Any) -> bool:
+    return _skipped(pipeline.steps[-1][1])
+
+
+def _pipeline_children(pipeline: Any, methods: tuple[str, ...]) -> Iterator[Child]:
+    steps = _acting_steps(pipeline)
+    inverse = (_INVERSE,) if _INVERSE in methods else _TRANSFORM
+    for k, (name, step) in enumerate(steps):
+        last = k == len(steps) - 1 and not _ends_in_identity(pipeline)
+        yield Child(name, step, methods if last else inverse)
+
+
+@children(_pipeline_children, delegates=True)
+def pipeline(g: GraphBuilder, call: Call) -> Results:
+    """Convert Pipeline: each step transforms, the last one gives the results.
+
+    Raises:
+        UnknownOption: inverse_transform together with another method, which takes other inputs.
+    """
+    if _INVERSE in call.methods:
+        return _inverse_pipeline(g, call)
+    steps = _acting_steps(call.source)
+    table = Table(call.inputs, call.params["columns"])
+    body, last = (steps, None) if _ends_in_identity(call.source) else (steps[:-1], steps[-1])
+    for name, step in body:
+        result = convert_child(call, name, step, table.values, _TRANSFORM, columns=table.columns)["transform"]
+        table = Table((result,), ((),))
+    if last is not None:
+        return convert_child(call, last[0], last[1], table.values, call.methods, columns=table.columns)
+    return {"transform": join(g, call, table.values)}
+
+
+def _inverse_pipeline(g: GraphBuilder, call: Call) -> Results:
+    if call.methods != (_INVERSE,):
+        raise UnknownOption(
+            "inverse_transform takes other inputs than the other methods",
+            where=call.location or None,
+            remedy='outputs=("inverse_transform",) alone',
+        )
+    values: Sequence[Value] = call.inputs
+    for name, step in reversed(_acting_steps(call.source)):
+        values = (convert_child(call, name, step, values, call.methods)[_INVERSE],)
+    return {_INVERSE: join(g, call, values)}
+
+
+def join(g: GraphBuilder, call: Call, values: Sequence[Value]) -> Value:
+    """Concatenate columns as numpy would: one type stays, integers widen to int64, all else is the working type."""
+    parts = [as_column(g, value) for value in values]
+    types = {dtype_of(part) for part in parts}
+    if len(types) == 1:
+        return hstack(g, parts)
+    return hstack(g, parts, DataType.INT64 if types <= INTEGERS else working_type(call))
+
+
+def _weighted(g: GraphBuilder, call: Call, value: Value, weight: Any) -> Value:
+    if weight is None:
+        return value
+    wide = g.Cast(value, working_type(call))
+    return g.Mul(wide, g.scalar_like(float(weight), wide))
+
+
+# --- FeatureUnion -----------------------------------------------------------------------------------------------------
+
+
+def _union_parts(union: Any) -> list[tuple[str, Any]]:
+    return [(name, part) for name, part in union.transformer_list if part != "drop" and part is not None]
+
+
+def _union_children(union: Any, methods: tuple[str, ...]) -> list[Child]:
+    return [Child(name, part, _TRANSFORM) for name, part in _union_parts(union) if not _skipped(part)]
+
+
+@children(_union_children)
+def feature_union(g: GraphBuilder, call: Call) -> Results:
+    """Convert FeatureUnion: the transformers' results side by side, each times its weight."""
+    factors: Mapping[str, float] = call.source.transformer_weights or {}
+    parts: list[Value] = []
+    for name, part in _union_parts(call.source):
+        if _skipped(part):
+            result = join(g, call, call.inputs)
+        else:
+            result = convert_child(call, name, part, call.inputs, _TRANSFORM, columns=call.params["columns"])[
+                "transform"
+            ]
+        parts.append(_weighted(g, call, result, factors.get(name)))
+    if not parts:
+        return {"transform": no_columns(g, call)}
+    return {"transform": join(g, call, parts)}
+
+
+def no_columns(g: GraphBuilder, call: Call) -> Value:
+    """Return a matrix with all rows and no columns, which scikit-learn gives when everything is dropped."""
+    rows = g.Shape(call.inputs[0], start=0, end=1)
+    empty = g.const(np.zeros((1, 0), working_type(call).numpy()))
+    return g.Expand(empty, g.shape_vector([rows, 0]))
+
+
+# --- ColumnTransformer ------------------------------------------------------------------------------------------------
+
+
+def _column_parts(transformer: Any) -> Iterator[tuple[str, Any, list[int]]]:
+    """Yield (name, fitted transformer or "passthrough", positions of its columns) of what is not dropped or empty."""
+    positions = transformer._transformer_to_input_indices
+    for name, part, _ in transformer.transformers_:
+        indices = [int(k) for k in positions[name]]
+        if indices and not (isinstance(part, str) and part == "drop") and part is not None:
+            yield name, part, indices
+
+
+def _column_children(transformer: Any, methods: tuple[str, ...]) -> list[Child]:
+    return [Child(name, part, _TRANSFORM) for name, part, _ in _column_parts(transformer) if not _skipped(part)]
+
+
+@children(_column_children)
+def column_transformer(g: GraphBuilder, call: Call) -> Results:
+    """Convert ColumnTransformer: each transformer on its columns, the results side by side."""
+    table = Table(call.inputs, call.params["columns"])
+    factors: Mapping[str, float] = call.source.transformer_weights or {}
+    parts: list[Value] = []
+    for name, part, indices in _column_parts(call.source):
+        chosen = columns_at(g, table, indices)
+        if _skipped(part):
+            result = join(g, call, chosen.values)
+        else:
+            result = convert_child(call, name, part, chosen.values, _TRANSFORM, columns=chosen.columns)["transform"]
+        parts.append(_weighted(g, call, result, factors.get(name)))
+    if not parts:
+        return {"transform": no_columns(g, call)}
+    return {"transform": join(g, call, parts)}

@@ -1,0 +1,157 @@
+"""A look at the whole estimator tree before conversion: fitted, supported, parameters that can be honoured."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from any2onnx.converters.sklearn.context import FRAMEWORK, Context, location
+from any2onnx.converters.sklearn.support import Child
+from any2onnx.errors import NotAModel, NotFitted, UnknownOption, UnsupportedParameter, did_you_mean
+from any2onnx.operator_mappings.mapping import OperatorMapping
+from any2onnx.operator_mappings.registry import Needed
+
+# Results of a method beyond its first: predict(return_std=True), predict(return_cov=True).
+PSEUDO_METHODS: Final = {"predict_std": "predict", "predict_cov": "predict"}
+EVERYTHING: Final = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An estimator in the tree.
+
+    Attributes:
+        estimator: Fitted.
+        methods: That its parent calls.
+        scope: Its path.
+        final: Its results are the model's results.
+    """
+
+    estimator: Any
+    methods: tuple[str, ...]
+    scope: str
+    final: bool
+
+
+def scan(model: Any, methods: tuple[str, ...], context: Context) -> list[Found]:
+    """Return every estimator that conversion will visit, in that order.
+
+    Raises:
+        NotFitted: One of them has not been fitted.
+        UnsupportedOperator: Some have no row; the message names all.
+        OpsetNotSupported: Some have a row for other opsets only.
+        UnsupportedParameter: A parameter that no converter reads is not at its default.
+        UnknownOption: A method that an estimator, or its converter, does not have.
+    """
+    found = list(_walk(Found(model, methods, "", True), context))
+    needed = [Needed(context.key_of(type(f.estimator)), location(f.scope, f.estimator)) for f in found]
+    context.registry.require(FRAMEWORK, needed, context.opset)
+    for item in found:
+        row = context.row(item.estimator)
+        assert row is not None
+        check_methods(item.estimator, item.methods, row, item.scope)
+        audit_parameters(item.estimator, row, item.scope)
+    return found
+
+
+def _walk(item: Found, context: Context) -> Iterator[Found]:
+    check_estimator(item.estimator, item.scope)
+    yield item
+    row = context.row(item.estimator)
+    if row is None:
+        return
+    converter = row.converter_function()
+    of = getattr(converter, "children", None)
+    if of is None:
+        return
+    below: list[Child] = list(of(item.estimator, item.methods))
+    for k, child in enumerate(below):
+        scope = f"{item.scope}/{child.name}" if item.scope else child.name
+        final = item.final and getattr(converter, "delegates", False) and k == len(below) - 1
+        yield from _walk(Found(child.estimator, child.methods, scope, final), context)
+
+
+def check_estimator(estimator: Any, scope: str = "") -> None:
+    """Check that an object is a fitted estimator.
+
+    Raises:
+        NotAModel: It is a class, or has nothing to infer with.
+        NotFitted: It has not been fitted.
+    """
+    where = location(scope, estimator) or None
+    if isinstance(estimator, type):
+        raise NotAModel(
+            f"{estimator.__name__} is a class, not an estimator", where=where, remedy=f"fit {estimator.__name__}() first"
+        )
+    methods = ("predict", "transform", "fit_predict", "fit_transform", "score_samples", "kneighbors")
+    if not any(hasattr(type(estimator), name) or hasattr(estimator, name) for name in methods):
+        raise NotAModel(
+            f"{type(estimator).__name__} is no estimator", where=where, needs="an object with predict or transform"
+        )
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError as error:
+        raise NotFitted(
+            f"{type(estimator).__name__} has not been fitted", where=where, remedy="call fit() before converting"
+        ) from error
+    except TypeError:
+        # An estimator by duck typing, without fit: there is nothing to ask it.
+        return
+
+
+def offered(estimator: Any, row: OperatorMapping) -> list[str]:
+    """Return the methods that both the fitted estimator and the row have."""
+    return [name for name in row.methods if hasattr(estimator, PSEUDO_METHODS.get(name, name))]
+
+
+def check_methods(estimator: Any, methods: tuple[str, ...], row: OperatorMapping, scope: str) -> None:
+    """Check that an estimator has the methods that are wanted.
+
+    Raises:
+        UnknownOption: It, or its row, has not.
+    """
+    have = offered(estimator, row)
+    for method in methods:
+        if method not in have:
+            raise UnknownOption(
+                f"{type(estimator).__name__} offers no {method!r} here{did_you_mean(method, have)}",
+                where=location(scope, estimator),
+                needs=f"one of {', '.join(have)}",
+            )
+
+
+def audit_parameters(estimator: Any, row: OperatorMapping, scope: str) -> None:
+    """Check that every parameter away from its default is one that the converter honours or may ignore.
+
+    Raises:
+        UnsupportedParameter: One is not.
+    """
+    if EVERYTHING in row.honours or not hasattr(estimator, "get_params"):
+        return
+    known = row.honours | row.irrelevant
+    signature = inspect.signature(type(estimator).__init__).parameters
+    for name, value in sorted(estimator.get_params(deep=False).items()):
+        if name in known:
+            continue
+        default = signature[name].default if name in signature else inspect.Parameter.empty
+        if not _same(value, default):
+            raise UnsupportedParameter(
+                f"parameter {name}={value!r} of {type(estimator).__name__} is not known to its converter",
+                where=location(scope, estimator),
+                needs=f"{name}={default!r}" if default is not inspect.Parameter.empty else None,
+            )
+
+
+def _same(value: Any, default: Any) -> bool:
+    if value is default:
+        return True
+    if type(value) is not type(default):
+        return False
+    return bool(np.array_equal(value, default)) if isinstance(value, np.ndarray) else bool(value == default)

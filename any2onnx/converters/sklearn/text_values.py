@@ -1,0 +1,40 @@
+"""Text columns: how missing values travel in them, and looking values up.
+
+ONNX text has no missing value. onnxruntime turns Python objects in a text column into str(object), so NaN arrives as
+"nan", None as "None" and pandas' NA as "<NA>": these are the texts that stand for them here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from any2onnx.graph.builder import GraphBuilder
+from any2onnx.graph.types import DataType, Value
+
+
+def is_missing(value: Any) -> bool:
+    """Tell whether a value is NaN, None or pandas' NA."""
+    if value is None or type(value).__name__ == "NAType":
+        return True
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
+def text_of(value: Any) -> str:
+    """Return the text that stands for a value in a text column."""
+    return value if isinstance(value, str) else str(float(value)) if isinstance(value, np.floating) else str(value)
+
+
+def text_index(g: GraphBuilder, x: Value, keys: Sequence[str], default: int) -> Value:
+    """Return the position of each text among the keys, `default` where it is none; int64 in the shape of x."""
+    return g.ml.LabelEncoder(
+        x, keys_strings=list(keys), values_int64s=list(range(len(keys))), default_int64=default
+    )
+
+
+def text_mask(g: GraphBuilder, x: Value, keys: Sequence[str]) -> Value:
+    """Return where a text is one of the keys; bool in the shape of x."""
+    found = g.ml.LabelEncoder(x, keys_strings=list(keys), values_int64s=[1] * len(keys), default_int64=0)
+    return g.Cast(found, DataType.BOOL)

@@ -1,0 +1,187 @@
+"""The scikit-learn front-end: from a fitted estimator to a graph.
+
+The estimator tree is looked at whole first (`scan`), then converted from the top: pipelines and other meta-estimators
+convert their parts through the same translator.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import onnx_ir as ir
+
+from any2onnx.converters.sklearn.context import FRAMEWORK, Context
+from any2onnx.converters.sklearn.inputs import float_type, make_inputs, types_from_sample
+from any2onnx.converters.sklearn.outputs import (
+    apply_final_types,
+    class_labels,
+    final_classes,
+    name_results,
+    wanted_outputs,
+)
+from any2onnx.converters.sklearn.scan import check_estimator, scan
+from any2onnx.converters.sklearn.support import class_array
+from any2onnx.converters.sklearn.zipmap import ZIPMAP_KEY, one_output_per_class, zipmap_record
+from any2onnx.converters.translator import Translator
+from any2onnx.errors import UnknownOption, UnsupportedOperator, UsageError
+from any2onnx.graph.builder import GraphBuilder
+from any2onnx.graph.opsets import Opsets
+from any2onnx.graph.types import Value
+from any2onnx.operator_mappings.registry import Registry
+from any2onnx.options import Options
+
+__all__ = ["OUTPUTS_KEY", "build_sklearn", "types_from_sample"]
+
+OUTPUTS_KEY: Final = "any2onnx.outputs"
+
+
+def build_sklearn(
+    model: Any,
+    *,
+    initial_types: Any,
+    opsets: Opsets,
+    registry: Registry,
+    options: Options | None = None,
+    outputs: Sequence[str] | None = None,
+    naming: str | Callable[[str, set[str]], str] | None = None,
+    final_types: Sequence[tuple[str, Any]] | None = None,
+    name: str = "",
+) -> ir.Model:
+    """Return the graph of a fitted estimator, before the passes.
+
+    Args:
+        model: Fitted estimator.
+        initial_types: (name, type) pairs: one matrix, or one input per column or group of columns.
+        opsets: Versions to write.
+        registry: Converters to use.
+        options: Of the conversion.
+        outputs: Inference methods to convert; they name the outputs. None for skl2onnx's outputs and shapes.
+        naming: Prefix of inner names, or a function of (name, names so far).
+        final_types: (name, type) of the outputs, by position.
+        name: Of the graph; the estimator's class by default.
+
+    Returns:
+        The model. `metadata_props["any2onnx.outputs"]` lists the method behind each output, in order.
+
+    Raises:
+        NotFitted: The estimator has not been fitted.
+        UnsupportedOperator: Some estimators have no converter; the message names all.
+        UnsupportedParameter: A parameter has a value that cannot be honoured.
+        OpsetNotSupported: The model needs another opset.
+        UnknownOption: An option, a method or a key of `options` that does not exist.
+        InvalidType: `initial_types` do not fit the model.
+    """
+    options = options or Options()
+    check_estimator(model)
+    g = GraphBuilder(opsets)
+    # The type of floating results follows from the inputs, which follow from the methods; the rest needs both.
+    plain = Context(registry, options, opsets.main, ir.DataType.FLOAT)
+    row = plain.row(model)
+    if row is None:
+        # With all the others that are missing, which only the scan knows.
+        scan(model, (), plain)
+        raise UnsupportedOperator(f"{plain.key_of(type(model))} has no ONNX mapping")
+    root = _root_options(model, plain)
+    wanted = wanted_outputs(model, row, outputs, root)
+    methods = tuple(dict.fromkeys(output.method for output in wanted))
+    scan(model, methods, plain)
+    table = make_inputs(g, initial_types, model, methods)
+    context = Context(registry, options, opsets.main, float_type(table.values))
+    call = context.call(model, table.values, methods, "", inherited={}, columns=table.columns)
+    results = Translator(registry, FRAMEWORK, g).convert(call)
+    unused = list(options.unused())
+    if unused:
+        raise UnknownOption(f"options for {', '.join(unused)} fit nothing in the model")
+    named, produced = name_results(g, wanted, results)
+    named, record = _shape_classes(g, model, named, produced, root)
+    named = apply_final_types(g, named, final_types)
+    built = g.build(named, name=name or type(model).__name__)
+    if naming is not None:
+        _rename_inner(built, naming)
+    built.metadata_props[OUTPUTS_KEY] = json.dumps(produced)
+    if record is not None:
+        built.metadata_props[ZIPMAP_KEY] = record
+    return built
+
+
+def _root_options(model: Any, context: Context) -> dict[str, Any]:
+    """Return the options for the model's outputs: of the model, or of the last step that gives its results."""
+    chosen: dict[str, Any] = {}
+    step: Any = model
+    scope = ""
+    while step is not None and not isinstance(step, type):
+        row = context.row(step)
+        if row is None:
+            break
+        chosen.update(context.options.for_source(step, scope, row.options))
+        converter = row.converter_function()
+        of = getattr(converter, "children", None)
+        below = list(of(step, ())) if of is not None and getattr(converter, "delegates", False) else []
+        if not below:
+            break
+        scope = f"{scope}/{below[-1].name}" if scope else below[-1].name
+        step = below[-1].estimator
+    return chosen
+
+
+def _shape_classes(
+    g: GraphBuilder, model: Any, named: dict[str, Value], methods: list[str], root: Mapping[str, Any]
+) -> tuple[dict[str, Value], str | None]:
+    """Apply the options nocl, zipmap and output_class_labels; extend `methods` where outputs are split."""
+    named = dict(named)
+    record = None
+    if root.get("nocl") and "label" in named:
+        named["label"] = _class_index(g, named["label"], model)
+    zipmap = root.get("zipmap", False)
+    if zipmap and root.get("output_class_labels"):
+        raise UsageError("zipmap and output_class_labels exclude each other", remedy="leave one out")
+    if zipmap and "probabilities" in named:
+        classes = class_array(final_classes(model))
+        keys = np.arange(len(classes)) if root.get("nocl") else classes
+        if zipmap == "columns":
+            position = list(named).index("probabilities")
+            columns = one_output_per_class(g, named.pop("probabilities"), keys)
+            methods[position : position + 1] = [methods[position]] * len(columns)
+            items = list(named.items())
+            named = dict([*items[:position], *columns.items(), *items[position:]])
+        else:
+            record = zipmap_record("probabilities", keys)
+    if root.get("output_class_labels"):
+        named["class_labels"] = class_labels(g, model)
+    return named, record
+
+
+def _class_index(g: GraphBuilder, label: Value, model: Any) -> Value:
+    """Return positions among the classes for labels (skl2onnx's option ``nocl``)."""
+    classes = class_array(final_classes(model))
+    if classes.dtype == object:
+        return g.ml.LabelEncoder(label, keys_strings=classes.tolist(), values_int64s=list(range(len(classes))))
+    column = g.Unsqueeze(label, 1)
+    same = g.Equal(g.Cast(column, ir.DataType.DOUBLE), classes.astype(np.float64))
+    return g.ArgMax(g.Cast(same, ir.DataType.INT32), axis=1, keepdims=0)
+
+
+def _rename_inner(model: ir.Model, naming: str | Callable[[str, set[str]], str]) -> None:
+    """Rename everything but inputs and outputs, by a prefix or a function, as skl2onnx's `naming` does."""
+    graph = model.graph
+    kept = {v.name for v in (*graph.inputs, *graph.outputs) if v.name is not None}
+    taken: set[str] = set(kept)
+
+    def rename(old: str | None) -> str | None:
+        if old is None or old in kept:
+            return old
+        fresh = f"{naming}{old}" if isinstance(naming, str) else naming(old, taken)
+        taken.add(fresh)
+        return fresh
+
+    for value in list(graph.initializers.values()):
+        value.name = rename(value.name)
+    for node in ir.traversal.RecursiveGraphIterator(graph):
+        node.name = rename(node.name)
+        for value in node.outputs:
+            value.name = rename(value.name)
+
+

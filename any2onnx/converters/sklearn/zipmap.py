@@ -1,0 +1,107 @@
+"""Probabilities as skl2onnx's `zipmap` gives them: a sequence of maps, or one output per class.
+
+The typed graph has no map type, so the sequence of maps is made in the finished message.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx import TensorProto, helper
+
+from any2onnx.errors import UnsupportedParameter
+from any2onnx.graph.builder import GraphBuilder
+from any2onnx.graph.types import Value
+
+ZIPMAP_KEY: Final = "any2onnx.zipmap"
+_ML: Final = "ai.onnx.ml"
+
+
+def one_output_per_class(g: GraphBuilder, probabilities: Value, classes: np.ndarray[Any, Any]) -> dict[str, Value]:
+    """Return one vector per class, called ``i0``, ``i1`` for integer classes and ``sname`` for text."""
+    kind = "i" if classes.dtype.kind in "iub" else "s"
+    parts = g.Split(probabilities, [1] * len(classes), axis=1)
+    return {
+        f"{kind}{int(label) if kind == 'i' else label}": g.Reshape(part, [-1])
+        for label, part in zip(classes, parts, strict=True)
+    }
+
+
+def zipmap_record(output: str, classes: np.ndarray[Any, Any]) -> str:
+    """Return what `zipmap_steps` needs to know, as JSON.
+
+    Raises:
+        UnsupportedParameter: Float labels that are no whole numbers, which a map cannot have as keys.
+    """
+    if classes.dtype.kind == "f":
+        if not np.array_equal(classes, classes.astype(np.int64)):
+            raise UnsupportedParameter("zipmap needs integer or text labels", remedy='options={"zipmap": False}')
+        classes = classes.astype(np.int64)
+    keys = [str(c) if isinstance(c, str) else int(c) for c in classes]
+    return json.dumps({"output": output, "classes": keys})
+
+
+def zipmap_steps(model: ir.Model) -> list[Callable[[onnx.ModelProto], onnx.ModelProto]]:
+    """Return the change of the finished message that a model asks for, and remove the note that says so."""
+    record = model.metadata_props.pop(ZIPMAP_KEY, None)
+    if record is None:
+        return []
+    note = json.loads(record)
+    # `final_types` may have renamed it; the position of the probabilities is the second.
+    names = [v.name for v in model.graph.outputs]
+    output = note["output"] if note["output"] in names else str(names[1])
+    return [lambda proto: append_zipmap(proto, output, note["classes"])]
+
+
+def append_zipmap(proto: onnx.ModelProto, output_name: str, classes: Sequence[Any]) -> onnx.ModelProto:
+    """Turn a float output [N, classes] into a sequence of maps from class to probability, in place.
+
+    Args:
+        proto: The finished model.
+        output_name: Of the output; it keeps its name.
+        classes: Integers or text, one per column.
+
+    ZipMap takes float32 only, so float64 probabilities are rounded.
+    """
+    graph = proto.graph
+    position = [output.name for output in graph.output].index(output_name)
+    element = graph.output[position].type.tensor_type.elem_type
+    taken = {name for node in graph.node for name in (*node.input, *node.output)}
+    inner = _free(f"{output_name}_tensor", taken)
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for k, name in enumerate(names):
+                if name == output_name:
+                    names[k] = inner
+    if element != TensorProto.FLOAT:
+        rounded = _free(f"{output_name}_float", taken)
+        graph.node.append(helper.make_node("Cast", [inner], [rounded], name=rounded, to=TensorProto.FLOAT))
+        inner = rounded
+    text = bool(classes) and isinstance(classes[0], str)
+    keys = {"classlabels_strings" if text else "classlabels_int64s": list(classes)}
+    graph.node.append(
+        helper.make_node("ZipMap", [inner], [output_name], name=_free("ZipMap", taken), domain=_ML, **keys)
+    )
+    key_type = TensorProto.STRING if text else TensorProto.INT64
+    value_type = helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    sequence = helper.make_sequence_type_proto(helper.make_map_type_proto(key_type, value_type))
+    graph.output[position].CopyFrom(helper.make_value_info(output_name, sequence))
+    for value in list(graph.value_info):
+        if value.name == output_name:
+            graph.value_info.remove(value)
+    if not any(entry.domain == _ML for entry in proto.opset_import):
+        proto.opset_import.append(helper.make_opsetid(_ML, 1))
+    return proto
+
+
+def _free(name: str, taken: set[str]) -> str:
+    fresh, k = name, 1
+    while fresh in taken:
+        fresh, k = f"{name}_{k}", k + 1
+    taken.add(fresh)
+    return fresh

@@ -1,0 +1,69 @@
+"""What encoders and imputers promise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from any2onnx.graph.types import DataType, TensorSpec, to_dtype
+from any2onnx.operator_mappings.mapping import Call
+from any2onnx.shape_calculators.sklearn.common import Promise, batch, floats, label_dtype
+
+
+def _encoded(call: Call, dtype: Any, columns: int) -> TensorSpec:
+    kind = np.dtype(dtype)
+    return floats(call, columns) if kind.kind == "f" else TensorSpec(to_dtype(kind), (batch(call), columns))
+
+
+def one_hot(call: Call) -> Promise:
+    """transform [N, categories kept]."""
+    return {"transform": _encoded(call, call.source.dtype, int(sum(call.source._n_features_outs)))}
+
+
+def ordinal(call: Call) -> Promise:
+    """transform [N, n]."""
+    return {"transform": _encoded(call, call.source.dtype, len(call.source.categories_))}
+
+
+def label(call: Call) -> Promise:
+    """transform [N] int64; inverse_transform [N] labels."""
+    specs = {
+        "transform": TensorSpec(DataType.INT64, (batch(call),)),
+        "inverse_transform": TensorSpec(label_dtype(call.source.classes_), (batch(call),)),
+    }
+    return {method: specs[method] for method in call.methods}
+
+
+def label_binary(call: Call) -> Promise:
+    """transform [N, classes] int64, [N, 1] for two classes."""
+    count = len(call.source.classes_)
+    return {"transform": TensorSpec(DataType.INT64, (batch(call), 1 if count <= 2 else count))}
+
+
+def k_bins(call: Call) -> Promise:
+    """transform [N, n], or one column per bin."""
+    bins = call.source.n_bins_
+    return {"transform": floats(call, len(bins) if call.source.encode == "ordinal" else int(np.sum(bins)))}
+
+
+def imputer(call: Call) -> Promise:
+    """transform [N, features kept + indicators], in the type of the input."""
+    model = call.source
+    statistics = np.asarray(model.statistics_).tolist()
+    kept = len(statistics)
+    if not model.keep_empty_features:
+        kept -= sum(isinstance(value, float) and value != value for value in statistics)
+    if model.add_indicator:
+        kept += len(model.indicator_.features_)
+    dtype = call.inputs[0].dtype
+    if dtype == DataType.STRING:
+        return {"transform": TensorSpec(DataType.STRING, (batch(call), kept))}
+    if model.strategy in ("mean", "median") or dtype in (DataType.FLOAT, DataType.DOUBLE):
+        return {"transform": floats(call, kept)}
+    return {"transform": None}
+
+
+def missing_indicator(call: Call) -> Promise:
+    """transform [N, features] bool."""
+    return {"transform": TensorSpec(DataType.BOOL, (batch(call), len(call.source.features_)))}
