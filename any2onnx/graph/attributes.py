@@ -2,14 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, overload
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
 from any2onnx.errors import GraphError, did_you_mean
+
+
+# Arrays above this size stay arrays: as Python numbers they would take five times the memory and the time.
+_LARGE: Final = 256
+
+
+class Numbers(Sequence[Any]):
+    """The numbers of an INTS or FLOATS attribute, held as an array by reference; reads as Python numbers.
+
+    Args:
+        array: int64 or float32, one dimension, contiguous; not to be changed any more.
+    """
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self.array = array
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __iter__(self) -> Iterator[Any]:
+        # A memoryview makes the Python numbers one by one, in C.
+        return iter(memoryview(self.array))
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Numbers: ...
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return Numbers(np.ascontiguousarray(self.array[index]))
+        return self.array[index].item()
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Numbers):
+            return np.array_equal(self.array, other.array)
+        return isinstance(other, Sequence) and not isinstance(other, str) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return f"Numbers({np.array2string(self.array, threshold=8)})"
+
+
+class NumbersAttr(ir.Attr):
+    """An INTS or FLOATS attribute whose value is `Numbers`: onnx-ir's own makes a tuple of Python numbers."""
+
+    __slots__ = ("_numbers",)
+
+    def __init__(self, name: str, kind: ir.AttributeType, numbers: Numbers) -> None:
+        super().__init__(name, kind, None)
+        self._numbers = numbers
+
+    @property
+    def value(self) -> Numbers:
+        """The numbers."""
+        return self._numbers
 
 
 def make_attributes(op_type: str, schema: onnx.defs.OpSchema | None, given: Mapping[str, Any]) -> list[ir.Attr]:
@@ -42,9 +103,9 @@ def _convert(name: str, value: Any, kind: onnx.defs.OpSchema.AttrType) -> ir.Att
     if attribute_type == ir.AttributeType.STRING:
         return ir.AttrString(name, value)
     if attribute_type == ir.AttributeType.INTS:
-        return ir.Attr(name, ir.AttributeType.INTS, _numbers(value, np.int64))
+        return _numbers(name, attribute_type, np.asarray(value, np.int64))
     if attribute_type == ir.AttributeType.FLOATS:
-        return ir.Attr(name, ir.AttributeType.FLOATS, _numbers(value, np.float32))
+        return _numbers(name, attribute_type, np.asarray(value, np.float32))
     if attribute_type == ir.AttributeType.STRINGS:
         return ir.AttrStrings(name, list(value))
     if attribute_type == ir.AttributeType.TENSOR:
@@ -54,6 +115,7 @@ def _convert(name: str, value: Any, kind: onnx.defs.OpSchema.AttrType) -> ir.Att
     return ir.Attr(name, attribute_type, value)
 
 
-def _numbers(value: Any, dtype: type[np.generic]) -> Any:
-    # One conversion in C for the whole array: the IR wants Python numbers.
-    return np.asarray(value, dtype=dtype).ravel().tolist()
+def _numbers(name: str, kind: ir.AttributeType, array: np.ndarray[Any, Any]) -> ir.Attr:
+    if array.size > _LARGE:
+        return NumbersAttr(name, kind, Numbers(np.ascontiguousarray(array.ravel())))
+    return ir.Attr(name, kind, array.ravel().tolist())

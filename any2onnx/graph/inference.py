@@ -7,14 +7,15 @@ bring their own rule, or state the types of their outputs.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import onnx
 import onnx_ir as ir
 
 from any2onnx.errors import GraphError
-from any2onnx.graph.opsets import Opsets
-from any2onnx.graph.types import DataType, TensorSpec, dims_of
+from any2onnx.graph.opsets import ML, Opsets
+from any2onnx.graph.types import DataType, Dim, TensorSpec, dims_of
 
 # Attributes above this size say nothing about types and would only be copied.
 _LARGEST_ATTRIBUTE = 1 << 16
@@ -55,6 +56,9 @@ def infer_outputs(
     Raises:
         GraphError: The operator does not accept inputs of these types or shapes.
     """
+    rule = _RULES.get((node.domain, node.op_type))
+    if rule is not None:
+        return [(ir.TensorType(s.dtype), None if s.shape is None else ir.Shape(s.shape)) for s in rule(node)]
     proto = onnx.NodeProto(op_type=node.op_type, domain=node.domain)
     types: dict[str, onnx.TypeProto] = {}
     data: dict[str, onnx.TensorProto] = {}
@@ -121,6 +125,31 @@ def _from_proto(proto: onnx.TypeProto | None, node: ir.Node) -> tuple[ir.TypePro
         shape = ir.Shape([d.dim_value if d.HasField("dim_value") else (d.dim_param or None) for d in tensor.shape.dim])
     return ir.TensorType(DataType(tensor.elem_type)), shape
 
+
+# --- operators whose attributes are the model: ONNX's rule would get a copy of all of them ----------------------------
+
+
+def _rows(node: ir.Node) -> tuple[Dim, DataType]:
+    """Return (number of rows, element type) of the only input, a matrix."""
+    x = node.inputs[0]
+    dims = None if x is None else dims_of(x.shape)
+    if x is None or x.dtype is None or (dims is not None and len(dims) != 2):
+        raise type_error(node, "its input must be a matrix")
+    return (None if dims is None else dims[0]), x.dtype
+
+
+def _tree_ensemble(node: ir.Node) -> list[TensorSpec]:
+    rows, dtype = _rows(node)
+    if dtype not in (DataType.FLOAT, DataType.DOUBLE, DataType.FLOAT16):
+        raise type_error(node, f"its input is {dtype.name.lower()}, not a floating-point type")
+    result = dtype if node.op_type == "TreeEnsemble" else DataType.FLOAT
+    return [TensorSpec(result, (rows, node.attributes["n_targets"].as_int()))]
+
+
+_RULES: Final[Mapping[tuple[str, str], Callable[[ir.Node], Sequence[TensorSpec]]]] = {
+    (ML, "TreeEnsemble"): _tree_ensemble,
+    (ML, "TreeEnsembleRegressor"): _tree_ensemble,
+}
 
 OutputTypes = Sequence[TensorSpec]
 AttributeMap = Mapping[str, ir.Attr]
