@@ -33,9 +33,9 @@ _RANDOM = frozenset(
 _PURE_DOMAINS = frozenset({"", "ai.onnx.ml"})
 # Tensors in attributes up to this many bytes are compared.
 _ATTRIBUTE_LIMIT = 1024
-# Bytes compared at a time, and bytes that make up the quick fingerprint.
-_CHUNK = 1 << 22
-_SAMPLE = 4096
+# Elements compared at a time, and elements at either end that make up the quick fingerprint.
+_CHUNK = 1 << 20
+_SAMPLE = 512
 
 
 class MergeDuplicateNodesPass(GraphPass):
@@ -174,8 +174,8 @@ class MergeDuplicateInitializersPass(GraphPass):
     """Keep one of several initializers of one graph with the same type, shape and content.
 
     Content is compared only between tensors of the same type and shape whose samples agree, in place: nothing is
-    copied and no weight is serialised. Strings are compared too. Tensors that share their memory (tied weights) are
-    recognised without reading it.
+    copied, and no weight is serialised or computed. Strings are compared too. Tensors that share their memory (tied
+    weights) are recognised without reading it.
     """
 
     def rewrite(self, scope: Scope, names: Names) -> int:
@@ -185,6 +185,8 @@ class MergeDuplicateInitializersPass(GraphPass):
             tensor = value.const_value
             if tensor is None or value.is_graph_input() or value.is_graph_output():
                 continue
+            if isinstance(tensor, ir.LazyTensor):
+                continue  # it would be computed only to be compared
             groups.setdefault((tensor.dtype, tensor_shape(tensor)), []).append(value)
         return sum([_merge_group(scope, group) for group in groups.values() if len(group) > 1])
 
@@ -214,15 +216,14 @@ def _fingerprint(tensor: ir.TensorProtocol) -> bytes:
     """Return some bytes of the content; equal tensors have equal ones."""
     if tensor.dtype == ir.DataType.STRING:
         return hashlib.sha256(_text_bytes(tensor)).digest()
-    data = _as_bytes(tensor.numpy())
-    if data.size <= 2 * _SAMPLE:
-        return data.tobytes()
-    return data[:_SAMPLE].tobytes() + data[-_SAMPLE:].tobytes()
+    array = tensor.numpy()
+    return _part(array, 0, _SAMPLE).tobytes() + _part(array, max(0, array.size - _SAMPLE), array.size).tobytes()
 
 
-def _as_bytes(array: Array) -> Array:
-    """View an array as bytes; only one that is not contiguous is copied."""
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+def _part(array: Array, start: int, stop: int) -> Array:
+    """Return some elements in C order as bytes; of an array that is not contiguous only these are copied."""
+    part = array.reshape(-1)[start:stop] if array.flags.c_contiguous else np.asarray(array.flat[start:stop])
+    return np.ascontiguousarray(part).view(np.uint8)
 
 
 def _equal(left: ir.TensorProtocol, right: ir.TensorProtocol) -> bool:
@@ -235,7 +236,7 @@ def _equal(left: ir.TensorProtocol, right: ir.TensorProtocol) -> bool:
     shared = first.__array_interface__["data"] == second.__array_interface__["data"]
     if shared and first.strides == second.strides:
         return True
-    one, two = _as_bytes(first), _as_bytes(second)
     return all(
-        np.array_equal(one[start : start + _CHUNK], two[start : start + _CHUNK]) for start in range(0, one.size, _CHUNK)
+        np.array_equal(_part(first, start, start + _CHUNK), _part(second, start, start + _CHUNK))
+        for start in range(0, first.size, _CHUNK)
     )

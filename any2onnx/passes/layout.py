@@ -128,8 +128,9 @@ class _Labelling:
         self.plans: dict[ir.Node, Plan] = {}
         # Label variable of each flexible node, and of each Transpose by another permutation (for its output).
         self.variables: dict[ir.Node, int] = {}
-        self.removable: set[ir.Node] = set()  # Transposes by P
-        self.inverse: set[ir.Node] = set()  # Transposes by the inverse of P
+        # Dictionaries serve as sets with an order.
+        self.removable: dict[ir.Node, None] = {}  # Transposes by P
+        self.inverse: dict[ir.Node, None] = {}  # Transposes by the inverse of P
         self.neutral: dict[ir.Node, tuple[int, ...]] = {}  # Transposes by any other permutation
         self.values: dict[ir.Value, _Value] = {}
 
@@ -164,9 +165,9 @@ class _Labelling:
                     if made.outputs:
                         self.variables[node] = self.network.add_node()
             elif other == permutation and not first.get(node.inputs[0]):
-                self.removable.add(node)
+                self.removable[node] = None
             elif other == inverse:
-                self.inverse.add(node)
+                self.inverse[node] = None
             elif len(other) == len(permutation):
                 self.neutral[node] = other
                 self.variables[node] = self.network.add_node()
@@ -333,14 +334,14 @@ class _Application:
         exit_node = node in self.labels.inverse
         permuted = node.inputs[0] if exit_node else value
         assert permuted is not None
+        # Where the original form is there anyway, readers that take either form read that one.
+        keeps_original = bool(plain) or (exit_node and value.is_graph_output())
         if not exit_node:
             original = value.shape
             if original is not None:
                 value.shape = self.context.shape(value)
             if plain or value.is_graph_output():
-                self._convert_back(value, original, plain)
-        # Where the original form is there anyway, readers that take either form stay with it.
-        keeps_original = bool(plain) or (exit_node and value.is_graph_output())
+                self._convert_back(value, original, plain + either if plain else [])
         for user, index in wanting:
             self._give_permuted(user, index, permuted)
         for user, index in either:

@@ -46,7 +46,8 @@ def build_passes(level: Level = "default") -> list[ir.passes.PassBase]:
     passes: list[ir.passes.PassBase] = [RemoveIdentitiesPass(), FoldShapesPass()]
     if full:
         passes.append(FoldConstantsPass())
-    passes += [CleanCastsPass(), MergeDuplicateNodesPass(), MergeTransposesPass()]
+    # Equal initializers make equal expressions.
+    passes += [CleanCastsPass(), MergeDuplicateInitializersPass(), MergeDuplicateNodesPass(), MergeTransposesPass()]
     if full:
         # Before MergeViewsPass, which turns Transposes of unit dimensions into Reshapes: layouts end there.
         passes.append(PropagateLayoutPass())
@@ -76,10 +77,8 @@ def optimize(model: ir.Model, *, level: Level = "default") -> ir.Model:
     if not passes:
         return model
     rounds = ir.passes.PassManager(passes, steps=_ROUNDS, early_stop=True)
-    # Equal initializers make equal expressions, so they are merged first; folding may make new ones.
-    whole = ir.passes.Sequential(MergeDuplicateInitializersPass(), rounds, MergeDuplicateInitializersPass())
     try:
-        whole(model)
+        rounds(model)
     except (ir.passes.PassError, ir.passes.InvariantError) as error:
         raise PassError(f"optimising the model failed: {_root(error)}", remedy='level="none"') from error
     return model

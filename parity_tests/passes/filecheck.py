@@ -7,9 +7,9 @@
     ''')
 
 Printed: ``%name`` for a value, ``@name`` for an initializer, ``_`` for an input that is left out, attributes in braces
-in the order of their names, then the type. Sub-graphs follow their node, indented. A pattern matches anywhere in a line;
-white space is one blank; ``{{regex}}`` is a regular expression; ``[[NAME:regex]]`` remembers what it matched for later
-``[[NAME]]``.
+in the order of their names, then the type. Sub-graphs follow their node, indented. A pattern matches anywhere in a
+line; white space is one blank; ``{{regex}}`` is a regular expression; ``[[NAME:regex]]`` remembers what it matched for
+later ``[[NAME]]``.
 
 * ``CHECK``: some line behind the last match.
 * ``CHECK-NEXT``: the very next line.

@@ -141,7 +141,7 @@ def check_same(
     rtol: float = 0.0,
     atol: float = 0.0,
 ) -> None:
-    """Check that ``after`` is valid ONNX, has the signature of ``before`` and answers the same, bit by bit by default."""
+    """Check that ``after`` is valid ONNX, has the signature of ``before`` and answers the same (exactly)."""
     proto = to_proto(after)
     onnx.checker.check_model(proto, full_check=True)
     assert [value.name for value in proto.graph.input] == [value.name for value in before.graph.input]

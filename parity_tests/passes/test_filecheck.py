@@ -57,7 +57,7 @@ def test_rejects(text: str, reason: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "CHEK: Relu", "Relu", "CHECK:", "CHECK-COUNT: Relu", "CHECK-NOT:  "])
 def test_typing_errors_do_not_pass(text: str) -> None:
-    with pytest.raises(ValueError, match="CHECK|nothing"):
+    with pytest.raises(ValueError, match=r"CHECK|nothing"):
         parse(text)
 
 

@@ -375,7 +375,8 @@ def test_inside_subgraphs_and_functions() -> None:
     g = Sketch()
     function = helper.make_function("local", "F", ["x"], ["y"], nodes, [helper.make_opsetid("", 18)], value_info=info)
     g.functions.append(function)
-    x, flag = g.input("x", [2, 6, 5, 4]), g.input("flag", [], "bool")
+    g.input("x", [2, 6, 5, 4])
+    flag = g.input("flag", [], "bool")
     out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 6, 5, 4])
     body = helper.make_graph(nodes, "body", [], [out], value_info=info)
     other = helper.make_graph(
@@ -421,23 +422,21 @@ def random_network(seed: int) -> onnx.ModelProto:
     """Values of rank 4 in all layouts, joined at random by flexible operators, blockers and Transposes."""
     random = np.random.default_rng(seed)
     g = Sketch(int(random.choice(OPSETS)))
-    sizes = {"channels": 3, "rows": 2, "columns": 4}
-    pool: list[tuple[str, tuple[int, ...]]] = []
-    x = g.input("x", [2, sizes["rows"], sizes["columns"], sizes["channels"]])
-    pool.append((x, (2, 2, 4, 3)))
+    shape = tuple(int(size) for size in ([2, 3, 4, 2] if seed % 2 else random.integers(1, 4, 4)))
+    pool: list[tuple[str, tuple[int, ...]]] = [(g.input("x", shape), shape)]
+    absorbed: list[str] = []
     perms = [(0, 3, 1, 2), (0, 2, 3, 1), (0, 2, 1, 3), (0, 3, 2, 1)]
     for _ in range(int(random.integers(8, 30))):
         value, shape = pool[int(random.integers(max(0, len(pool) - 5), len(pool)))]
-        kind = random.choice(["transpose", "transpose", "unary", "binary", "constant", "block", "reduce", "split"])
+        kind = random.choice([*["transpose"] * 3, "unary", "binary", "constant", "block", "reduce", "split", "absorb"])
         if kind == "transpose":
             perm = perms[int(random.integers(4)) if random.random() < 0.3 else int(random.integers(2))]
             pool.append((g.op("Transpose", value, perm=list(perm)), tuple(shape[axis] for axis in perm)))
         elif kind == "unary":
             pool.append((g.op(str(random.choice(["Relu", "Neg", "Abs"])), value), shape))
         elif kind == "binary":
-            other = next(name for name, known in reversed(pool) if known == shape)
             mates = [name for name, known in pool if known == shape]
-            other = mates[int(random.integers(len(mates)))] if mates else other
+            other = mates[int(random.integers(len(mates)))]
             pool.append((g.op("Max", value, other), shape))
         elif kind == "constant":
             tail = shape[int(random.integers(1, 4)) :]
@@ -447,18 +446,28 @@ def random_network(seed: int) -> onnx.ModelProto:
         elif kind == "reduce":
             axis = int(random.integers(1, 4))
             gate = g.op("ReduceMax", value, g.ints(axis)) if g.opset >= 18 else g.op("ReduceMax", value, axes=[axis])
+            pool.append((gate, tuple(1 if index == axis else size for index, size in enumerate(shape))))
             pool.append((g.op("Max", value, gate), shape))
+        elif kind == "absorb":
+            axis = int(random.integers(1, 4))
+            last = [g.ints(axis)] if g.opset >= 18 else []
+            more = {} if last else {"axes": [axis]}
+            absorbed.append(g.op("ReduceMax", value, *last, keepdims=0, **more))
+            features = int(np.prod(shape[1:]))
+            weight = g.const(random.integers(-4, 4, (features, 2)).astype(np.float32))
+            rounded = g.op("Round", g.op("Mul", value, g.const(np.float32(8))))  # so that sums are exact
+            absorbed.append(g.op("MatMul", g.op("Flatten", rounded), weight))
         else:
             half = g.op("Concat", value, g.op("Neg", value), axis=2)
             sliced = g.op("Slice", half, g.ints(1), g.ints(1 + shape[2]), g.ints(2))
             pool.append((sliced, shape))
-    for index, (value, _) in enumerate(pool[-3:]):
+    for index, value in enumerate([*(value for value, _ in pool[-3:]), *absorbed]):
         g.op("Identity", value, out=f"out{index}")
         g.output(f"out{index}")
     return g.proto()
 
 
-@pytest.mark.parametrize("seed", range(80))
+@pytest.mark.parametrize("seed", range(160))
 def test_random_networks(seed: int) -> None:
     before = random_network(seed)
     propagate(before)
