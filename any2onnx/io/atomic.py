@@ -218,3 +218,17 @@ def file_errors(path: Path, action: str) -> Iterator[None]:
         raise FileAccessError(
             f"cannot {action} the file: {reason}", where=str(path), remedy=remedies.get(error.errno or 0)
         ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically, as UTF-8; an older file of that name is replaced.
+
+    Raises:
+        FileAccessError: No space, no permission, no folder, or the target is a link or no regular file.
+    """
+    check_target(path, overwrite=True)
+    with file_errors(path, "write"), temporary_file(path) as temporary:
+        temporary.stream.write(text.encode("utf-8"))
+        temporary.finish()
+        with locked(path.parent):
+            temporary.rename_to(path)

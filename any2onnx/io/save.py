@@ -27,6 +27,7 @@ from any2onnx.io.atomic import (
     file_errors,
     locked,
     remove_dead_temporaries,
+    sync_folder,
     temporary_file,
 )
 from any2onnx.io.external import ExternalFiles
@@ -158,6 +159,29 @@ def write_streamed(
         base_dir=Path(path).parent,
         progress=progress,
     )
+
+
+def adopt(source: str | os.PathLike[str], target: str | os.PathLike[str], *, overwrite: bool = True) -> None:
+    """Move a saved model, with its data file, from another folder of the same disk into place, atomically.
+
+    Args:
+        source: A model written by `save_model` or `write_streamed`, under the same file name.
+        target: Where it goes.
+        overwrite: Whether an existing file may be replaced.
+
+    Raises:
+        FileAccessError: As `save_model`.
+    """
+    files, path = saved_files(source), Path(target)
+    with file_errors(path, "write"), locked(path.parent):
+        check_target(path, overwrite=overwrite)
+        for data in files.data:
+            check_target(path.parent / data.name, overwrite=True)
+            os.replace(data, path.parent / data.name)
+        sync_folder(path.parent)
+        os.replace(files.model, path)
+        sync_folder(path.parent)
+        _remove_stale_data(path, path.parent / files.data[0].name if files.data else None)
 
 
 def model_nbytes(model: onnx.ModelProto | onnx_ir.Model) -> int:

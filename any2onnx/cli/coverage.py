@@ -1,0 +1,66 @@
+"""`any2onnx coverage`: which operators of a framework can be converted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from any2onnx.errors import FileAccessError, UsageError
+
+_FRAMEWORKS = ("sklearn", "keras", "pytorch")
+_STALE = 1
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  any2onnx coverage sklearn
+  any2onnx coverage keras --write docs/coverage_keras.md
+  any2onnx coverage keras --check docs/coverage_keras.md
+"""
+)
+@click.argument("framework", type=click.Choice(_FRAMEWORKS), required=False)
+@click.option("--write", "write_path", type=click.Path(path_type=Path), help="Write the table as Markdown.")
+@click.option("--check", "check_path", type=click.Path(path_type=Path), help="Exit with 1 when this file is stale.")
+@click.option("--missing", is_flag=True, help="Show only what cannot be converted.")
+def coverage(framework: str | None, write_path: Path | None, check_path: Path | None, missing: bool) -> None:
+    """Show every operator of FRAMEWORK (all three when left out) and whether it can be converted."""
+    if write_path is not None or check_path is not None:
+        if framework is None:
+            raise UsageError("--write and --check are for one framework", remedy="any2onnx coverage sklearn --write …")
+        _write_or_check(framework, write_path, check_path)
+        return
+    from any2onnx.cli.console import console, table
+    from any2onnx.operator_mappings import coverage as tables
+
+    output = console()
+    for name in [framework] if framework else _FRAMEWORKS:
+        rows = tables.coverage(name)
+        shown = [row for row in rows if not (missing and row.status == "supported")]
+        cells: list[list[object]] = [[row.name, row.status, row.opset, row.methods, row.note] for row in shown]
+        output.print(table(name, ["operator", "status", "opset", "methods", "note"], cells))
+        counts = ", ".join(
+            f"{sum(row.status == status for row in rows)} {status}" for status in ("supported", "refused", "missing")
+        )
+        output.print(f"{name}: {counts}", markup=False)
+
+
+def _write_or_check(framework: str, write_path: Path | None, check_path: Path | None) -> None:
+    from any2onnx.io.atomic import file_errors, write_text
+    from any2onnx.operator_mappings import coverage as tables
+
+    text = tables.coverage_markdown(framework)
+    if write_path is not None:
+        write_text(write_path, text)
+        click.echo(f"wrote {write_path}")
+    if check_path is None:
+        return
+    if not check_path.is_file():
+        raise FileAccessError("cannot read the file: no such file", where=str(check_path))
+    with file_errors(check_path, "read"):
+        current = check_path.read_text(encoding="utf-8")
+    if current != text:
+        click.echo(f"{check_path} is stale: any2onnx coverage {framework} --write {check_path}", err=True)
+        raise click.exceptions.Exit(_STALE)
+    click.echo(f"{check_path} is up to date")
