@@ -11,7 +11,6 @@ import onnx_ir as ir
 
 from any2onnx.errors import GraphError, did_you_mean
 
-
 # Arrays above this size stay arrays: as Python numbers they would take five times the memory and the time.
 _LARGE: Final = 256
 
@@ -33,7 +32,7 @@ class Numbers(Sequence[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         # A memoryview makes the Python numbers one by one, in C.
-        return iter(memoryview(self.array))
+        return iter(self.array.data)
 
     @overload
     def __getitem__(self, index: int) -> Any: ...

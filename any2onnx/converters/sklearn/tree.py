@@ -1,0 +1,260 @@
+"""Decision trees, and what all estimators made of trees share."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from any2onnx.errors import InvalidType, UnsupportedParameter
+from any2onnx.graph.builder import GraphBuilder
+from any2onnx.graph.types import DataType, Value, dtype_of, rank_of
+from any2onnx.operator_mappings.mapping import Call
+from any2onnx.tree_ensemble.emit import Precision, emit_leaf_numbers, emit_leaves, emit_scores
+from any2onnx.tree_ensemble.ir import TreeEnsemble, assemble
+
+Array = npt.NDArray[Any]
+Results = dict[str, Value]
+
+
+# --- inputs and outputs ---------------------------------------------------------------------------------------------
+
+
+def matrix(g: GraphBuilder, call: Call) -> Value:
+    """Return the rows as one matrix [batch, features]: columns of different types take numpy's common type.
+
+    Raises:
+        InvalidType: A column is text.
+    """
+    for value in call.inputs:
+        if value.dtype == DataType.STRING:
+            raise InvalidType(f"{call.key} needs numbers, {value.name!r} is text", where=call.location or None)
+    columns = [g.Unsqueeze(v, 1) if rank_of(v) == 1 else v for v in call.inputs]
+    if len(columns) == 1:
+        return columns[0]
+    common = DataType.from_numpy(np.result_type(*(dtype_of(v).numpy() for v in columns)))
+    return g.Concat(*(g.Cast(v, common) for v in columns), axis=1)
+
+
+def float_type(call: Call) -> DataType:
+    """Return the type of floating-point results: DOUBLE where a column is DOUBLE, else FLOAT."""
+    return DataType.DOUBLE if any(v.dtype == DataType.DOUBLE for v in call.inputs) else DataType.FLOAT
+
+
+def class_labels(classes: Any) -> Array:
+    """Return class labels as an array that ONNX can hold: int64, bool, floating-point or text.
+
+    Raises:
+        UnsupportedParameter: Labels of several types, or of another one.
+    """
+    array = np.asarray(classes)
+    if array.dtype.kind == "O":
+        array = np.asarray(array.tolist())
+        if any(isinstance(label, str) for label in classes) and not all(isinstance(label, str) for label in classes):
+            raise UnsupportedParameter("the class labels are of several types", needs="text, or numbers, or bools")
+    if array.dtype.kind in "iu":
+        return array.astype(np.int64)
+    if array.dtype.kind in "bf":
+        return array
+    if array.dtype.kind in "UST":
+        return array.astype(object)
+    raise UnsupportedParameter(f"the class labels are {array.dtype}", needs="text, or numbers, or bools")
+
+
+def pick_label(g: GraphBuilder, classes: Any, index: Value) -> Value:
+    """Return the class labels at int64 positions."""
+    return g.Gather(g.const(class_labels(classes), name="classes"), index, axis=0)
+
+
+def precision(call: Call) -> Precision:
+    """Return the option `precision`."""
+    chosen: Precision = call.options.get("precision", "auto")
+    return chosen
+
+
+def sklearn_key(estimator: Any) -> str:
+    """Return the public dotted name of an estimator's class, the key of its row."""
+    cls = type(estimator)
+    public = itertools.takewhile(lambda part: not part.startswith("_"), cls.__module__.split("."))
+    return ".".join([*public, cls.__qualname__])
+
+
+def convert_sub_model(
+    call: Call, estimator: Any, inputs: Sequence[Value], method: str, name: str, g: GraphBuilder | None = None
+) -> Value:
+    """Convert another estimator inside this one and return the result of one of its methods."""
+    assert call.convert is not None
+    sub = replace(
+        call,
+        key=sklearn_key(estimator),
+        source=estimator,
+        inputs=tuple(inputs),
+        methods=(method,),
+        options={},
+        scope=f"{call.scope}/{name}" if call.scope else name,
+        location=f"{call.location}/{name} ({type(estimator).__name__})",
+    )
+    result: Mapping[str, Value] = call.convert(sub, g)
+    return result[method]
+
+
+# --- scikit-learn's trees as an ensemble -----------------------------------------------------------------------------
+
+
+def ensemble_of(
+    trees: Sequence[Any],
+    leaf_values: Sequence[Array],
+    *,
+    n_features: int,
+    n_targets: int = 1,
+    features: Sequence[Array] | None = None,
+    **more: Any,
+) -> TreeEnsemble:
+    """Return scikit-learn's trees (``estimator.tree_``) as an ensemble: `float32(x) <= threshold` goes left.
+
+    Args:
+        trees: At least one.
+        leaf_values: Per tree [leaves, width], or [leaves].
+        n_features: Columns of the rows.
+        n_targets: See `TreeEnsemble`.
+        features: Per tree, the column of the rows behind each feature of the tree; None: the same.
+        more: Further fields of `TreeEnsemble`.
+    """
+    values = np.concatenate(leaf_values)
+    tested = [t.feature for t in trees]
+    if features is not None:
+        # Leaves test no feature (-2), which is a position from the end here and is not read.
+        tested = [columns[np.maximum(f, 0)] for columns, f in zip(features, tested, strict=True)]
+    return assemble(
+        true_child=[t.children_left for t in trees],
+        false_child=[t.children_right for t in trees],
+        feature=tested,
+        threshold=[t.threshold for t in trees],
+        missing_true=[t.missing_go_to_left for t in trees],
+        leaf_values=values[:, None] if values.ndim == 1 else values,
+        n_targets=n_targets,
+        n_features=n_features,
+        compare="float32",
+        **more,
+    )
+
+
+def leaf_table(tree: Any, n_classes: Sequence[int] | None = None) -> Array:
+    """Return the values of a tree's leaves [leaves, width]: one per output, or per output and class."""
+    values = tree.value[tree.children_left < 0]
+    if n_classes is None:
+        return np.asarray(values[:, :, 0])
+    if len(n_classes) == 1:
+        return np.asarray(values[:, 0, : n_classes[0]])
+    return np.concatenate([values[:, k, :n] for k, n in enumerate(n_classes)], axis=1)
+
+
+def decision_path(g: GraphBuilder, e: TreeEnsemble, x: Value) -> Value:
+    """Return which nodes each row passes: int64 [batch, nodes of all trees], 0 or 1."""
+    place, size = e.preorder()
+    reached = emit_leaf_numbers(g, e, x, place[e.is_leaf])
+    per_node = g.Gather(reached, g.const(e.tree_of_node, name="tree_of_node"), axis=1)
+    below = g.And(
+        g.GreaterOrEqual(per_node, g.const(place, name="first_below")),
+        g.Less(per_node, g.const(place + size, name="end_below")),
+    )
+    return g.Cast(below, DataType.INT64)
+
+
+def outputs_of(estimator: Any) -> tuple[list[Any], list[int]]:
+    """Return the classes of each output and their numbers."""
+    if estimator.n_outputs_ == 1:
+        return [estimator.classes_], [int(estimator.n_classes_)]
+    return list(estimator.classes_), [int(n) for n in estimator.n_classes_]
+
+
+def store_probabilities(
+    g: GraphBuilder, call: Call, results: Results, probabilities: Sequence[Value], methods: Sequence[str]
+) -> None:
+    """Put predict_proba and predict_log_proba among the results, as far as they are wanted.
+
+    Where the estimator has several outputs, scikit-learn returns a list: its entries are ``predict_proba_0``, ….
+    """
+    for method in methods:
+        for k, value in enumerate(probabilities):
+            name = method if len(probabilities) == 1 else f"{method}_{k}"
+            if method == "predict_proba":
+                results[name] = g.Cast(value, float_type(call))
+            elif method == "predict_log_proba":
+                results[name] = g.Cast(g.Log(value), float_type(call))
+
+
+# --- converters -----------------------------------------------------------------------------------------------------
+
+
+def decision_tree_classifier(g: GraphBuilder, call: Call) -> Results:
+    """Convert DecisionTreeClassifier and ExtraTreeClassifier: one walk to the leaf's number, then tables."""
+    estimator = call.source
+    tree = estimator.tree_
+    classes, n_classes = outputs_of(estimator)
+    table = leaf_table(tree, n_classes)
+    e = ensemble_of([tree], [table], n_features=estimator.n_features_in_, n_targets=table.shape[1])
+    x = matrix(g, call)
+    results: Results = {}
+    if any(method.startswith("predict") for method in call.methods):
+        leaf = g.Squeeze(emit_leaf_numbers(g, e, x, np.arange(len(table))), 1)
+        parts = np.split(table, np.cumsum(n_classes)[:-1], axis=1)
+    for method in call.methods:
+        if method == "predict":
+            results[method] = _leaf_labels(g, classes, parts, leaf)
+        elif method in ("predict_proba", "predict_log_proba"):
+            values = [g.Gather(g.const(np.ascontiguousarray(p), name="probabilities"), leaf, axis=0) for p in parts]
+            store_probabilities(g, call, results, values, [method])
+        else:
+            results[method] = _structure(g, e, x, method)
+    return results
+
+
+def _leaf_labels(g: GraphBuilder, classes: Sequence[Any], parts: Sequence[Array], leaf: Value) -> Value:
+    columns = []
+    for labels, part in zip(classes, parts, strict=True):
+        best = g.Gather(g.const(part.argmax(axis=1), name="label_of_leaf"), leaf, axis=0)
+        columns.append(pick_label(g, labels, best))
+    return stack_columns(g, columns)
+
+
+def stack_columns(g: GraphBuilder, columns: Sequence[Value]) -> Value:
+    """Return one column as it is [batch], several as a matrix."""
+    return columns[0] if len(columns) == 1 else g.Concat(*(g.Unsqueeze(c, 1) for c in columns), axis=1)
+
+
+def decision_tree_regressor(g: GraphBuilder, call: Call) -> Results:
+    """Convert DecisionTreeRegressor and ExtraTreeRegressor."""
+    estimator = call.source
+    n_outputs = int(estimator.n_outputs_)
+    e = ensemble_of(
+        [estimator.tree_],
+        [leaf_table(estimator.tree_)],
+        n_features=estimator.n_features_in_,
+        n_targets=n_outputs,
+    )
+    x = matrix(g, call)
+    results: Results = {}
+    for method in call.methods:
+        if method == "predict":
+            scores = emit_scores(g, e, x, result=float_type(call), precision=precision(call))
+            results[method] = as_prediction(g, call, scores, n_outputs)
+        else:
+            results[method] = _structure(g, e, x, method)
+    return results
+
+
+def as_prediction(g: GraphBuilder, call: Call, scores: Value, n_outputs: int) -> Value:
+    """Return scores [batch, n_outputs] in the type and shape of predict: [batch] for one output."""
+    scores = g.Cast(scores, float_type(call))
+    return g.Squeeze(scores, 1) if n_outputs == 1 else scores
+
+
+def _structure(g: GraphBuilder, e: TreeEnsemble, x: Value, method: Literal["apply", "decision_path"] | str) -> Value:
+    if method == "decision_path":
+        return decision_path(g, e, x)
+    return g.Squeeze(emit_leaves(g, e, x), 1)

@@ -1,0 +1,403 @@
+"""The form of a tree ensemble: flat numpy arrays over the nodes of all trees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from any2onnx.errors import GraphError
+
+Array = npt.NDArray[Any]
+Compare = Literal["float32", "float64"]
+
+
+class Mode(IntEnum):
+    """Test of a node: does x go to the true child? 0 to 6 are the codes of ai.onnx.ml 5."""
+
+    LEQ = 0
+    LT = 1
+    GTE = 2
+    GT = 3
+    EQ = 4
+    NEQ = 5
+    MEMBER = 6
+    LEAF = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeEnsemble:
+    """Trees whose leaves are added up.
+
+    The nodes of a tree lie together, its root first; leaves lie among them. Children are positions over all trees.
+
+    Attributes:
+        feature: int32 [nodes], column that is tested; 0 at leaves.
+        threshold: float64 [nodes]; 0 at leaves and MEMBER nodes.
+        mode: uint8 [nodes], codes of `Mode`.
+        true_child: int32 [nodes], -1 at leaves.
+        false_child: int32 [nodes], -1 at leaves.
+        missing_true: bool [nodes], whether NaN goes to the true child.
+        tree_start: int64 [trees + 1], position of each tree's first node, then the number of nodes.
+        leaf_values: float64 [leaves, width], in the order of the leaf nodes. `width` is `n_targets` (a leaf adds to
+            every target), or 1 (it adds to the one target that `leaf_target` says).
+        leaf_target: int32 [leaves] where `width` is 1 and `n_targets` is not; None otherwise.
+        n_targets: Number of sums.
+        n_features: Number of columns of x.
+        compare: Element type to which the source converts x before it compares: thresholds are float64, so
+            ``float32`` means `float64(float32(x)) <= threshold`.
+        tree_weight: float64 [trees], factor of each tree's leaves; None for 1.
+        base: float64 [n_targets], added to the sums; None for 0.
+        set_of_node: int32 [nodes], index of a MEMBER node's set, -1 at others; None where there are none.
+        set_start: int64 [sets + 1], first position of each set in `set_values`.
+        set_values: float64, the members of all sets: whole numbers, not negative. A column that is tested for
+            membership must hold whole numbers or NaN.
+    """
+
+    feature: Array
+    threshold: Array
+    mode: Array
+    true_child: Array
+    false_child: Array
+    missing_true: Array
+    tree_start: Array
+    leaf_values: Array
+    n_targets: int
+    n_features: int
+    compare: Compare
+    leaf_target: Array | None = None
+    tree_weight: Array | None = None
+    base: Array | None = None
+    set_of_node: Array | None = None
+    set_start: Array | None = None
+    set_values: Array | None = None
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of nodes of all trees, leaves included."""
+        return len(self.feature)
+
+    @property
+    def n_trees(self) -> int:
+        """Number of trees."""
+        return len(self.tree_start) - 1
+
+    @property
+    def is_leaf(self) -> Array:
+        """Bool [nodes]."""
+        return np.equal(self.mode, Mode.LEAF)
+
+    @property
+    def tree_of_node(self) -> Array:
+        """int64 [nodes]."""
+        return np.repeat(np.arange(self.n_trees), np.diff(self.tree_start))
+
+    @property
+    def tree_of_leaf(self) -> Array:
+        """int64 [leaves]."""
+        return self.tree_of_node[self.is_leaf]
+
+    @property
+    def has_members(self) -> bool:
+        """Whether some node tests for membership in a set."""
+        return self.set_of_node is not None
+
+    def modes(self) -> list[Mode]:
+        """Return the modes that occur at inner nodes, by their codes."""
+        counts = np.bincount(self.mode, minlength=len(Mode))
+        return [mode for mode in Mode if mode != Mode.LEAF and counts[mode]]
+
+    def levels(self) -> Iterator[Array]:
+        """Yield the positions of the nodes of depth 0, 1, … of all trees together.
+
+        Raises:
+            GraphError: The children form a cycle.
+        """
+        level = np.asarray(self.tree_start[:-1])
+        seen = 0
+        while len(level):
+            seen += len(level)
+            if seen > self.n_nodes:
+                raise GraphError("the children of a tree ensemble form a cycle")
+            yield level
+            inner = level[self.mode[level] != Mode.LEAF]
+            level = np.concatenate([self.true_child[inner], self.false_child[inner]])
+
+    def depth(self) -> int:
+        """Return the largest number of tests on the way to a leaf."""
+        return sum(1 for _ in self.levels()) - 1
+
+    @property
+    def leaf_start(self) -> Array:
+        """int64 [trees + 1], position of each tree's first leaf among the leaves, then the number of leaves."""
+        counts = np.add.reduceat(self.is_leaf.astype(np.int64), self.tree_start[:-1])
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+
+    def preorder(self) -> tuple[Array, Array]:
+        """Return the order of a walk that takes the true child first, and the sizes of the subtrees.
+
+        Returns:
+            int64 [nodes], each node's place within its tree, and int64 [nodes], the number of nodes from it down. A
+            leaf lies below a node exactly if its place is one of the `size` places from the node's on.
+        """
+        levels = list(self.levels())
+        size = np.ones(self.n_nodes, np.int64)
+        inner = [level[self.mode[level] != Mode.LEAF] for level in levels]
+        for nodes in reversed(inner):
+            size[nodes] += size[self.true_child[nodes]] + size[self.false_child[nodes]]
+        place = np.zeros(self.n_nodes, np.int64)
+        for nodes in inner:
+            true, false = self.true_child[nodes], self.false_child[nodes]
+            place[true] = place[nodes] + 1
+            place[false] = place[true] + size[true]
+        return place, size
+
+    def slice(self, first: int, last: int, leaf_start: Array | None = None) -> TreeEnsemble:
+        """Return the trees first … last - 1 as an ensemble of their own, without the base."""
+        a, b = int(self.tree_start[first]), int(self.tree_start[last])
+        if (a, b) == (0, self.n_nodes):
+            return self if self.base is None else replace(self, base=None)
+        leaf_start = self.leaf_start if leaf_start is None else leaf_start
+        c, d = int(leaf_start[first]), int(leaf_start[last])
+        mode = self.mode[a:b]
+        leaf = mode == Mode.LEAF
+        minus_one = np.int32(-1)
+        return replace(
+            self,
+            feature=self.feature[a:b],
+            threshold=self.threshold[a:b],
+            mode=mode,
+            true_child=np.where(leaf, minus_one, self.true_child[a:b] - np.int32(a)),
+            false_child=np.where(leaf, minus_one, self.false_child[a:b] - np.int32(a)),
+            missing_true=self.missing_true[a:b],
+            tree_start=self.tree_start[first : last + 1] - a,
+            leaf_values=self.leaf_values[c:d],
+            leaf_target=None if self.leaf_target is None else self.leaf_target[c:d],
+            tree_weight=None if self.tree_weight is None else self.tree_weight[first:last],
+            set_of_node=None if self.set_of_node is None else self.set_of_node[a:b],
+            base=None,
+        )
+
+    def groups(self, nodes: int) -> Iterator[TreeEnsemble]:
+        """Yield runs of whole trees with about `nodes` nodes each, in order."""
+        count = max(1, round(self.n_nodes / nodes))
+        wanted = np.linspace(0, self.n_nodes, count + 1)
+        ends = np.unique(np.searchsorted(self.tree_start, wanted[1:] - 0.5))
+        leaf_start = self.leaf_start
+        first = 0
+        for last in ends.tolist():
+            if last > first:
+                yield self.slice(first, last, leaf_start)
+                first = last
+
+    def folded(self) -> TreeEnsemble:
+        """Return an equal ensemble without tree weights and base: both become part of the leaves.
+
+        The base goes to the leaves of the first tree that adds to a target: a sum that starts with the base and then
+        adds tree by tree, as the boosting libraries do, gives the same float64 number.
+        """
+        if self.tree_weight is None and self.base is None:
+            return self
+        values = np.asarray(self.leaf_values, np.float64)
+        if self.tree_weight is not None:
+            values = values * self.tree_weight[self.tree_of_leaf][:, None]
+        if self.base is not None:
+            values = values + self._base_of_leaves()
+        return replace(self, leaf_values=values, tree_weight=None, base=None)
+
+    def _base_of_leaves(self) -> Array:
+        assert self.base is not None
+        tree = self.tree_of_leaf
+        if self.leaf_target is None:
+            return np.where(tree[:, None] == 0, np.asarray(self.base)[None, :], 0.0)
+        first = np.full(self.n_targets, -1, np.int64)
+        targets, where = np.unique(self.leaf_target, return_index=True)
+        first[targets] = tree[where]
+        if np.any((first < 0) & (np.asarray(self.base) != 0)):
+            raise GraphError("a target with a base value has no tree")
+        # A tree whose leaves serve several targets cannot carry the base: not every row reaches the right leaf.
+        per_tree = np.unique(np.stack([tree, self.leaf_target]), axis=1)
+        if per_tree.shape[1] != self.n_trees:
+            raise GraphError("an ensemble whose trees serve several targets each cannot have base values")
+        value = np.asarray(self.base)[self.leaf_target]
+        return np.where(tree == first[self.leaf_target], value, 0.0)[:, None]
+
+    def scalar_leaves(self) -> tuple[Array, Array] | None:
+        """Return (value, target) of every leaf where no leaf adds to more than one target, or None."""
+        if self.leaf_values.shape[1] == 1:
+            target = np.zeros(len(self.leaf_values), np.int32) if self.leaf_target is None else self.leaf_target
+            return self.leaf_values[:, 0], target
+        nonzero = self.leaf_values != 0
+        if np.any(np.count_nonzero(nonzero, axis=1) > 1):
+            return None
+        target = nonzero.argmax(axis=1)
+        return self.leaf_values[np.arange(len(target)), target], target.astype(np.int32)
+
+    def validate(self) -> TreeEnsemble:
+        """Return the ensemble itself if it is well formed.
+
+        Raises:
+            GraphError: Arrays of different lengths, children outside their tree or shared, wrong targets or sets.
+        """
+        _check_lengths(self)
+        _check_children(self)
+        leaves = int(np.count_nonzero(self.is_leaf))
+        _require(self.leaf_values.ndim == 2 and len(self.leaf_values) == leaves, "leaf_values has not one row per leaf")
+        width = self.leaf_values.shape[1]
+        if self.leaf_target is not None:
+            target = self.leaf_target
+            _require(width == 1 and len(target) == leaves, "leaf_target needs leaves with one value each")
+            _require(bool(np.all((target >= 0) & (target < self.n_targets))), "a leaf adds to no existing target")
+        else:
+            _require(width == self.n_targets, "leaf_values has not one column per target")
+        inner = ~self.is_leaf
+        tested = self.feature[inner]
+        _require(bool(np.all((tested >= 0) & (tested < self.n_features))), "a node tests no existing column")
+        _require(not np.isnan(self.threshold[inner]).any(), "a threshold is NaN")
+        _require(self.compare in ("float32", "float64"), "compare is neither float32 nor float64")
+        _check_sets(self)
+        return self
+
+
+def _require(condition: bool, what: str) -> None:
+    if not condition:
+        raise GraphError(f"the tree ensemble is not well formed: {what}")
+
+
+def _check_lengths(e: TreeEnsemble) -> None:
+    n = e.n_nodes
+    for name in ("threshold", "mode", "true_child", "false_child", "missing_true"):
+        _require(len(getattr(e, name)) == n, f"{name} has not one entry per node")
+    start = e.tree_start
+    _require(len(start) >= 2 and int(start[0]) == 0 and int(start[-1]) == n, "tree_start does not span the nodes")
+    _require(bool(np.all(np.diff(start) > 0)), "a tree has no nodes")
+    _require(bool(np.all(e.mode <= Mode.LEAF)), "a mode is none of the known ones")
+    if e.tree_weight is not None:
+        _require(len(e.tree_weight) == e.n_trees, "tree_weight has not one entry per tree")
+    if e.base is not None:
+        _require(len(e.base) == e.n_targets, "base has not one entry per target")
+
+
+def _check_children(e: TreeEnsemble) -> None:
+    leaf = e.is_leaf
+    _require(bool(np.all(e.true_child[leaf] == -1) and np.all(e.false_child[leaf] == -1)), "a leaf has children")
+    tree = e.tree_of_node
+    inner = np.flatnonzero(~leaf)
+    for child in (e.true_child[inner], e.false_child[inner]):
+        _require(bool(np.all((child >= 0) & (child < e.n_nodes))), "a child does not exist")
+        _require(bool(np.all(tree[child] == tree[inner])), "a child lies in another tree")
+    seen = np.zeros(e.n_nodes, np.int64)
+    for level in e.levels():
+        np.add.at(seen, level, 1)
+    _require(bool(np.all(seen == 1)), "a node is reached twice, or never")
+
+
+def _check_sets(e: TreeEnsemble) -> None:
+    member = e.mode == Mode.MEMBER
+    if e.set_of_node is None:
+        _require(not member.any(), "a MEMBER node has no set")
+        return
+    _require(e.set_start is not None and e.set_values is not None, "set_start or set_values is missing")
+    assert e.set_start is not None
+    assert e.set_values is not None
+    sets = e.set_of_node[member]
+    _require(bool(np.all((sets >= 0) & (sets < len(e.set_start) - 1))), "a MEMBER node has no set")
+    _require(bool(np.all(np.diff(e.set_start) > 0)), "a set is empty")
+    values = e.set_values
+    _require(len(values) == int(e.set_start[-1]), "set_start does not span set_values")
+    _require(bool(np.all((values >= 0) & (values == np.floor(values)))), "a member is no whole number from 0 on")
+
+
+def assemble(
+    *,
+    true_child: Sequence[Array],
+    false_child: Sequence[Array],
+    feature: Sequence[Array],
+    threshold: Sequence[Array],
+    missing_true: Sequence[Array] | None = None,
+    mode: Mode | Sequence[Array] = Mode.LEQ,
+    leaf_values: Array,
+    n_targets: int,
+    n_features: int,
+    compare: Compare,
+    **more: Any,
+) -> TreeEnsemble:
+    """Return the ensemble of trees that are given one array per tree.
+
+    Args:
+        true_child: Per tree [nodes], counted within the tree; a node is a leaf where it is negative.
+        false_child: Likewise.
+        feature: Per tree [nodes].
+        threshold: Per tree [nodes].
+        missing_true: Per tree [nodes]; None: NaN goes to the false child.
+        mode: One for all inner nodes, or per tree [nodes] (what is given for leaves does not matter).
+        leaf_values: [leaves, width], see `TreeEnsemble`.
+        n_targets: See `TreeEnsemble`.
+        n_features: See `TreeEnsemble`.
+        compare: See `TreeEnsemble`.
+        more: Further fields of `TreeEnsemble`.
+    """
+    sizes = np.fromiter((len(a) for a in true_child), np.int64, len(true_child))
+    start = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+    offset = np.repeat(start[:-1], sizes)
+    child = np.concatenate(true_child)
+    leaf = child < 0
+    codes = np.full(len(child), mode, np.uint8) if isinstance(mode, Mode) else np.concatenate(mode).astype(np.uint8)
+    missing = np.zeros(len(child), bool) if missing_true is None else np.concatenate(missing_true).astype(bool)
+    return TreeEnsemble(
+        feature=np.where(leaf, 0, np.concatenate(feature)).astype(np.int32),
+        threshold=np.where(leaf, 0.0, np.concatenate(threshold)),
+        mode=np.where(leaf, np.uint8(Mode.LEAF), codes),
+        true_child=np.where(leaf, -1, child + offset).astype(np.int32),
+        false_child=np.where(leaf, -1, np.concatenate(false_child) + offset).astype(np.int32),
+        missing_true=missing & ~leaf,
+        tree_start=start,
+        leaf_values=leaf_values,
+        n_targets=n_targets,
+        n_features=n_features,
+        compare=compare,
+        **more,
+    )
+
+
+def floor32(t: Array) -> Array:
+    """Return the largest float32 that is not above each number: for float32 x, `x <= t` and `x <= floor32(t)` agree."""
+    with np.errstate(over="ignore"):
+        rounded = t.astype(np.float32)
+    above = rounded > t
+    rounded[above] = np.nextafter(rounded[above], np.float32(-np.inf))
+    return rounded
+
+
+def ceil32(t: Array) -> Array:
+    """Return the smallest float32 that is not below each number: for float32 x, `x < t` and `x < ceil32(t)` agree."""
+    return -floor32(-t)
+
+
+_CEIL: Final = (Mode.LT, Mode.GTE)
+_EXACT: Final = (Mode.EQ, Mode.NEQ)
+
+
+def thresholds32(e: TreeEnsemble) -> Array | None:
+    """Return float32 thresholds that decide alike for every float32 x.
+
+    None where there are none: a test for equality with a number that float32 does not have.
+    """
+    if not fits_float32(e):
+        return None
+    result = floor32(e.threshold)
+    if any(m in e.modes() for m in _CEIL):
+        result = np.where(np.isin(e.mode, _CEIL), ceil32(e.threshold), result)
+    return result
+
+
+def fits_float32(e: TreeEnsemble) -> bool:
+    """Tell whether `thresholds32` exist."""
+    if not any(m in e.modes() for m in _EXACT):
+        return True
+    tested = e.threshold[np.isin(e.mode, _EXACT)]
+    return bool(np.array_equal(floor32(tested), tested))
