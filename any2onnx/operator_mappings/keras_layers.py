@@ -9,6 +9,7 @@ from any2onnx.operator_mappings.direct import direct
 from any2onnx.operator_mappings.mapping import OperatorMapping
 
 _CONVERTERS = "any2onnx.converters.keras"
+_SHAPES = "any2onnx.shape_calculators.keras"
 
 
 def _layer(name: str, converter: str, **row: Any) -> OperatorMapping:
@@ -133,6 +134,38 @@ REGULARIZATION: tuple[OperatorMapping, ...] = (
     *_ranks("SpatialDropout#D", "core:identity"),
 )
 
+RNN: tuple[OperatorMapping, ...] = (
+    _layer("Bidirectional", "rnn:bidirectional", shapes=f"{_SHAPES}.rnn:bidirectional"),
+    _layer("GRU", "rnn:recurrent"),
+    _layer("LSTM", "rnn:recurrent"),
+    _layer("RNN", "rnn:recurrent"),
+    _layer("SimpleRNN", "rnn:recurrent"),
+    _layer("TimeDistributed", "rnn:time_distributed"),
+)
+
+ATTENTION: tuple[OperatorMapping, ...] = (
+    _layer("AdditiveAttention", "attention:additive_attention"),
+    _layer("Attention", "attention:attention"),
+    _layer("MultiHeadAttention", "attention:multi_head_attention", shapes=f"{_SHAPES}.attention:with_scores"),
+)
+
+# They change nothing at inference but the dtype.
+_AUGMENTATIONS = (
+    "AugMix", "CutMix", "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration",
+    "RandomColorJitter", "RandomContrast", "RandomElasticTransform", "RandomErasing", "RandomFlip",
+    "RandomGaussianBlur", "RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization",
+    "RandomRotation", "RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom",
+    "Solarization",
+)  # fmt: skip
+
+PREPROCESSING: tuple[OperatorMapping, ...] = (
+    _layer("CenterCrop", "preprocessing:center_crop"),
+    _layer("Normalization", "preprocessing:normalization"),
+    _layer("Rescaling", "preprocessing:rescaling"),
+    _layer("Resizing", "preprocessing:resizing"),
+    *(_layer(name, "preprocessing:augmentation", note="inference: unchanged") for name in _AUGMENTATIONS),
+)
+
 LAYER_ROWS: tuple[OperatorMapping, ...] = (
     *ACTIVATIONS,
     *CORE,
@@ -143,4 +176,7 @@ LAYER_ROWS: tuple[OperatorMapping, ...] = (
     *MERGING,
     *RESHAPING,
     *REGULARIZATION,
+    *RNN,
+    *ATTENTION,
+    *PREPROCESSING,
 )

@@ -9,7 +9,7 @@ Keras backend, which have rows of their own. No backend's own graph is involved.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx_ir as ir
@@ -62,7 +62,7 @@ class Walker:
 
     def needed(self, function: Any, path: str = "") -> Iterator[Needed]:
         """Yield the mapped layers of a graph, inner models included, with their places."""
-        for node in graph_nodes(function):
+        for node in plan_of(function).nodes:
             operation = node.operation
             inner = f"{path}/{operation.name}" if path else str(operation.name)
             graph = self.graph_of(operation)
@@ -104,19 +104,34 @@ class Walker:
         values: dict[int, Any] = {}
         for tensor, value in zip(function.inputs, inputs, strict=True):
             values[id(tensor)] = self._as_input(g, tensor, value)
-        for node in graph_nodes(function):
-            if any(id(t) not in values for t in node.input_tensors):
-                continue  # as Keras: belongs to another model that shares the layer
-            args, kwargs = node.arguments.fill_in(values)
-            try:
-                results = self._call(g, node.operation, args, dict(kwargs), path=path, outputs=node.outputs)
-            except (UnsupportedOperator, UnsupportedParameter) as error:
-                # Go on with stand-ins of the right types, so that all errors come at once.
-                self.errors.append(error)
-                results = [self._stand_in(tensor) for tensor in node.outputs]
-            for tensor, value in zip(node.outputs, results, strict=True):
-                values[id(tensor)] = value
-        return [values[id(tensor)] for tensor in function.outputs]
+        plan = plan_of(function)
+        for node in plan.nodes:
+            self._node(g, node, plan, values, path)
+        return [self._value(g, tensor, plan, values, path) for tensor in function.outputs]
+
+    def _node(self, g: GraphBuilder, node: Any, plan: Plan, values: dict[int, Any], path: str) -> None:
+        for tensor in node.input_tensors:
+            self._value(g, tensor, plan, values, path)
+        args, kwargs = node.arguments.fill_in(values)
+        try:
+            results = self._call(g, node.operation, args, dict(kwargs), path=path, outputs=node.outputs)
+        except (UnsupportedOperator, UnsupportedParameter) as error:
+            # Go on with stand-ins of the right types, so that all errors come at once.
+            self.errors.append(error)
+            results = [self._stand_in(tensor) for tensor in node.outputs]
+        for tensor, value in zip(node.outputs, results, strict=True):
+            values[id(tensor)] = value
+
+    def _value(self, g: GraphBuilder, tensor: Any, plan: Plan, values: dict[int, Any], path: str) -> Any:
+        """Return the value of a KerasTensor; a mask is that of the tensor that carries it."""
+        if id(tensor) not in values:
+            owner = plan.owners.get(id(tensor))
+            mask = None if owner is None else self.masks.get(self._value(g, owner, plan, values, path))
+            if mask is not None:
+                values[id(tensor)] = mask
+            else:
+                self._node(g, plan.producers[id(tensor)], plan, values, path)
+        return values[id(tensor)]
 
     def _as_input(self, g: GraphBuilder, tensor: Any, value: Any) -> Any:
         """Do what Functional does with its inputs: cast, and squeeze or unsqueeze a last dim of size 1."""
@@ -138,6 +153,8 @@ class Walker:
         from keras import Layer
 
         specs = tuple(self.spec(tensor) for tensor in outputs)
+        # A Functional model called for inference overrides what its layers were called with.
+        kwargs.pop("training", None)
         if isinstance(operation, Layer):
             return self.layer(g, operation, args, kwargs, path=path, outputs=specs)
         inner = f"{path}/{operation.name}" if path else str(operation.name)
@@ -193,8 +210,6 @@ class Walker:
     def _inner_model(
         self, g: GraphBuilder, graph: Any, args: Sequence[Any], kwargs: Mapping[str, Any], path: str
     ) -> list[Any]:
-        if kwargs.get("training"):
-            raise self._training(path)
         inputs = args[0] if args else kwargs["inputs"]
         struct = graph._inputs_struct
         if isinstance(inputs, Mapping) and not isinstance(struct, Mapping):
@@ -429,6 +444,50 @@ def graph_nodes(function: Any) -> Iterator[Any]:
         for node in function._nodes_by_depth[depth]:
             if node.operation and not node.is_input:
                 yield node
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What of a Function's graph is converted.
+
+    Keras records the computation of masks as nodes of the graph. They are left out: a mask is taken from the tensor
+    that carries it, by the rules of masks.py.
+
+    Attributes:
+        nodes: Those that the outputs depend on, in data-flow order.
+        owners: Mask (by id of its tensor) → the first tensor that carries it.
+        producers: Tensor (by id) → its node.
+    """
+
+    nodes: tuple[Any, ...]
+    owners: Mapping[int, Any]
+    producers: Mapping[int, Any]
+
+
+def plan_of(function: Any) -> Plan:
+    """Return the plan of a Function."""
+    from keras.src.backend import get_keras_mask
+
+    nodes = list(graph_nodes(function))
+    producers = {id(tensor): node for node in nodes for tensor in node.outputs}
+    owners: dict[int, Any] = {}
+    for node in nodes:
+        for tensor in node.outputs:
+            mask = get_keras_mask(tensor)
+            if mask is not None:
+                owners.setdefault(id(mask), tensor)
+    given = {id(tensor) for tensor in function.inputs}
+    used: set[int] = set()
+    waiting = list(function.outputs)
+    while waiting:
+        tensor = waiting.pop()
+        tensor = owners.get(id(tensor), tensor)
+        node = producers.get(id(tensor))
+        if node is None or id(tensor) in given or id(node) in used:
+            continue
+        used.add(id(node))
+        waiting.extend(node.input_tensors)
+    return Plan(tuple(node for node in nodes if id(node) in used), owners, producers)
 
 
 def half_types(value: Value) -> bool:

@@ -1,0 +1,70 @@
+"""Preprocessing of numbers and images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from keras_checks import check, of_layer
+
+AUGMENTATIONS: list[tuple[str, dict[str, Any]]] = [
+    ("AugMix", {}),
+    ("CutMix", {}),
+    ("MixUp", {}),
+    ("RandAugment", {}),
+    ("RandomBrightness", {"factor": 0.5}),
+    ("RandomColorDegeneration", {"factor": 0.5}),
+    ("RandomColorJitter", {}),
+    ("RandomContrast", {"factor": 0.5}),
+    ("RandomElasticTransform", {}),
+    ("RandomErasing", {}),
+    ("RandomFlip", {}),
+    ("RandomGaussianBlur", {}),
+    ("RandomGrayscale", {}),
+    ("RandomHue", {"factor": 0.5}),
+    ("RandomInvert", {}),
+    ("RandomPerspective", {}),
+    ("RandomPosterization", {"factor": 4}),
+    ("RandomRotation", {"factor": 0.5}),
+    ("RandomSaturation", {"factor": 0.5}),
+    ("RandomSharpness", {"factor": 0.5}),
+    ("RandomShear", {}),
+    ("RandomTranslation", {"height_factor": 0.3, "width_factor": 0.3}),
+    ("RandomZoom", {"height_factor": 0.3}),
+    ("Solarization", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), AUGMENTATIONS)
+def test_augmentations_do_nothing_at_inference(name: str, options: dict[str, Any]) -> None:
+    check(of_layer(getattr(layers, name)(**options), (6, 6, 3)), batches=(2,))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "dtype"),
+    [
+        (lambda: layers.Rescaling(1 / 127.5, -1), (4, 4, 3), "uint8"),
+        (lambda: layers.Rescaling(2.0), (3,), "float32"),
+        (lambda: layers.Rescaling([0.5, 1.0, 2.0], [1.0, 0.0, -1.0]), (4, 4, 3), "float32"),
+        (lambda: layers.Normalization(mean=[1.0, 2.0], variance=[4.0, 0.0]), (2,), "float32"),
+        (lambda: layers.Normalization(mean=3.0, variance=2.0, invert=True), (2,), "int32"),
+        (lambda: layers.CenterCrop(3, 4), (6, 7, 2), "float32"),
+        (lambda: layers.Resizing(5, 3), (7, 8, 2), "float32"),
+        (lambda: layers.Resizing(9, 9), (None, None, 2), "float32"),
+        (lambda: layers.Resizing(5, 9, interpolation="nearest"), (7, 8, 2), "float32"),
+    ],
+)
+def test_numbers_and_images(layer: Any, shape: tuple[int | None, ...], dtype: str) -> None:
+    check(of_layer(layer(), shape, dtype), sizes=(7, 8))
+
+
+def test_adapted_normalization_has_no_extra_inputs() -> None:
+    data = np.random.default_rng(0).normal(3.0, 2.0, (50, 4)).astype("float32")
+    layer = layers.Normalization()
+    layer.adapt(data)
+    x = keras.Input((4,), name="x")
+    proto = check(keras.Model(x, layer(x)))
+    assert [value.name for value in proto.graph.input] == ["x"]
