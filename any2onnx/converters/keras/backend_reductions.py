@@ -1,0 +1,607 @@
+"""Reductions, cumulative functions, statistics, sorting and searching of `keras.src.backend.numpy`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from any2onnx.converters.keras.backend_common import Context, backend_function
+from any2onnx.converters.keras.backend_elementwise import truth
+from any2onnx.graph.types import DataType, Value, dims_of, dtype_of, rank_of
+
+
+def reduce(c: Context, op_type: str, x: Value, axis: Any, keepdims: Any) -> Value:
+    """Reduce over axes (None: all); over none, the tensor itself."""
+    axes = c.axes(axis, rank_of(x))
+    if not axes:
+        return x
+    result: Value = getattr(c.g, f"Reduce{op_type}")(x, axes, keepdims=bool(keepdims))
+    return result
+
+
+def _in_result_type(op_type: str) -> Callable[..., Any]:
+    @backend_function
+    def convert(c: Context, x: Any, axis: Any, keepdims: Any, *more: Any) -> Value:
+        return reduce(c, op_type, c.t(x, c.out), axis, keepdims)
+
+    return convert
+
+
+@backend_function
+def sum(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:  # noqa: A001 - Keras's name
+    """Sum."""
+    return reduce(c, "Sum", c.t(x, c.out), axis, keepdims)
+
+
+@backend_function
+def mean(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:
+    """Mean, in float32 for halves and integers."""
+    return mean_of(c, x, axis, keepdims)
+
+
+def mean_of(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:
+    """Return the mean."""
+    value = c.t(x)
+    wide = DataType.DOUBLE if dtype_of(value) == DataType.DOUBLE else DataType.FLOAT
+    return reduce(c, "Mean", c.t(value, wide), axis, keepdims)
+
+
+@backend_function
+def prod(c: Context, x: Any, axis: Any, keepdims: Any, dtype: Any) -> Value:
+    """Product."""
+    return reduce(c, "Prod", c.t(x, c.out), axis, keepdims)
+
+
+def _extreme(op_type: str) -> Callable[..., Any]:
+    @backend_function
+    def convert(c: Context, x: Any, axis: Any, keepdims: Any, initial: Any = None) -> Value:
+        value = c.t(x)
+        result = reduce(c, op_type, value, axis, keepdims)
+        if initial is not None:
+            result = getattr(c.g, op_type)(result, c.t(initial, dtype_of(value)))
+        return result
+
+    return convert
+
+
+max = amax = _extreme("Max")  # noqa: A001 - Keras's name
+min = amin = _extreme("Min")  # noqa: A001 - Keras's name
+
+
+@backend_function
+def ptp(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:
+    """Largest minus smallest."""
+    value = c.t(x, c.out)
+    return c.g.Sub(reduce(c, "Max", value, axis, keepdims), reduce(c, "Min", value, axis, keepdims))
+
+
+@backend_function
+def all(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:  # noqa: A001 - Keras's name
+    """Whether all are true."""
+    return c.g.Cast(reduce(c, "Min", c.g.Cast(truth(c, x), DataType.INT32), axis, keepdims), DataType.BOOL)
+
+
+@backend_function
+def any(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:  # noqa: A001 - Keras's name
+    """Whether one is true."""
+    return c.g.Cast(reduce(c, "Max", c.g.Cast(truth(c, x), DataType.INT32), axis, keepdims), DataType.BOOL)
+
+
+@backend_function
+def allclose(c: Context, x1: Any, x2: Any, rtol: Any, atol: Any, equal_nan: Any) -> Value:
+    """Whether all are nearly equal."""
+    from any2onnx.converters.keras.backend_elementwise import close
+
+    near = c.g.Cast(close(c, x1, x2, rtol, atol, equal_nan), DataType.INT32)
+    return c.g.Cast(reduce(c, "Min", near, None, False), DataType.BOOL)
+
+
+@backend_function
+def count_nonzero(c: Context, x: Any, axis: Any) -> Value:
+    """Number of elements that are not 0."""
+    return reduce(c, "Sum", c.g.Cast(truth(c, x), DataType.INT32), axis, False)
+
+
+def variance(c: Context, x: Value, axis: Any, keepdims: bool) -> Value:
+    """Mean of the squared distances from the mean, in two passes."""
+    centred = c.g.Sub(x, reduce(c, "Mean", x, axis, True))
+    return reduce(c, "Mean", c.g.Mul(centred, centred), axis, keepdims)
+
+
+def _wide(c: Context, x: Any) -> Value:
+    value = c.t(x)
+    return c.t(value, DataType.DOUBLE if DataType.DOUBLE in (dtype_of(value), c.out) else DataType.FLOAT)
+
+
+@backend_function
+def var(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:
+    """Variance."""
+    return variance(c, _wide(c, x), axis, bool(keepdims))
+
+
+@backend_function
+def std(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:
+    """Standard deviation."""
+    return c.g.Sqrt(variance(c, _wide(c, x), axis, bool(keepdims)))
+
+
+@backend_function
+def average(c: Context, x: Any, axis: Any, weights: Any) -> Value:
+    """Weighted mean."""
+    if weights is None:
+        return mean_of(c, x, axis, False)
+    g = c.g
+    value, weight = c.as_out(x, weights)
+    if rank_of(weight) == 1 and rank_of(value) > 1:
+        place = c.axis(axis, rank_of(value))
+        weight = g.Unsqueeze(weight, [k for k in range(rank_of(value)) if k != place])
+    total = reduce(c, "Sum", g.Expand(weight, g.Shape(value)), axis, False)
+    return g.Div(reduce(c, "Sum", g.Mul(value, weight), axis, False), total)
+
+
+# --- positions of extremes -------------------------------------------------------------------------------------------
+
+
+def arg_extreme(c: Context, op_type: str, x: Value, axis: Any, keepdims: Any) -> Value:
+    """Return the first position of the largest or smallest element; over all elements for None."""
+    g = c.g
+    if dtype_of(x) == DataType.BOOL:
+        x = g.Cast(x, DataType.INT32)
+    if axis is None:
+        rank = rank_of(x)
+        found = getattr(g, op_type)(c.flat(x), axis=0, keepdims=0)
+        return g.Reshape(found, [1] * rank) if keepdims and rank else found
+    return getattr(g, op_type)(x, axis=c.axis(axis, rank_of(x)), keepdims=int(bool(keepdims)))  # type: ignore[no-any-return]
+
+
+def _nan_first(c: Context, x: Value, value: float) -> Value:
+    """NaN counts as the extreme, as in numpy: the first one is found."""
+    if not dtype_of(x).is_floating_point():
+        return x
+    return c.g.Where(c.g.IsNaN(x), c.number(value, x), x)
+
+
+@backend_function
+def argmax(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:
+    """Position of the largest."""
+    return arg_extreme(c, "ArgMax", c.t(x), axis, keepdims)
+
+
+@backend_function
+def argmin(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:
+    """Position of the smallest."""
+    return arg_extreme(c, "ArgMin", c.t(x), axis, keepdims)
+
+
+# --- cumulative ------------------------------------------------------------------------------------------------------
+
+
+def cumulative(c: Context, x: Value, axis: Any, op_type: str) -> Value:
+    """Running sum or product along an axis; of the flattened tensor for None."""
+    g = c.g
+    if axis is None:
+        x, axis = c.flat(x), 0
+    place = c.axis(axis, rank_of(x))
+    if op_type == "Sum":
+        return g.CumSum(x, np.asarray(place, np.int64))
+    moved = c.move(x, place, 0)
+    first = g.Expand(c.number(1, x), g.Shape(moved, start=1)) if rank_of(x) > 1 else c.number(1, x)
+
+    def step(inner: Any, state: Value, element: Value) -> list[Value]:
+        after = inner.Mul(state, element)
+        return [after, after]
+
+    _, result = g.Scan(step, [first], [moved])
+    return c.move(result, 0, place)
+
+
+@backend_function
+def cumsum(c: Context, x: Any, axis: Any, dtype: Any) -> Value:
+    """Running sum."""
+    return cumulative(c, c.t(x, c.out), axis, "Sum")
+
+
+@backend_function
+def cumprod(c: Context, x: Any, axis: Any, dtype: Any) -> Value:
+    """Running product."""
+    return cumulative(c, c.t(x, c.out), axis, "Prod")
+
+
+@backend_function
+def diff(c: Context, a: Any, n: Any, axis: Any) -> Value:
+    """Differences of neighbours, n times."""
+    g = c.g
+    value = c.t(a)
+    place = c.axis(axis, rank_of(value))
+    for _ in range(int(n)):
+        later, earlier = g.Slice(value, 1, np.iinfo(np.int64).max, place), g.Slice(value, 0, -1, place)
+        if dtype_of(value) == DataType.BOOL:
+            value = g.Xor(later, earlier)
+        else:
+            value = g.Sub(later, earlier)
+    return value
+
+
+@backend_function
+def trapezoid(c: Context, y: Any, x: Any, dx: Any, axis: Any) -> Value:
+    """Integral by the trapezoidal rule."""
+    g = c.g
+    value = c.as_float(y)
+    place = c.axis(axis, rank_of(value))
+    end = np.iinfo(np.int64).max
+    if x is None:
+        width = c.t(dx, dtype_of(value))
+    else:
+        points = c.t(x, dtype_of(value))
+        if rank_of(points) == 1 and rank_of(value) > 1:
+            width = g.Sub(g.Slice(points, 1, end, 0), g.Slice(points, 0, -1, 0))
+            width = g.Reshape(width, [-1 if k == place else 1 for k in range(rank_of(value))])
+        else:
+            width = g.Sub(g.Slice(points, 1, end, place), g.Slice(points, 0, -1, place))
+    pairs = g.Add(g.Slice(value, 1, end, place), g.Slice(value, 0, -1, place))
+    return reduce(c, "Sum", g.Mul(g.Mul(pairs, c.number(0.5, pairs)), width), place, False)
+
+
+# --- without NaN -----------------------------------------------------------------------------------------------------
+
+
+def _nan_mask(c: Context, x: Value) -> Value:
+    if dtype_of(x).is_floating_point():
+        return c.g.IsNaN(x)
+    return c.expand(c.g.const(np.asarray(False)), c.g.Shape(x))
+
+
+def _replaced(c: Context, x: Value, value: float) -> Value:
+    return c.g.Where(_nan_mask(c, x), c.number(value, x), x)
+
+
+def _lowest(dtype: DataType) -> float:
+    return -math.inf if dtype.is_floating_point() else float(np.iinfo(dtype.numpy()).min)
+
+
+def _highest(dtype: DataType) -> float:
+    return math.inf if dtype.is_floating_point() else float(np.iinfo(dtype.numpy()).max)
+
+
+@backend_function
+def nansum(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:
+    """Sum without NaN."""
+    return reduce(c, "Sum", _plain_or_replaced(c, c.t(x), 0, c.out), axis, keepdims)
+
+
+def _plain_or_replaced(c: Context, x: Value, value: float, dtype: DataType) -> Value:
+    return c.t(_replaced(c, x, value) if dtype_of(x).is_floating_point() else x, dtype)
+
+
+@backend_function
+def nanprod(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:
+    """Product without NaN."""
+    return reduce(c, "Prod", _plain_or_replaced(c, c.t(x), 1, c.out), axis, keepdims)
+
+
+@backend_function
+def nancumsum(c: Context, x: Any, axis: Any, dtype: Any) -> Value:
+    """Running sum without NaN."""
+    return cumulative(c, _plain_or_replaced(c, c.t(x), 0, c.out), axis, "Sum")
+
+
+@backend_function
+def nancumprod(c: Context, x: Any, axis: Any, dtype: Any) -> Value:
+    """Running product without NaN."""
+    return cumulative(c, _plain_or_replaced(c, c.t(x), 1, c.out), axis, "Prod")
+
+
+def _nan_extreme(c: Context, x: Any, axis: Any, keepdims: Any, op_type: str) -> Value:
+    g = c.g
+    value = c.t(x)
+    if not dtype_of(value).is_floating_point():
+        return reduce(c, op_type, value, axis, keepdims)
+    result = reduce(c, op_type, _replaced(c, value, -math.inf if op_type == "Max" else math.inf), axis, keepdims)
+    empty = g.Cast(reduce(c, "Min", g.Cast(g.IsNaN(value), DataType.INT32), axis, keepdims), DataType.BOOL)
+    return g.Where(empty, c.number(math.nan, value), result)
+
+
+@backend_function
+def nanmax(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:
+    """Largest without NaN; NaN where nothing else is there."""
+    return _nan_extreme(c, x, axis, keepdims, "Max")
+
+
+@backend_function
+def nanmin(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:
+    """Smallest without NaN; NaN where nothing else is there."""
+    return _nan_extreme(c, x, axis, keepdims, "Min")
+
+
+def _nan_mean(c: Context, x: Value, axis: Any, keepdims: bool) -> Value:
+    g = c.g
+    count = reduce(c, "Sum", g.Cast(g.Not(_nan_mask(c, x)), dtype_of(x)), axis, keepdims)
+    return g.Div(reduce(c, "Sum", _replaced(c, x, 0), axis, keepdims), count)
+
+
+@backend_function
+def nanmean(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:
+    """Mean without NaN."""
+    return _nan_mean(c, _wide(c, x), axis, bool(keepdims))
+
+
+def _nan_variance(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:
+    g = c.g
+    value = _wide(c, x)
+    centred = g.Sub(value, _nan_mean(c, value, axis, True))
+    return _nan_mean(c, g.Mul(centred, centred), axis, bool(keepdims))
+
+
+@backend_function
+def nanvar(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:
+    """Variance without NaN."""
+    return _nan_variance(c, x, axis, keepdims)
+
+
+@backend_function
+def nanstd(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:
+    """Standard deviation without NaN."""
+    return c.g.Sqrt(_nan_variance(c, x, axis, keepdims))
+
+
+def _nan_position(c: Context, x: Any, axis: Any, keepdims: Any, op_type: str) -> Value:
+    g = c.g
+    value = c.t(x)
+    if not dtype_of(value).is_floating_point():
+        return arg_extreme(c, op_type, value, axis, keepdims)
+    found = arg_extreme(
+        c, op_type, _replaced(c, value, -math.inf if op_type == "ArgMax" else math.inf), axis, keepdims
+    )
+    empty = reduce(c, "Min", g.Cast(g.IsNaN(value), DataType.INT32), axis, keepdims)
+    return g.Where(g.Cast(empty, DataType.BOOL), np.asarray(-1, np.int64), found)
+
+
+@backend_function
+def nanargmax(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:
+    """Position of the largest without NaN; -1 where nothing else is there."""
+    return _nan_position(c, x, axis, keepdims, "ArgMax")
+
+
+@backend_function
+def nanargmin(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:
+    """Position of the smallest without NaN; -1 where nothing else is there."""
+    return _nan_position(c, x, axis, keepdims, "ArgMin")
+
+
+# --- order -----------------------------------------------------------------------------------------------------------
+
+
+def ordered(c: Context, x: Value, axis: int, *, largest: bool = False) -> tuple[Value, Value]:
+    """Return elements in order along an axis, and their int64 positions; equal ones keep their order."""
+    g = c.g
+    size = c.sizes_of(x)[axis]
+    return g.TopK(x, size, axis=axis, largest=largest)
+
+
+@backend_function
+def sort(c: Context, x: Any, axis: Any) -> Value:
+    """Elements in ascending order."""
+    value = c.t(x)
+    wide = c.g.Cast(value, DataType.INT32) if dtype_of(value) == DataType.BOOL else value
+    if axis is None:
+        wide, axis = c.flat(wide), 0
+    return ordered(c, wide, c.axis(axis, rank_of(wide)))[0]
+
+
+@backend_function
+def argsort(c: Context, x: Any, axis: Any) -> Value:
+    """Positions in ascending order of the elements."""
+    value = c.t(x)
+    wide = c.g.Cast(value, DataType.INT32) if dtype_of(value) == DataType.BOOL else value
+    if axis is None:
+        wide, axis = c.flat(wide), 0
+    return ordered(c, wide, c.axis(axis, rank_of(wide)))[1]
+
+
+@backend_function
+def argpartition(c: Context, x: Any, kth: Any, axis: Any) -> Value:
+    """Positions, the k smallest first: here all in order, which is one of the partitions."""
+    value = c.t(x)
+    return ordered(c, value, c.axis(axis, rank_of(value)))[1]
+
+
+def quantiles(c: Context, x: Any, q: Any, axis: Any, method: str, keepdims: Any, *, skip_nan: bool) -> Value:
+    """Return the quantiles of the elements along axes; a vector of `q` adds a first dim."""
+    g = c.g
+    value = c.t(x)
+    dtype = DataType.DOUBLE if dtype_of(value) == DataType.DOUBLE else DataType.FLOAT
+    value = c.t(value, dtype)
+    rank = rank_of(value)
+    axes = c.axes(axis, rank)
+    kept = [k for k in range(rank) if k not in axes]
+    sizes = c.sizes_of(value)
+    # One last dim with all that is ordered.
+    value = c.transpose(value, kept + axes)
+    if len(axes) != 1:
+        value = g.Reshape(value, g.shape_vector([*(0 for _ in kept), -1])) if axes else g.Unsqueeze(value, [0])
+    nans = g.IsNaN(value)
+    filled = g.Where(nans, c.number(math.inf, value), value)
+    last = len(kept)
+    ascending, _ = ordered(c, filled, last)
+    length = g.dim(filled, last)
+    if skip_nan:
+        count = g.ReduceSum(g.Cast(g.Not(nans), DataType.INT64), [last], keepdims=True)
+    else:
+        count = g.Reshape(length, [1] * (last + 1))
+    points = c.t(q, DataType.DOUBLE)
+    scalar = rank_of(points) == 0
+    points = c.flat(points) if not scalar else g.Reshape(points, [1])
+    position = g.Mul(points, g.Cast(g.Sub(count, np.asarray(1, np.int64)), DataType.DOUBLE))
+    result = _between(c, ascending, position, last, method, kept)
+    if not skip_nan:
+        some = g.Cast(g.ReduceMax(g.Cast(nans, DataType.INT32), [last], keepdims=True), DataType.BOOL)
+        result = g.Where(some, c.number(math.nan, result), result)
+    else:
+        none = g.Equal(count, np.asarray(0, np.int64))
+        result = g.Where(none, c.number(math.nan, result), result)
+    # The dim of the quantiles goes first, or away.
+    result = c.move(result, last, 0)
+    if keepdims:
+        shape: list[Any] = [1 if k in axes else sizes[k] for k in range(rank)]
+        result = g.Reshape(result, g.shape_vector([-1, *shape]))
+    return g.Squeeze(result, [0]) if scalar else result
+
+
+def _between(c: Context, ascending: Value, position: Value, axis: int, method: str, kept: list[int]) -> Value:
+    """Interpolate between neighbours at fractional positions (last dim of both)."""
+    g = c.g
+    low, high = g.Floor(position), g.Ceil(position)
+    if method == "nearest":
+        low = high = g.Round(position)
+    elif method == "lower":
+        high = low
+    elif method == "higher":
+        low = high
+
+    def at(where: Value) -> Value:
+        index = g.Max(g.Cast(where, DataType.INT64), np.asarray(0, np.int64))
+        shape = g.shape_vector([*[g.dim(ascending, k) for k in range(axis)], 1])
+        return g.GatherElements(ascending, g.Expand(index, shape), axis=axis)
+
+    first, second = at(low), at(high)
+    if method in ("nearest", "lower", "higher"):
+        return first
+    if method == "midpoint":
+        return g.Mul(g.Add(first, second), c.number(0.5, first))
+    if method != "linear":
+        raise c.refuse(f"method={method!r} is unknown")
+    weight = g.Cast(g.Sub(position, low), dtype_of(first))
+    # Equal infinities have no difference.
+    gap = g.Where(g.Equal(first, second), c.number(0, first), g.Sub(second, first))
+    return g.Add(first, g.Mul(gap, weight))
+
+
+@backend_function
+def quantile(c: Context, x: Any, q: Any, axis: Any, method: Any, keepdims: Any) -> Value:
+    """Quantiles."""
+    return quantiles(c, x, q, axis, method, keepdims, skip_nan=False)
+
+
+@backend_function
+def nanquantile(c: Context, x: Any, q: Any, axis: Any, method: Any, keepdims: Any) -> Value:
+    """Quantiles without NaN."""
+    return quantiles(c, x, q, axis, method, keepdims, skip_nan=True)
+
+
+def _hundredth(c: Context, q: Any) -> Value:
+    return c.g.Div(c.t(q, DataType.DOUBLE), np.asarray(100.0))
+
+
+@backend_function
+def percentile(c: Context, x: Any, q: Any, axis: Any, method: Any, keepdims: Any) -> Value:
+    """Percentiles."""
+    return quantiles(c, x, _hundredth(c, q), axis, method, keepdims, skip_nan=False)
+
+
+@backend_function
+def nanpercentile(c: Context, x: Any, q: Any, axis: Any, method: Any, keepdims: Any) -> Value:
+    """Percentiles without NaN."""
+    return quantiles(c, x, _hundredth(c, q), axis, method, keepdims, skip_nan=True)
+
+
+@backend_function
+def median(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:
+    """Median."""
+    return quantiles(c, x, 0.5, axis, "linear", keepdims, skip_nan=False)
+
+
+@backend_function
+def nanmedian(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:
+    """Median without NaN."""
+    return quantiles(c, x, 0.5, axis, "linear", keepdims, skip_nan=True)
+
+
+# --- searching -------------------------------------------------------------------------------------------------------
+
+
+def positions_in(c: Context, sequence: Value, values: Value, *, right: bool) -> Value:
+    """Return how many elements of a vector lie before each value: below it, or not above it for `right`."""
+    g = c.g
+    column = g.Unsqueeze(values, [rank_of(values)])
+    before = g.LessOrEqual(sequence, column) if right else g.Less(sequence, column)
+    return g.ReduceSum(g.Cast(before, DataType.INT64), [rank_of(values)], keepdims=False)
+
+
+@backend_function
+def searchsorted(c: Context, sorted_sequence: Any, values: Any, side: Any) -> Value:
+    """Where values would be inserted."""
+    sequence, wanted = c.promoted(sorted_sequence, values)
+    return positions_in(c, sequence, wanted, right=side == "right")
+
+
+@backend_function
+def digitize(c: Context, x: Any, bins: Any) -> Value:
+    """Number of the bin of each value (ascending bins)."""
+    edges, wanted = c.promoted(bins, x)
+    return positions_in(c, edges, wanted, right=True)
+
+
+@backend_function
+def isin(c: Context, x1: Any, x2: Any, assume_unique: Any, invert: Any) -> Value:
+    """Whether each element of x1 is among those of x2."""
+    g = c.g
+    a, b = c.promoted(x1, x2)
+    same = g.Equal(g.Unsqueeze(a, [rank_of(a)]), c.flat(b))
+    found = g.Cast(g.ReduceSum(g.Cast(same, DataType.INT64), [rank_of(a)], keepdims=False), DataType.BOOL)
+    return g.Not(found) if invert else found
+
+
+@backend_function
+def bincount(c: Context, x: Any, weights: Any, minlength: Any, sparse: Any) -> Value:
+    """Number, or sum of weights, of each integer."""
+    g = c.g
+    if sparse:
+        raise c.refuse("sparse=True has no tensor in ONNX")
+    value = c.t(x, DataType.INT64)
+    dtype = DataType.INT64 if weights is None else c.out
+    ones = c.expand(c.g.const(np.asarray(1, np.int64)), g.Shape(value)) if weights is None else c.t(weights, dtype)
+    size = g.Add(g.ReduceMax(value, keepdims=False), np.asarray(1, np.int64))
+    size = g.Max(size, c.t(minlength, DataType.INT64))
+    rows = dims_of(value.shape) or ()
+    if len(rows) == 1:
+        start = c.expand(c.g.const(np.asarray(0, dtype.numpy())), g.Unsqueeze(size, [0]))
+        return scatter_add(c, start, value, ones, axis=0)
+    start = c.expand(c.g.const(np.asarray(0, dtype.numpy())), g.shape_vector([g.dim(value, 0), g.Unsqueeze(size, [0])]))
+    return scatter_add(c, start, value, ones, axis=1)
+
+
+def scatter_add(c: Context, target: Value, index: Value, updates: Value, *, axis: int) -> Value:
+    """Add updates at positions along an axis (opset 16; kernels for float and integers by int64/float)."""
+    g = c.g
+    return g.op("ScatterElements", target, index, updates, axis=axis, reduction="add")
+
+
+@backend_function
+def histogram(c: Context, x: Any, bins: Any, range: Any) -> list[Value]:  # noqa: A002 - Keras's name
+    """Counts of equally wide bins, and the edges."""
+    g = c.g
+    value = c.flat(c.t(x))
+    value = c.t(value, DataType.DOUBLE)
+    if isinstance(bins, Value):
+        raise c.refuse("bins is an array", "a number of bins")
+    number = int(bins)
+    if range is not None:
+        low, high = (c.t(v, DataType.DOUBLE) for v in range)
+    else:
+        low, high = g.ReduceMin(value, keepdims=False), g.ReduceMax(value, keepdims=False)
+    none = g.Equal(low, high)
+    half = np.asarray(0.5)
+    low, high = g.Where(none, g.Sub(low, half), low), g.Where(none, g.Add(high, half), high)
+    steps = np.arange(number + 1, dtype=np.float64) / number
+    edges = g.Add(low, g.Mul(g.Sub(high, low), steps))
+    inner = g.Slice(edges, 1, -1, 0)
+    column = g.Unsqueeze(value, [1])
+    place = g.ReduceSum(g.Cast(g.LessOrEqual(inner, column), DataType.INT64), [1], keepdims=False)
+    inside = g.And(g.GreaterOrEqual(value, low), g.LessOrEqual(value, high))
+    hit = g.Equal(g.Unsqueeze(place, [1]), np.arange(number, dtype=np.int64))
+    counted = g.And(hit, g.Unsqueeze(inside, [1]))
+    counts = g.ReduceSum(g.Cast(counted, DataType.INT64), [0], keepdims=False)
+    return [counts, edges]

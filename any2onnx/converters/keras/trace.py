@@ -1,0 +1,210 @@
+"""Converts what a Keras `call` does: it runs on recording tensors, and each backend function that it reaches is
+converted on its own.
+
+Every layer, Operation, Lambda and subclassed model comes apart into the backend functions of Keras (``keras.src.
+backend.{core,numpy,nn,image,linalg,math,random,rnn}``). They are replaced, for the time of the recording and wherever
+Keras imported them, by functions that note the call. No TensorFlow graph, no tracing of a framework is involved, so
+that any backend gives the same graph.
+
+A function with dynamic dims among its inputs is recorded twice, with different example sizes; where the two recordings
+differ in more than sizes, Python control flow depends on a dynamic dim, and the function is refused.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from any2onnx.converters.keras.tracing_patch import Session, open_session
+from any2onnx.converters.keras.tracing_recorder import Recorder, leaves, map_leaves
+from any2onnx.converters.keras.tracing_replay import Extent, RecordedCall, Replay
+from any2onnx.converters.keras.tracing_tape import Constant, StaticDims, Tape, dims_alone, merge
+from any2onnx.converters.keras.tracing_tensor import RecordingTensor
+from any2onnx.errors import Any2OnnxError, ExportFailed
+from any2onnx.graph.builder import GraphBuilder
+from any2onnx.graph.types import DataType, Dim, Value, dims_of, dtype_of, shape_of
+
+# Example sizes of dynamic dims, for the two recordings; far apart, so that a dim that depends on them differs. The
+# first pair is quick; the others serve models with a minimal size, or that want sizes divisible by powers of two.
+_ATTEMPTS: Final = (((2, 3, 5, 7, 11, 13), (29, 31, 37, 41, 43, 47)), ((64,), (160,)), ((224,), (320,)))
+_BATCH: Final = (2, 3)
+
+
+def trace(
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    g: GraphBuilder,
+    convert: Callable[..., Any],
+    scope: str = "",
+    location: str = "",
+    intercept: Callable[[Any], str | None] | None = None,
+    require: Callable[[list[tuple[str, str]]], None] | None = None,
+) -> Any:
+    """Convert what a function does, and return its results with values of the graph for tensors.
+
+    Args:
+        function: A layer (its whole `__call__`: dtype policy, masks), a layer's or an Operation's `call`, a Lambda's
+            function.
+        args: Positional arguments, nested as the function wants them; tensors are values of `g`.
+        kwargs: Arguments by name.
+        g: Builder of the graph.
+        convert: `convert(call, g)` converts one call of a backend function, `key="keras.backend.numpy.add"`, or of a
+            layer that `intercept` names. Its `params` are the arguments by name in the order of the function's
+            signature, with defaults; its `source` is a RecordedCall (the layer, for layers). Tensors and weights are
+            values, sizes of dynamic dims are Extents.
+        scope: Prefix of the nodes' names.
+        location: Place for messages.
+        intercept: `intercept(layer)` returns the key of a layer that is converted as a whole when it is called inside,
+            None to look into it.
+        require: Gets (key, place) of all calls before the first is converted, to refuse them all at once.
+
+    Raises:
+        ExportFailed: Python asked for the numbers of a tensor, a backend's own functions were used, or what the
+            function does depends on the size of a dynamic dim.
+        UnsupportedOperator: From `convert` or `require`.
+    """
+    named = dict(kwargs or {})
+    with open_session() as session:
+        tape, dims = _recordings(session, function, list(args), named, intercept or (lambda layer: None), location)
+        evaluator = session.evaluator
+    replay = Replay(tape, evaluator, dims, convert, scope, location)
+    if require is not None:
+        require(replay.needed(tape))
+    inputs = [leaf for leaf in leaves([list(args), named]) if isinstance(leaf, Value)]
+    env: Any = ChainMap({})
+    for tensor, value in zip(tape.parameters, inputs, strict=True):
+        env[tensor.index] = value
+    return replay.run(g, tape, env)
+
+
+def _recordings(
+    session: Session, function: Callable[..., Any], args: Any, kwargs: Any, intercept: Any, location: str
+) -> tuple[Tape, StaticDims]:
+    """Return a recording, and which dims are static."""
+    inputs = [leaf for leaf in leaves([args, kwargs]) if isinstance(leaf, Value)]
+    names = _dynamic_dims(inputs)
+    session.dynamic = bool(names)
+
+    def record(sizes: Mapping[Any, int]) -> Tape:
+        return _record(session, function, args, kwargs, intercept, inputs, sizes)
+
+    if not names:
+        tape = _run(record, {}, location)
+        return tape, dims_alone(tape)
+    failure: Exception | None = None
+    for small, large in _ATTEMPTS:
+        try:
+            first = record(_sizes(names, small, 0))
+            second = record(_sizes(names, large, 1))
+        except Any2OnnxError:
+            raise
+        except Exception as error:  # any error of the user's function or of Keras; reported if no sizes help
+            failure = failure or error
+            continue
+        return first, merge(first, second)
+    assert failure is not None
+    raise _failed(failure, location) from failure
+
+
+def _run(record: Callable[..., Tape], sizes: Mapping[Any, int], location: str) -> Tape:
+    try:
+        return record(sizes)
+    except Any2OnnxError:
+        raise
+    except Exception as error:  # any error of the user's function or of Keras
+        raise _failed(error, location) from error
+
+
+def _failed(error: Exception, location: str) -> ExportFailed:
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if "any2onnx" not in f.filename and "/keras/src/" not in f.filename.replace("\\", "/")]
+    place = f"{own[-1].filename}:{own[-1].lineno}   {own[-1].line}" if own else ""
+    return ExportFailed(
+        f"the model cannot be traced: {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}",
+        where=" ← ".join(part for part in (location, place) if part) or None,
+        needs="a call made of keras.ops functions and layers (functions of TensorFlow, PyTorch, JAX or numpy do not "
+        "see the model's tensors)",
+        remedy="keras.ops.* instead of tf.*, torch.*, jnp.* or np.*",
+    )
+
+
+def _dynamic_dims(inputs: Sequence[Value]) -> list[tuple[Any, bool]]:
+    """Return a key for each dynamic dim, with whether it is a batch (the first of a tensor): equal names are one."""
+    names: dict[Any, bool] = {}
+    for k, value in enumerate(inputs):
+        for axis, dim in enumerate(shape_of(value)):
+            if not isinstance(dim, int):
+                names.setdefault(_key(k, axis, dim), axis == 0)
+    return list(names.items())
+
+
+def _key(k: int, axis: int, dim: Dim) -> Any:
+    return dim if dim is not None else (k, axis)
+
+
+def _sizes(names: Sequence[tuple[Any, bool]], sizes: Sequence[int], run: int) -> dict[Any, int]:
+    result: dict[Any, int] = {}
+    position = 0
+    for key, batch in names:
+        if batch and len(sizes) == 1:
+            result[key] = _BATCH[run]
+        else:
+            result[key] = sizes[position % len(sizes)]
+            position += 1
+    return result
+
+
+def _record(
+    session: Session,
+    function: Callable[..., Any],
+    args: Any,
+    kwargs: Any,
+    intercept: Any,
+    inputs: Sequence[Value],
+    sizes: Mapping[Any, int],
+) -> Tape:
+    outermost = getattr(function, "__self__", function)
+    recorder = Recorder(session, lambda layer: None if layer is outermost else intercept(layer))
+    tensors = [_input(recorder, k, value, sizes) for k, value in enumerate(inputs)]
+    recorder.tape.parameters = tensors
+    remaining = iter(tensors)
+    replace: Callable[[Any], Any] = lambda leaf: next(remaining) if isinstance(leaf, Value) else leaf  # noqa: E731
+    own_args, own_kwargs = map_leaves(replace, [args, kwargs])
+    with session.recording(recorder):
+        results = recorder.run(function, own_args, own_kwargs)
+        recorder.tape.results = recorder.map(recorder.constant, results)
+    return recorder.tape
+
+
+def _input(recorder: Recorder, k: int, value: Value, sizes: Mapping[Any, int]) -> RecordingTensor:
+    dims = dims_of(value.shape) or ()
+    shape = [d if isinstance(d, int) else sizes[_key(k, axis, d)] for axis, d in enumerate(dims)]
+    if value.const_value is not None:
+        example: Any = value.const_value.numpy()
+    else:
+        example = example_array(dtype_of(value), shape, seed=k)
+    dynamic = any(not isinstance(d, int) for d in dims)
+    return recorder.tensor(recorder.evaluator.native(example), dynamic=dynamic)
+
+
+def example_array(dtype: DataType, shape: Sequence[int], *, seed: int) -> np.ndarray[Any, Any]:
+    """Return example data: positive and negative floats, integers that any table has as an index, both truth values."""
+    if dtype == DataType.STRING:
+        return np.full(shape, "a", dtype=object)
+    random = np.random.default_rng(seed)
+    numpy_dtype = dtype.numpy()
+    if numpy_dtype == np.bool_ or np.issubdtype(numpy_dtype, np.integer):
+        return random.integers(0, 2, shape).astype(numpy_dtype)
+    if np.issubdtype(numpy_dtype, np.complexfloating):
+        return (random.standard_normal(shape) + 1j * random.standard_normal(shape)).astype(numpy_dtype)
+    return random.standard_normal(shape).astype(numpy_dtype)
+
+
+__all__ = ["Constant", "Extent", "RecordedCall", "example_array", "trace"]

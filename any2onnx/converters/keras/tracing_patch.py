@@ -1,0 +1,263 @@
+"""Replaces Keras's backend functions for the time of a recording, wherever a module of Keras imported them."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FunctionType
+from typing import Any
+
+from any2onnx.converters.keras import tracing_control
+from any2onnx.converters.keras.tracing_evaluate import MODULES, Evaluator
+from any2onnx.converters.keras.tracing_recorder import Recorder, leaves
+from any2onnx.converters.keras.tracing_sizes import is_size
+from any2onnx.converters.keras.tracing_tensor import NotConcrete, RecordingTensor
+from any2onnx.errors import ExportFailed, MissingDependency
+
+# The patch is seen by the whole process: one recording at a time.
+_LOCK = threading.RLock()
+
+# Functions that are answered without a record, or on which the recording itself depends.
+_NEEDED = {
+    "core": (
+        "convert_to_tensor convert_to_numpy is_tensor shape cast cond switch while_loop fori_loop scan map "
+        "vectorized_map associative_scan stop_gradient remat slice slice_update scatter"
+    ),
+    "numpy": "add subtract multiply divide matmul reshape transpose where arange zeros ones concatenate vectorize",
+    "nn": "relu softmax conv one_hot",
+    "rnn": "rnn lstm gru",
+    "random": "normal uniform dropout",
+}
+_LEFT_ALONE = frozenset({"core.device_scope", "core.random_seed_dtype", "core.compute_output_spec", "rnn.cudnn_ok"})
+
+
+class Session:
+    """The patched backend; functions behave as ever for arguments without recording tensors."""
+
+    def __init__(self) -> None:
+        from keras.src.backend.common.variables import Variable
+
+        self.evaluator = Evaluator()
+        self.variable_class = Variable
+        self.recorder: Recorder | None = None
+        self.dynamic = False
+        self._thread = threading.get_ident()
+        self._evaluating = 0
+        self._names: dict[int, tuple[str, Any]] = {}
+        self._functions: dict[tuple[str, str], Callable[..., Any]] = {}
+        self._is_tensor: Callable[[Any], bool] | None = None
+        self._signatures: dict[Any, inspect.Signature] = {}
+
+    def active(self) -> Recorder | None:
+        """Return the recorder that this thread's calls go to, or None."""
+        if self._evaluating or threading.get_ident() != self._thread:
+            return None
+        return self.recorder
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Let functions run on examples without a record."""
+        self._evaluating += 1
+        try:
+            yield
+        finally:
+            self._evaluating -= 1
+
+    @contextmanager
+    def recording(self, recorder: Recorder) -> Iterator[None]:
+        """Send calls to this recorder."""
+        outer, self.recorder = self.recorder, recorder
+        try:
+            yield
+        finally:
+            self.recorder = outer
+
+    def function(self, module: str, name: str) -> Callable[..., Any]:
+        """Return a replaced function."""
+        return self._functions[module, name]
+
+    def signature(self, function: Callable[..., Any]) -> inspect.Signature:
+        """Return a function's signature."""
+        found = self._signatures.get(function)
+        if found is None:
+            found = self._signatures[function] = inspect.signature(function)
+        return found
+
+    def is_backend_tensor(self, value: Any) -> bool:
+        """Tell whether a value is a tensor of the loaded backend."""
+        assert self._is_tensor is not None
+        return bool(self._is_tensor(value))
+
+    def note_variable(self, variable: Any, value: Any) -> Any:
+        """Remember whose value a tensor is."""
+        if value is variable._value and value is not None:
+            self._names[id(value)] = (variable.path, value)
+        return value
+
+    def variable_name(self, value: Any) -> str:
+        """Return the path of the variable whose value this is, or ''."""
+        found = self._names.get(id(value))
+        return found[0] if found and found[1] is value else ""
+
+    # --- replacing -----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def patched(self) -> Iterator[None]:
+        """Replace the backend's functions."""
+        replacements = self._replacements()
+        sites = [
+            (vars(module), attribute, value)
+            for module_name, module in sorted(sys.modules.items())
+            if module is not None and (module_name == "keras" or module_name.startswith("keras."))
+            for attribute, value in list(vars(module).items())
+            if isinstance(value, FunctionType | type) and value in replacements
+        ]
+        with ExitStack() as undo:
+            for namespace, attribute, value in sites:
+                undo.callback(namespace.__setitem__, attribute, value)
+                namespace[attribute] = replacements[value]
+            self._patch_classes(undo)
+            yield
+
+    def _replacements(self) -> dict[Any, Callable[..., Any]]:
+        name = self.evaluator.name
+        replacements: dict[Any, Callable[..., Any]] = {}
+        special = tracing_control.replacements()
+        for module_name in MODULES:
+            module = importlib.import_module(f"keras.src.backend.{name}.{module_name}")
+            missing = [f for f in _NEEDED.get(module_name, "").split() if not hasattr(module, f)]
+            if missing:
+                import keras
+
+                raise MissingDependency(
+                    f"Keras {keras.__version__} with the backend {name} has no backend function "
+                    f"{module_name}.{missing[0]}, which tracing needs",
+                    needs="a Keras version that any2onnx knows",
+                    remedy="pip install 'keras>=3.13.2,<4'",
+                    others=missing[1:],
+                )
+            for attribute, function in vars(module).items():
+                key = f"{module_name}.{attribute}"
+                custom = special.get(key)
+                own = isinstance(function, FunctionType) and function.__module__ == module.__name__
+                if attribute.startswith("_") or key in _LEFT_ALONE or not (own or custom) or not callable(function):
+                    continue
+                replacement = self._wrap(module_name, attribute, function, custom)
+                replacements[function] = replacement
+                self._functions[module_name, attribute] = replacement
+                if key == "core.is_tensor":
+                    self._is_tensor = function
+        return replacements
+
+    def _wrap(
+        self, module: str, name: str, original: Callable[..., Any], custom: Callable[..., Any] | None
+    ) -> Callable[..., Any]:
+        random = module == "random"
+
+        @functools.wraps(original)
+        def replaced(*args: Any, **kwargs: Any) -> Any:
+            recorder = self.active()
+            if recorder is None:
+                if self._evaluating and (self._concerns(args) or self._concerns(kwargs)):
+                    args, kwargs = recorder_examples(args, kwargs)
+                return original(*args, **kwargs)
+            if custom is not None:
+                return custom(recorder, original, *args, **kwargs)
+            if random or self._concerns(args) or self._concerns(kwargs):
+                return recorder.backend_call(module, name, original, args, kwargs)
+            return original(*args, **kwargs)
+
+        replaced.__wrapped_original__ = original  # type: ignore[attr-defined]
+        return replaced
+
+    def _concerns(self, structure: Any) -> bool:
+        for leaf in leaves(structure):
+            if isinstance(leaf, RecordingTensor) or is_size(leaf):
+                return True
+            if isinstance(leaf, self.variable_class) and isinstance(leaf.value, RecordingTensor):
+                return True
+        return False
+
+    def _patch_classes(self, undo: ExitStack) -> None:
+        from keras.src.layers.layer import Layer
+        from keras.src.ops.operation import Operation
+
+        session = self
+        original_call = Operation.__call__
+
+        @functools.wraps(original_call)
+        def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
+            recorder = session.active()
+            if recorder is None or not isinstance(operation, Layer):
+                return original_call(operation, *args, **kwargs)
+            key = recorder.intercept(operation)
+            if key is not None and (session._concerns(args) or session._concerns(kwargs)):
+                return recorder.layer_call(operation, key, args, kwargs)
+            with recorder.scope(operation):
+                return original_call(operation, *args, **kwargs)
+
+        undo.callback(setattr, Operation, "__call__", original_call)
+        Operation.__call__ = call
+        # Backends define the property anew.
+        owner = next(cls for cls in self.evaluator.backend.Variable.__mro__ if "value" in vars(cls))
+        original_value = vars(owner)["value"]
+
+        def value(variable: Any) -> Any:
+            return session.note_variable(variable, original_value.fget(variable))
+
+        undo.callback(setattr, owner, "value", original_value)
+        owner.value = property(value, doc=original_value.__doc__)
+
+
+def recorder_examples(args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Return arguments with examples for recording tensors that a function under evaluation holds by closure."""
+    from any2onnx.converters.keras.tracing_recorder import map_leaves
+
+    def example(leaf: Any) -> Any:
+        return leaf.example if isinstance(leaf, RecordingTensor) else leaf
+
+    return map_leaves(example, args), map_leaves(example, kwargs)
+
+
+@contextmanager
+def open_session() -> Iterator[Session]:
+    """Patch the loaded backend, for one thread at a time; inside a session, the same one again."""
+    with _LOCK:
+        if _CURRENT:
+            yield _CURRENT[-1]
+            return
+        session = Session()
+        with ExitStack() as stack:
+            stack.enter_context(_stateless())
+            stack.enter_context(session.patched())
+            _CURRENT.append(session)
+            stack.callback(_CURRENT.pop)
+            yield session
+
+
+# The session of the thread that holds the lock; empty at any other time.
+_CURRENT: list[Session] = []
+
+
+@contextmanager
+def _stateless() -> Iterator[None]:
+    """Drop updates of variables, and keep Keras from rewriting errors."""
+    from keras.src.backend.common.stateless_scope import StatelessScope
+    from keras.src.utils import traceback_utils
+
+    filtering = traceback_utils.is_traceback_filtering_enabled()
+    traceback_utils.disable_traceback_filtering()
+    try:
+        with StatelessScope():
+            yield
+    finally:
+        if filtering:
+            traceback_utils.enable_traceback_filtering()
+
+
+__all__ = ["ExportFailed", "NotConcrete", "Session", "open_session"]
