@@ -1,0 +1,324 @@
+"""From a module to an exported program: evaluation mode, example inputs, dynamic dimensions, errors of the trace."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import re
+import threading
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from any2onnx.converters.pytorch.recurrent_trace import recurrent_layers_whole
+from any2onnx.errors import Any2OnnxError, ExportFailed, NotAModel, UsageError, did_you_mean
+
+# torch.export patches process-wide state: one capture at a time.
+CAPTURE = threading.RLock()
+
+
+def capture(
+    model: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    dynamic_shapes: Any = None,
+    dynamic_axes: Any = None,
+    input_names: Sequence[str] | None = None,
+) -> tuple[Any, dict[Any, str]]:
+    """Return the exported program and the names of its size symbols.
+
+    Raises:
+        NotAModel: The object is neither a module nor an exported program.
+        UsageError: The description of dynamic dimensions does not fit the inputs.
+        ExportFailed: torch.export cannot trace the model.
+    """
+    import torch
+
+    if isinstance(model, torch.export.ExportedProgram):
+        return model, symbol_names(model, {})
+    if isinstance(model, torch.jit.ScriptModule):
+        raise NotAModel(
+            "a TorchScript module cannot be traced by torch.export", remedy="convert the torch.nn.Module it came from"
+        )
+    if not isinstance(model, torch.nn.Module) or isinstance(model, type):
+        raise NotAModel(
+            f"the object is of type {type(model).__qualname__}",
+            needs="a torch.nn.Module or a torch.export.ExportedProgram",
+            remedy="wrap a function in a module whose forward calls it",
+        )
+    if dynamic_axes is not None and dynamic_shapes is None:
+        dynamic_shapes = _from_axes(model, args, kwargs, dynamic_axes, input_names)
+    given = _combined(model, args, kwargs)
+    spec = _complete(dynamic_shapes, given)
+    names: dict[int, Any] = {}
+    if spec is not None:
+        _align(spec, given, names)
+        spec = _without_texts(spec)
+    with CAPTURE, _evaluation_mode(model), _settings(torch):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                program = torch.export.export(model, args, dict(kwargs), dynamic_shapes=spec, strict=False)
+        except Any2OnnxError:
+            raise
+        except Exception as error:  # torch raises a dozen unrelated classes here
+            raise _explained(error) from error
+    leaves = torch.utils._pytree.tree_leaves((args, dict(kwargs)))
+    return program, symbol_names(program, {k: names[id(leaf)] for k, leaf in enumerate(leaves) if id(leaf) in names})
+
+
+@contextlib.contextmanager
+def _evaluation_mode(model: Any) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextlib.contextmanager
+def _settings(torch: Any) -> Iterator[None]:
+    # Without it a dynamic dim whose example has size 0 or 1 is taken for static.
+    with (
+        torch.fx.experimental._config.patch(backed_size_oblivious=True),
+        recurrent_layers_whole(),
+        torch.no_grad(),
+    ):
+        yield
+
+
+# --- dynamic dimensions ---------------------------------------------------------------------------------------------
+
+
+def _combined(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments by the names of `forward`, as torch.export combines them."""
+    try:
+        return dict(inspect.signature(model.forward).bind(*args, **kwargs).arguments)
+    except TypeError as error:
+        raise UsageError(
+            f"the example inputs do not fit forward{inspect.signature(model.forward)}: {error}",
+            remedy="args=(x, …), kwargs={name: value}",
+        ) from error
+
+
+def _complete(spec: Any, given: Mapping[str, Any]) -> Any:
+    """Return dynamic_shapes with an entry for every argument: torch.export wants all of them."""
+    if not isinstance(spec, Mapping):
+        return spec
+    unknown = [name for name in spec if name not in given]
+    if unknown:
+        raise UsageError(
+            f"dynamic_shapes names {unknown[0]!r}, which is no argument of the call{did_you_mean(unknown[0], given)}",
+            needs=f"names among {list(given)}",
+        )
+    return {name: spec.get(name) for name in given}
+
+
+def _without_texts(spec: Any) -> Any:
+    """Replace names given as plain text by torch.export's mark of a dynamic dim; the text names it in the model."""
+    import torch
+
+    if isinstance(spec, str):
+        return torch.export.Dim.DYNAMIC
+    if isinstance(spec, Mapping):
+        return {key: _without_texts(value) for key, value in spec.items()}
+    if isinstance(spec, list | tuple):
+        return type(spec)(_without_texts(value) for value in spec)
+    return spec
+
+
+def _align(spec: Any, value: Any, found: dict[int, Any]) -> None:
+    """Note the spec of every leaf of `value`, by the leaf's id."""
+    import torch
+
+    pytree = torch.utils._pytree
+    if spec is None:
+        return
+    if isinstance(value, torch.Tensor | int | float):
+        found[id(value)] = spec
+    elif isinstance(value, Mapping) and isinstance(spec, Mapping):
+        for key, item in value.items():
+            _align(spec.get(key), item, found)
+    else:
+        children = list(value) if isinstance(value, list | tuple) else []
+        node = pytree.SUPPORTED_NODES.get(type(value))
+        if not children and node is not None:
+            children = list(node.flatten_fn(value)[0])
+        specs = list(spec.values()) if isinstance(spec, Mapping) else list(spec)
+        for part, item in zip(specs, children, strict=False):
+            _align(part, item, found)
+
+
+def _from_axes(
+    model: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    dynamic_axes: Mapping[str, Any],
+    input_names: Sequence[str] | None,
+) -> dict[str, Any]:
+    """Return torch.onnx's older ``dynamic_axes`` in the form of torch.export; entries of outputs are not needed."""
+    import torch
+
+    pytree = torch.utils._pytree
+    given = _combined(model, args, kwargs)
+    leaves = [leaf for leaf in pytree.tree_leaves((args, dict(kwargs))) if isinstance(leaf, torch.Tensor)]
+    position = {id(leaf): k for k, leaf in reversed(list(enumerate(leaves)))}
+
+    def leaf_spec(name: str, leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor):
+            return None
+        k = position[id(leaf)]
+        chosen = input_names[k] if input_names and k < len(input_names) else name
+        axes = dynamic_axes.get(chosen)
+        if axes is None:
+            return None
+        if isinstance(axes, Mapping):
+            return {axis % leaf.dim(): str(label) for axis, label in axes.items()}
+        return {axis % leaf.dim(): f"{chosen}_dim_{axis % leaf.dim()}" for axis in axes}
+
+    return {
+        name: pytree.tree_map(lambda leaf, name=name: leaf_spec(name, leaf), value) for name, value in given.items()
+    }
+
+
+def symbol_names(program: Any, specs: Mapping[int, Any]) -> dict[Any, str]:
+    """Return a name for each size symbol of the inputs.
+
+    Args:
+        program: The exported program.
+        specs: For an input, by its position: the user's entry of dynamic_shapes.
+    """
+    names: dict[Any, str] = {}
+    inputs = [
+        (s.arg.name, getattr(s.arg, "value", None))
+        for s in program.graph_signature.input_specs
+        if s.kind.name == "USER_INPUT"
+    ]
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    anonymous: list[tuple[Any, str, int]] = []
+    for k, (name, _) in enumerate(inputs):
+        node = nodes.get(name)
+        shape = getattr(node.meta.get("val") if node is not None else None, "shape", ())
+        for axis, size in enumerate(shape):
+            if isinstance(size, int) or size.node.maybe_as_int() is not None:
+                continue
+            symbols = sorted(size.node.expr.free_symbols, key=str)
+            label = _label(_entry(specs.get(k), axis), bool(size.node.expr.is_Symbol))
+            if label and len(symbols) == 1:
+                names.setdefault(symbols[0], label)
+            else:
+                anonymous += [(symbol, name, axis) for symbol in symbols]
+    for symbol, text in _remembered(program, nodes).items():
+        names.setdefault(symbol, text)
+    for symbol, name, axis in anonymous:
+        if symbol not in names:
+            free = axis == 0 and "batch" not in names.values()
+            names[symbol] = "batch" if free else f"{name}_dim_{axis}"
+    return names
+
+
+def _entry(spec: Any, axis: int) -> Any:
+    if isinstance(spec, Mapping):
+        return spec.get(axis)
+    return spec[axis] if isinstance(spec, list | tuple) and axis < len(spec) else None
+
+
+def _label(entry: Any, is_symbol: bool) -> str | None:
+    if isinstance(entry, str):
+        return entry
+    root = getattr(entry, "root", None)
+    if root is not None and not is_symbol:
+        return str(root.__name__)
+    name = getattr(entry, "__name__", None)
+    return str(name) if name and is_symbol and root is None else None
+
+
+def _remembered(program: Any, nodes: Mapping[str, Any]) -> dict[Any, str]:
+    """Return the names that the trace itself remembers (torch.export.Dim), for a program that the user exported."""
+    names: dict[Any, str] = {}
+    for node in nodes.values():
+        mode = getattr(node.meta.get("val"), "fake_mode", None)
+        env = getattr(mode, "shape_env", None)
+        if env is None:
+            continue
+        for symbol, sources in env.var_to_sources.items():
+            for source in sources:
+                label = env.source_name_to_debug_name.get(getattr(source, "name", None) or "")
+                if label is None and callable(getattr(source, "name", None)):
+                    label = env.source_name_to_debug_name.get(source.name())
+                if label:
+                    names.setdefault(symbol, str(label))
+        break
+    return names
+
+
+# --- errors of the trace --------------------------------------------------------------------------------------------
+
+_REMEDIES = (
+    (
+        re.compile("data-dependent|GuardOnDataDependent|unbacked", re.IGNORECASE),
+        "the trace cannot choose a branch or a size by the data of a tensor",
+        (
+            "torch.where(...) for values, torch.cond(pred, true_fn, false_fn, operands) for branches, "
+            "torch._check(...) to state what holds for a size"
+        ),
+    ),
+    (
+        re.compile("specialized it to be a constant|Constraints violated", re.IGNORECASE),
+        "the model fixes, or limits, a dimension that was declared dynamic",
+        "drop the dimension from dynamic_shapes, follow the suggestion above, or make the model independent of it",
+    ),
+)
+
+
+def _explained(error: BaseException) -> ExportFailed:
+    text = str(error).strip()
+    kind = type(error).__name__
+    why, remedy = f"{kind} while tracing", "make forward traceable by torch.export; see the message above"
+    for pattern, reason, advice in _REMEDIES:
+        if pattern.search(text) or pattern.search(kind):
+            why, remedy = reason, advice
+            break
+    detail = _detail(text)
+    return ExportFailed(
+        f"torch.export cannot trace the model: {detail or kind}", where=user_line(error), needs=why, remedy=remedy
+    )
+
+
+def _detail(text: str) -> str:
+    """Return the telling lines of torch's message: the first ones, and its suggested fixes."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    chosen = lines[:2]
+    for k, line in enumerate(lines):
+        if line.startswith("Suggested fixes"):
+            chosen += lines[k : k + 4]
+    kept = [line for line in dict.fromkeys(chosen) if not line.startswith(("The error above", "For more"))]
+    return " ".join(kept)[:600]
+
+
+def user_line(error: BaseException) -> str | None:
+    """Return the user's line behind an error of the trace: the innermost frame outside torch and any2onnx."""
+    import torch
+
+    inner = (str(Path(torch.__file__).parent), str(Path(__file__).parent.parent.parent))
+    place = None
+    current: BaseException | None = error
+    while current is not None and place is None:
+        for frame in reversed(traceback.extract_tb(current.__traceback__)):
+            if frame.filename.startswith(inner) or frame.filename.startswith("<") or "contextlib" in frame.filename:
+                continue
+            if frame.name != "<module>" and "any2onnx" not in Path(frame.filename).parts[-2:-1]:
+                place = f"{short_path(frame.filename)}:{frame.lineno}   {frame.line or ''}".rstrip()
+                break
+        current = current.__cause__ or current.__context__
+    return place
+
+
+def short_path(path: str) -> str:
+    """Return the last two parts of a path: enough for people, the same on every machine."""
+    return "/".join(Path(path).parts[-2:])

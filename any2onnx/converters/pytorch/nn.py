@@ -1,0 +1,292 @@
+"""Convolution, linear maps, normalisation, dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from any2onnx.converters.pytorch.call import TorchCall, as_type, refuse, scalar
+from any2onnx.graph.builder import GraphBuilder
+from any2onnx.graph.types import FLOATS, DataType, Value, dtype_of, rank_of
+
+Three = tuple[Value, Value | None, Value | None]
+
+
+def repeated(value: Any, n: int) -> list[int]:
+    """Return a setting per spatial dim: a number, or a list of one, stands for all."""
+    numbers = [int(v) for v in value] if isinstance(value, list | tuple) else [int(value)]
+    return numbers * n if len(numbers) == 1 else numbers
+
+
+# --- convolution ----------------------------------------------------------------------------------------------------
+
+
+def conv(g: GraphBuilder, call: TorchCall) -> Value:
+    """Convolution of 1 to 3 spatial dims, with or without a batch dim; padding in numbers or "same" / "valid"."""
+    x, weight = call.params["input"], call.params["weight"]
+    n = rank_of(weight) - 2
+    padding, dilation = call.params["padding"], repeated(call.params["dilation"], n)
+    kernel = [int(k) for k in call.dims_of("weight")[2:]]
+    if isinstance(padding, str):
+        total = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation, kernel, strict=True)]
+        pads = [t // 2 for t in total] + [t - t // 2 for t in total]
+    else:
+        pads = repeated(padding, n) * 2
+    settings = {
+        "strides": repeated(call.params["stride"], n),
+        "pads": pads,
+        "dilations": dilation,
+        "group": call.params["groups"],
+        "kernel_shape": kernel,
+    }
+    return _batched(g, x, n, lambda v: g.Conv(v, weight, call.params["bias"], **settings))
+
+
+def conv_transpose(g: GraphBuilder, call: TorchCall) -> Value:
+    """Transposed convolution of 1 to 3 spatial dims."""
+    x, weight = call.params["input"], call.params["weight"]
+    n = rank_of(weight) - 2
+    output_padding = repeated(call.params["output_padding"], n)
+    settings = {
+        "strides": repeated(call.params["stride"], n),
+        "pads": repeated(call.params["padding"], n) * 2,
+        "dilations": repeated(call.params["dilation"], n),
+        "group": call.params["groups"],
+        "kernel_shape": [int(k) for k in call.dims_of("weight")[2:]],
+        "output_padding": output_padding if any(output_padding) else None,
+    }
+    return _batched(g, x, n, lambda v: g.ConvTranspose(v, weight, call.params["bias"], **settings))
+
+
+def convolution(g: GraphBuilder, call: TorchCall) -> Value:
+    """aten.convolution: either kind."""
+    return conv_transpose(g, call) if call.params["transposed"] else conv(g, call)
+
+
+def _batched(g: GraphBuilder, x: Value, spatial: int, apply: Any) -> Value:
+    """Apply to an input with a batch dim, adding and removing one where the input has none."""
+    if rank_of(x) == spatial + 2:
+        return apply(x)  # type: ignore[no-any-return]
+    return g.Squeeze(apply(g.Unsqueeze(x, 0)), 0)
+
+
+# --- linear ---------------------------------------------------------------------------------------------------------
+
+
+def linear(g: GraphBuilder, call: TorchCall) -> Value:
+    """x · weightᵀ + bias. The weight is never copied: Gemm transposes it itself, MatMul reads it through Transpose."""
+    x, weight, bias = call.params["input"], call.params["weight"], call.params["bias"]
+    if rank_of(x) == 2 and rank_of(weight) == 2:
+        return g.Gemm(x, weight, bias, transB=1)
+    product = g.MatMul(x, g.Transpose(weight, perm=[1, 0]) if rank_of(weight) == 2 else weight)
+    return product if bias is None else g.Add(product, bias)
+
+
+def matmul(g: GraphBuilder, call: TorchCall) -> Value:
+    """Matrix product: mm, bmm, mv, dot, matmul."""
+    a, b = call.inputs
+    return g.MatMul(a, b)
+
+
+def addmm(g: GraphBuilder, call: TorchCall) -> Value:
+    """beta · self + alpha · mat1 · mat2."""
+    c, a, b = (call.params[n] for n in ("self", "mat1", "mat2"))
+    alpha, beta = call.params["alpha"], call.params["beta"]
+    if dtype_of(a) in FLOATS and not isinstance(alpha, Value) and not isinstance(beta, Value):
+        if beta == 0:
+            return g.Gemm(a, b, alpha=float(alpha))
+        return g.Gemm(a, b, c, alpha=float(alpha), beta=float(beta))
+    return _plus(g, call, c, g.MatMul(a, b))
+
+
+def plus_product(g: GraphBuilder, call: TorchCall) -> Value:
+    """beta · self + alpha · a · b for addmv, baddbmm."""
+    c, a, b = call.inputs[:3]
+    return _plus(g, call, c, g.MatMul(a, b))
+
+
+def addbmm(g: GraphBuilder, call: TorchCall) -> Value:
+    """beta · self + alpha · the sum of the batch's products."""
+    c, a, b = call.inputs[:3]
+    return _plus(g, call, c, g.ReduceSum(g.MatMul(a, b), 0, keepdims=False))
+
+
+def addr(g: GraphBuilder, call: TorchCall) -> Value:
+    """beta · self + alpha · outer(vec1, vec2)."""
+    c, a, b = (as_type(g, v, call.dtype) for v in call.inputs[:3])
+    if call.dtype == DataType.BOOL:
+        return g.Or(c, g.And(g.Unsqueeze(a, 1), g.Unsqueeze(b, 0)))
+    return _plus(g, call, c, g.Mul(g.Unsqueeze(a, 1), g.Unsqueeze(b, 0)))
+
+
+def outer(g: GraphBuilder, call: TorchCall) -> Value:
+    """self[:, None] · vec2[None, :]."""
+    a, b = (as_type(g, v, call.dtype) for v in call.inputs)
+    return g.Mul(g.Unsqueeze(a, 1), g.Unsqueeze(b, 0))
+
+
+def _plus(g: GraphBuilder, call: TorchCall, c: Value, product: Value) -> Value:
+    alpha, beta = call.params.get("alpha", 1), call.params.get("beta", 1)
+    if isinstance(alpha, Value) or alpha != 1:
+        product = g.Mul(product, as_type(g, alpha, dtype_of(product)))
+    if not isinstance(beta, Value) and beta == 0:
+        # The product alone, but in the shape of the sum: NaN in self must not show.
+        return g.Expand(product, call.shape(g))
+    if isinstance(beta, Value) or beta != 1:
+        c = g.Mul(c, as_type(g, beta, dtype_of(c)))
+    return g.Add(c, product)
+
+
+def einsum(g: GraphBuilder, call: TorchCall) -> Value:
+    """Einstein summation."""
+    return g.Einsum(*call.params["tensors"], equation=call.params["equation"].replace(" ", ""))
+
+
+def bilinear(g: GraphBuilder, call: TorchCall) -> Value:
+    """input1 · weight[k] · input2 for every k, plus bias."""
+    a, b, w, bias = (call.params[n] for n in ("input1", "input2", "weight", "bias"))
+    product = g.Einsum(a, w, b, equation="...i,kij,...j->...k")
+    return product if bias is None else g.Add(product, bias)
+
+
+# --- normalisation --------------------------------------------------------------------------------------------------
+
+
+def batch_norm(g: GraphBuilder, call: TorchCall) -> Value:
+    """Batch normalisation: by the running statistics, or by those of the batch in training mode."""
+    training = bool(call.params["training"]) or call.params["running_mean"] is None
+    return _batch_norm(g, call, training)[0]
+
+
+def native_batch_norm(g: GraphBuilder, call: TorchCall) -> Three:
+    """Batch normalisation with the statistics of the batch as further results."""
+    training = bool(call.params.get("training", False)) or call.params.get("running_mean") is None
+    return _batch_norm(g, call, training)
+
+
+def _batch_norm(g: GraphBuilder, call: TorchCall, training: bool) -> Three:
+    x = call.params["input"]
+    dtype = dtype_of(x)
+    eps = call.params["eps"]
+    channels = call.dims_of("input")[1]
+    column = list(range(1, rank_of(x) - 1))
+
+    def per_channel(name: str, default: float) -> Value:
+        value = call.params.get(name)
+        if value is None:
+            if not isinstance(channels, int):
+                return scalar(g, default, dtype)
+            return g.const(np.full(int(channels), default, dtype.numpy()))
+        return g.Cast(value, dtype)
+
+    if not training:
+        scale, bias = per_channel("weight", 1.0), per_channel("bias", 0.0)
+        mean, var = per_channel("running_mean", 0.0), per_channel("running_var", 1.0)
+        return g.BatchNormalization(x, scale, bias, mean, var, epsilon=eps), None, None
+    axes = [0, *range(2, rank_of(x))]
+    mean = g.ReduceMean(x, axes)
+    centred = g.Sub(x, mean)
+    var = g.ReduceMean(g.Mul(centred, centred), axes)
+    inverse = g.Reciprocal(g.Sqrt(g.Add(var, scalar(g, eps, dtype))))
+    y = g.Mul(centred, inverse)
+    for name, op_type in (("weight", "Mul"), ("bias", "Add")):
+        if call.params.get(name) is not None:
+            value = g.Cast(call.params[name], dtype)
+            y = g.op(op_type, y, g.Unsqueeze(value, column) if column else value)
+    return y, g.Squeeze(mean, axes), g.Squeeze(inverse, axes)
+
+
+def instance_norm(g: GraphBuilder, call: TorchCall) -> Value:
+    """Normalisation of every channel of every sample."""
+    if not call.params["use_input_stats"]:
+        return _batch_norm(g, call, training=False)[0]
+    x = call.params["input"]
+    channels = call.dims_of("input")[1]
+    if not isinstance(channels, int):
+        raise refuse(call, "input", "the number of channels is dynamic")
+    weight, bias = call.params["weight"], call.params["bias"]
+    dtype = dtype_of(x)
+    scale = g.const(np.ones(channels, dtype.numpy())) if weight is None else g.Cast(weight, dtype)
+    shift = g.const(np.zeros(channels, dtype.numpy())) if bias is None else g.Cast(bias, dtype)
+    return g.op("InstanceNormalization", x, scale, shift, epsilon=call.params["eps"])
+
+
+def layer_norm(g: GraphBuilder, call: TorchCall) -> Value:
+    """Normalisation over the last dims."""
+    x = call.params["input"]
+    scale, bias = _affine(g, call, x)
+    return g.LayerNormalization(x, scale, bias, axis=-len(call.params["normalized_shape"]), epsilon=call.params["eps"])
+
+
+def native_layer_norm(g: GraphBuilder, call: TorchCall) -> Three:
+    """Layer normalisation with mean and inverse deviation as further results."""
+    x = call.params["input"]
+    axes = list(range(rank_of(x) - len(call.params["normalized_shape"]), rank_of(x)))
+    mean = g.ReduceMean(x, axes)
+    centred = g.Sub(x, mean)
+    var = g.ReduceMean(g.Mul(centred, centred), axes)
+    return layer_norm(g, call), mean, g.Reciprocal(g.Sqrt(g.Add(var, scalar(g, call.params["eps"], dtype_of(x)))))
+
+
+def _affine(g: GraphBuilder, call: TorchCall, x: Value) -> tuple[Value, Value | None]:
+    weight, bias = call.params["weight"], call.params.get("bias")
+    if weight is None:
+        shape = call.params["normalized_shape"]
+        if any(isinstance(d, Value) for d in shape):
+            weight = g.Expand(scalar(g, 1, dtype_of(x)), call.sizes.vector(g, shape))
+        else:
+            weight = g.const(np.ones([int(d) for d in shape], dtype_of(x).numpy()))
+    return g.Cast(weight, dtype_of(x)), None if bias is None else g.Cast(bias, dtype_of(x))
+
+
+def rms_norm(g: GraphBuilder, call: TorchCall) -> Value:
+    """Division by the root mean square over the last dims."""
+    x = call.params["input"]
+    eps = call.params["eps"]
+    if eps is None:
+        eps = float(np.finfo(dtype_of(x).numpy()).eps) if dtype_of(x) != DataType.BFLOAT16 else 2.0**-7
+    scale, _ = _affine(g, call, x)
+    return g.RMSNormalization(x, scale, axis=-len(call.params["normalized_shape"]), epsilon=eps)
+
+
+def group_norm(g: GraphBuilder, call: TorchCall) -> Value:
+    """Normalisation over groups of channels."""
+    x = call.params["input"]
+    groups, channels = int(call.params["num_groups"]), call.dims_of("input")[1]
+    dtype = dtype_of(x)
+    if not isinstance(channels, int):
+        raise refuse(call, "input", "the number of channels is dynamic")
+    weight, bias = call.params["weight"], call.params["bias"]
+    scale = g.const(np.ones(channels, dtype.numpy())) if weight is None else g.Cast(weight, dtype)
+    shift = g.const(np.zeros(channels, dtype.numpy())) if bias is None else g.Cast(bias, dtype)
+    flat = rank_of(x) == 2
+    y = g.GroupNormalization(
+        g.Unsqueeze(x, 2) if flat else x, scale, shift, num_groups=groups, epsilon=call.params["eps"]
+    )
+    return g.Squeeze(y, 2) if flat else y
+
+
+def local_response_norm(g: GraphBuilder, call: TorchCall) -> Value:
+    """Division by a power of the sum over neighbouring channels."""
+    p = call.params
+    return g.LRN(p["input"], size=p["size"], alpha=p["alpha"], beta=p["beta"], bias=p["k"])
+
+
+# --- dropout --------------------------------------------------------------------------------------------------------
+
+
+def dropout(g: GraphBuilder, call: TorchCall) -> Value:
+    """Nothing, in evaluation mode."""
+    if call.params.get("train") and call.params.get("p", 0.5) != 0:
+        raise refuse(call, "train", "the program was exported in training mode; export model.eval()")
+    return call.first
+
+
+def native_dropout(g: GraphBuilder, call: TorchCall) -> Sequence[Value]:
+    """Nothing, in evaluation mode; the mask is true everywhere."""
+    if call.params["train"] and call.params["p"] != 0:
+        raise refuse(call, "train", "the program was exported in training mode; export model.eval()")
+    x = call.first
+    return x, g.Expand(g.const(np.asarray(True)), g.Shape(x))

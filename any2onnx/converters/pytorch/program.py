@@ -1,0 +1,286 @@
+"""What happens to an exported program before it is walked: mutation, decomposition of operators without a mapping."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from any2onnx.converters.pytorch.capture import CAPTURE, short_path
+from any2onnx.converters.pytorch.keys import bound, known_key, schema_arguments, target_key
+from any2onnx.errors import UnsupportedOperator
+from any2onnx.operator_mappings.registry import Needed, Registry
+
+# Operators that may hand back their input although their schema does not say so.
+_HIDDEN_ALIASES = frozenset(
+    {"aten.dropout.default", "aten.feature_dropout.default", "aten.alpha_dropout.default", "aten.to.dtype"}
+)
+# Decompositions of decompositions of …: more than any operator needs.
+_DEEPEST = 8
+
+
+def prepared(program: Any) -> Any:
+    """Return the program, functionalised where it writes into a tensor that other tensors share memory with.
+
+    A program that only writes into tensors that nobody else sees (``relu_``, ``x += 1``) stays as it is: the walker
+    then lets the new value take the place of the old one.
+    """
+    if not _shares_what_it_writes(program.graph_module):
+        return program
+    with CAPTURE, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return program.run_decompositions({})
+
+
+def identities(graph: Any) -> dict[Any, Any]:
+    """Return for each node the node whose value it is: the result of an in-place operator is its first argument."""
+    result: dict[Any, Any] = {}
+    for node in graph.nodes:
+        written = _written(node)
+        result[node] = result[written[0]] if len(written) == 1 and _returns_written(node) else node
+    return result
+
+
+def _returns_written(node: Any) -> bool:
+    returns = node.target._schema.returns
+    return len(returns) == 1 and returns[0].alias_info is not None and returns[0].alias_info.is_write
+
+
+def _written(node: Any) -> list[Any]:
+    """Return the nodes that a node writes into."""
+    schema = getattr(node.target, "_schema", None) if node.op == "call_function" else None
+    if schema is None or not schema.is_mutable:
+        return []
+    arguments = bound(node.target, node.args, node.kwargs)
+    found: list[Any] = []
+    for argument in schema.arguments:
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = arguments[argument.name]
+            found += [v for v in (value if isinstance(value, list | tuple) else [value]) if hasattr(v, "meta")]
+    return found
+
+
+def _viewed(node: Any) -> list[Any]:
+    """Return the nodes whose memory the result of a node may share."""
+    import operator
+
+    if node.op != "call_function":
+        return []
+    if node.target is operator.getitem:
+        return [node.args[0]]
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        # Sub-graphs may hand back what they get.
+        return list(node.all_input_nodes)
+    if str(node.target) in _HIDDEN_ALIASES:
+        return list(node.all_input_nodes)
+    if not any(r.alias_info is not None for r in schema.returns):
+        return []
+    arguments = bound(node.target, node.args, node.kwargs)
+    shared = [arguments[a.name] for a in schema.arguments if a.alias_info is not None]
+    return [v for s in shared for v in (s if isinstance(s, list | tuple) else [s]) if hasattr(v, "meta")]
+
+
+def _shares_what_it_writes(module: Any, *, inner: bool = False) -> bool:
+    graph = module.graph
+    order = {node: k for k, node in enumerate(graph.nodes)}
+    same = identities(graph)
+    group: dict[Any, Any] = {}
+    members: dict[Any, list[Any]] = {}
+    for node in graph.nodes:
+        viewed = _viewed(node)
+        roots = list(dict.fromkeys(group[v] for v in viewed if v in group))
+        root = roots[0] if roots else node
+        for other in roots[1:]:
+            for member in members.pop(other):
+                group[member] = root
+                members[root].append(member)
+        group[node] = root
+        members.setdefault(root, []).append(node)
+    for node in graph.nodes:
+        for target in _written(node):
+            if not _returns_written(node):
+                return True
+            relatives = [n for n in members[group[target]] if order[n] < order[node] and same[n] is not same[target]]
+            if any(order[user] > order[node] for n in relatives for user in n.users):
+                return True
+            if inner and any(n.op == "placeholder" for n in members[group[target]]):
+                return True
+    return any(_shares_what_it_writes(child, inner=True) for _, child in _subgraphs(module))
+
+
+def _subgraphs(module: Any) -> Iterator[tuple[str, Any]]:
+    for name, child in module.named_children():
+        if hasattr(child, "graph"):
+            yield name, child
+
+
+# --- decomposition --------------------------------------------------------------------------------------------------
+
+
+class Plan:
+    """Which nodes are decomposed, and into what; made once, before anything is converted.
+
+    Args:
+        registry: Converters.
+        opset: Version of ai.onnx.
+    """
+
+    def __init__(self, registry: Registry, opset: int) -> None:
+        self._registry = registry
+        self._opset = opset
+        self._expansions: dict[Any, Any] = {}
+        self.needed: list[Needed] = []
+        self._complex: list[Needed] = []
+
+    def expansion(self, node: Any) -> Any:
+        """Return the graph module that stands for a node; None for a node with a mapping."""
+        return self._expansions.get(node)
+
+    def scan(self, module: Any, depth: int = 0, location: str = "") -> None:
+        """Look through a graph and its sub-graphs; note every operator that is needed."""
+        for node in module.graph.nodes:
+            if node.op != "call_function" or target_key(node.target) == "_operator.getitem":
+                continue
+            where = node_location(node) or location
+            key = known_key(node.target, self._registry, self._opset)
+            if key is None and depth < _DEEPEST:
+                expansion = _decomposed(node)
+                if expansion is not None:
+                    self._expansions[node] = expansion
+                    self.scan(expansion, depth + 1, where)
+                    continue
+            self.needed.append(Needed(key or target_key(node.target), where))
+            if _is_complex(node):
+                self._complex.append(Needed(target_key(node.target), where))
+        for _, child in _subgraphs(module):
+            self.scan(child, depth, location)
+
+    def require(self) -> None:
+        """Check that everything can be converted; one error names all that cannot.
+
+        Raises:
+            UnsupportedOperator: Some operators have no mapping, or have complex results.
+            OpsetNotSupported: They have one at another opset.
+        """
+        self._registry.require("pytorch", self.needed, self._opset)
+        if self._complex:
+            first, *others = list(dict.fromkeys(n.key for n in self._complex))
+            raise UnsupportedOperator(
+                f"{first} has a complex result, and onnxruntime has no complex tensors",
+                where=self._complex[0].where or None,
+                needs="real tensors",
+                remedy="keep real and imaginary part as two real tensors",
+                others=others,
+            )
+
+
+def _is_complex(node: Any) -> bool:
+    val = node.meta.get("val")
+    return any("complex" in str(getattr(v, "dtype", "")) for v in (val if isinstance(val, list | tuple) else [val]))
+
+
+def _decomposed(node: Any) -> Any:
+    """Return a graph of simpler operators for a node, traced on its fake arguments; None where torch has none."""
+    import torch
+    from torch._decomp import decomposition_table
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    target = node.target
+    if not hasattr(target, "_schema") or target.namespace not in ("aten", "prims", "quantized_decomposed"):
+        composite = hasattr(target, "_can_decompose") and target._can_decompose()
+        if not composite:
+            return None
+    table = {target: decomposition_table[target]} if target in decomposition_table else {}
+    if not table and not _is_composite(torch, target):
+        return None
+    flat, spec = torch.utils._pytree.tree_flatten((node.args, dict(node.kwargs)))
+    slots = [k for k, value in enumerate(flat) if isinstance(value, torch.fx.Node)]
+    vals = [flat[k].meta.get("val") for k in slots]
+    if any(v is None or isinstance(v, list | tuple) for v in vals):
+        return None
+
+    def call(*tensors: Any) -> Any:
+        full = list(flat)
+        for k, tensor in zip(slots, tensors, strict=True):
+            full[k] = tensor
+        args, kwargs = torch.utils._pytree.tree_unflatten(full, spec)
+        return target(*args, **kwargs)
+
+    mode = torch._guards.detect_fake_mode(vals)
+    symbolic = mode is not None and mode.shape_env is not None
+    with CAPTURE, warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        try:
+            traced = make_fx(
+                call,
+                decomposition_table=table,
+                tracing_mode="symbolic" if symbolic else "fake",
+                _allow_non_fake_inputs=True,
+            )(*vals)
+        except Exception:  # a decomposition that torch cannot trace is none: the operator is reported
+            return None
+    calls = [n for n in traced.graph.nodes if n.op == "call_function"]
+    if any(n.target is target and _same_shapes(n, node) for n in calls):
+        return None
+    for n in traced.graph.nodes:
+        for name in ("stack_trace", "nn_module_stack"):
+            if name in node.meta:
+                n.meta[name] = node.meta[name]
+    return traced
+
+
+def _is_composite(torch: Any, target: Any) -> bool:
+    key = torch._C.DispatchKey.CompositeImplicitAutograd
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(target.name(), key) or key in target.py_kernels)
+
+
+def _same_shapes(a: Any, b: Any) -> bool:
+    """Tell whether two nodes of one operator have results of one type: then the one does not simplify the other."""
+    return str(a.meta.get("val")) == str(b.meta.get("val"))
+
+
+# --- places ---------------------------------------------------------------------------------------------------------
+
+
+def node_scope(node: Any) -> str:
+    """Return the path of the module that a node belongs to: ``layer1.0.conv1``."""
+    stack: Mapping[str, Any] = node.meta.get("nn_module_stack") or {}
+    for path, _ in reversed(list(stack.values())):
+        if path and not path.startswith("_empty_nn_module_stack"):
+            text = str(path).removeprefix("L['self'].").removeprefix("L__self__.")
+            # A module that is called twice carries a counter behind its path.
+            return text.split("@", 1)[0]
+    return ""
+
+
+def node_location(node: Any) -> str:
+    """Return where a node comes from: ``layer1.0.conv1 ← src/net.py:41   return self.conv(x)``."""
+    line = _user_frame(node.meta.get("stack_trace") or "")
+    scope = node_scope(node)
+    return f"{scope} ← {line}" if scope and line else (scope or line)
+
+
+def _user_frame(trace: str) -> str:
+    """Return file, line and code of the innermost frame outside torch itself."""
+    frames: list[tuple[str, str, str]] = []
+    lines = trace.splitlines()
+    for k, text in enumerate(lines):
+        stripped = text.strip()
+        if stripped.startswith('File "'):
+            path, _, rest = stripped[6:].partition('"')
+            number = rest.partition("line ")[2].partition(",")[0]
+            code = lines[k + 1].strip() if k + 1 < len(lines) else ""
+            frames.append((path, number, "" if code.startswith('File "') else code))
+    chosen = next((f for f in reversed(frames) if not _of_torch(f[0])), frames[-1] if frames else None)
+    if chosen is None or _of_torch(chosen[0]):
+        return ""
+    path, number, code = chosen
+    return f"{short_path(path)}:{number}" + (f"   {code}" if code else "")
+
+
+def _of_torch(path: str) -> bool:
+    return "/torch/" in path.replace("\\", "/") or path.startswith(("torch/", "<"))
+
+
+__all__ = ["Plan", "identities", "node_location", "node_scope", "prepared", "schema_arguments"]

@@ -1,0 +1,174 @@
+"""Sizes that are known only when the model runs: from torch's symbolic expressions to int64 values of the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from any2onnx.errors import UnsupportedOperator
+from any2onnx.graph.builder import GraphBuilder
+from any2onnx.graph.types import DataType, Value, rank_of
+
+
+def expression(size: Any) -> Any:
+    """Return a size of a fake tensor as a Python number or a sympy expression."""
+    if isinstance(size, int):
+        return size
+    number = size.node.maybe_as_int()
+    return int(number) if number is not None else size.node.expr
+
+
+def expressions(sizes: Sequence[Any]) -> list[Any]:
+    """Return the sizes of a fake tensor as numbers and sympy expressions."""
+    return [expression(size) for size in sizes]
+
+
+def static(sizes: Sequence[Any]) -> bool:
+    """Tell whether every size is a number."""
+    return all(isinstance(expression(size), int) for size in sizes)
+
+
+def as_vector(g: GraphBuilder, scalar: Value) -> Value:
+    """Return a one-element vector for a scalar, undoing the Squeeze that made the scalar where there was one."""
+    producer = scalar.producer()
+    if producer is not None and producer.op_type == "Squeeze" and producer.inputs[0] is not None:
+        source = producer.inputs[0]
+        if rank_of(source) == 1:
+            return source
+    return g.Unsqueeze(scalar, 0)
+
+
+class Sizes:
+    """Where the value of each size symbol can be read.
+
+    The values are noted while the graph is built: a dim of an input or of an operator's result, or a symbolic number.
+
+    Attributes:
+        first: The first symbol that was noted: the batch, as a rule.
+    """
+
+    def __init__(self) -> None:
+        self.first: Any = None
+        self._sources: dict[Any, list[tuple[GraphBuilder, Value, int | None]]] = {}
+        self._scalars: dict[tuple[GraphBuilder, Any], Value] = {}
+
+    def note(self, g: GraphBuilder, value: Value, val: Any) -> None:
+        """Note that a value of the graph is what `val` (a fake tensor or a symbolic number) stands for."""
+        shape = getattr(val, "shape", None)
+        if shape is None:
+            size = expression(val) if type(val).__name__ == "SymInt" else 0
+            if not isinstance(size, int):
+                # A number that the graph computes anyway is the cheapest source.
+                self._scalars.setdefault((g, size), value)
+                if size.is_Symbol:
+                    self._sources.setdefault(size, []).append((g, value, None))
+            return
+        for axis, size in enumerate(shape):
+            if isinstance(size, int):
+                continue
+            symbol = expression(size)
+            if not isinstance(symbol, int) and symbol.is_Symbol:
+                self.first = symbol if self.first is None else self.first
+                self._sources.setdefault(symbol, []).append((g, value, axis))
+
+    def scalar(self, g: GraphBuilder, size: Any) -> Value:
+        """Return a size (number, SymInt or sympy expression) as an int64 scalar.
+
+        Raises:
+            UnsupportedOperator: The expression holds a function that ONNX cannot compute.
+        """
+        if not isinstance(size, int) and hasattr(size, "node"):
+            size = expression(size)
+        if isinstance(size, int) or size.is_Integer:
+            return g.const(np.asarray(int(size), np.int64), name="size")
+        for builder in _and_parents(g):
+            known = self._scalars.get((builder, size))
+            if known is not None:
+                return known
+        value = self._symbol(g, size) if size.is_Symbol else self._compound(g, size)
+        self._scalars[g, size] = value
+        return value
+
+    def vector(self, g: GraphBuilder, sizes: Sequence[Any]) -> Value:
+        """Return several sizes (numbers, SymInts, sympy expressions, int64 scalars) as one int64 vector."""
+        parts: list[int | Value] = []
+        for size in sizes:
+            if isinstance(size, Value):
+                parts.append(as_vector(g, size) if rank_of(size) == 0 else size)
+                continue
+            plain = expression(size) if isinstance(size, int) or hasattr(size, "node") else size
+            parts.append(plain if isinstance(plain, int) else as_vector(g, self.scalar(g, plain)))
+        if not parts:
+            return g.const(np.zeros(0, np.int64), name="shape")
+        return g.shape_vector(parts)
+
+    def _symbol(self, g: GraphBuilder, symbol: Any) -> Value:
+        builders = list(_and_parents(g))
+        for builder, value, axis in self._sources.get(symbol, ()):
+            if any(builder is b for b in builders):
+                return value if axis is None else g.Squeeze(g.dim(value, axis), 0)
+        raise UnsupportedOperator(
+            f"the size {symbol} cannot be read from any value of the graph",
+            remedy="give the dimension a name in dynamic_shapes",
+        )
+
+    def _compound(self, g: GraphBuilder, expr: Any) -> Value:
+        kind = type(expr).__name__
+        if kind in {"Add", "Mul"}:
+            terms = list(expr.args)
+            if kind == "Mul" and any(_negative_power(t) for t in terms):
+                return self._quotient(g, expr)
+            result = self.scalar(g, terms[0])
+            for term in terms[1:]:
+                result = g.op(kind, result, self.scalar(g, term))
+            return result
+        if kind in {"Max", "Min"}:
+            return g.op(kind, *(self.scalar(g, a) for a in expr.args))
+        if kind in {"FloorDiv", "CleanDiv"}:
+            return floor_div(g, self.scalar(g, expr.args[0]), self.scalar(g, expr.args[1]))
+        if kind == "CeilDiv":
+            return g.Neg(floor_div(g, g.Neg(self.scalar(g, expr.args[0])), self.scalar(g, expr.args[1])))
+        if kind in {"Mod", "PythonMod"}:
+            return g.op("Mod", self.scalar(g, expr.args[0]), self.scalar(g, expr.args[1]))
+        if kind in {"Pow", "PowByNatural"}:
+            power = int(expr.args[1])
+            base = self.scalar(g, expr.args[0])
+            result = base
+            for _ in range(power - 1):
+                result = g.Mul(result, base)
+            return result
+        if kind == "ModularIndexing":
+            quotient = floor_div(g, self.scalar(g, expr.args[0]), self.scalar(g, expr.args[1]))
+            return g.op("Mod", quotient, self.scalar(g, expr.args[2]))
+        raise UnsupportedOperator(f"a size is computed as {expr}, which has no ONNX form")
+
+    def _quotient(self, g: GraphBuilder, expr: Any) -> Value:
+        numerator, denominator = expr.as_numer_denom()
+        return floor_div(g, self.scalar(g, numerator), self.scalar(g, denominator))
+
+
+def floor_div(g: GraphBuilder, a: Value, b: Value) -> Value:
+    """Return a // b rounded down, as Python does; ONNX's integer Div rounds towards zero."""
+    remainder = g.op("Mod", a, b)  # has the sign of b
+    return g.Div(g.Sub(a, remainder), b)
+
+
+def number_dtype(val: Any) -> DataType:
+    """Return the element type of a symbolic or plain Python number."""
+    kind = type(val).__name__
+    if kind in {"SymBool", "bool"}:
+        return DataType.BOOL
+    return DataType.DOUBLE if kind in {"SymFloat", "float"} else DataType.INT64
+
+
+def _negative_power(term: Any) -> bool:
+    return (type(term).__name__ == "Pow" and term.args[1].is_negative) or (term.is_Rational and not term.is_Integer)
+
+
+def _and_parents(g: GraphBuilder) -> Any:
+    builder: GraphBuilder | None = g
+    while builder is not None:
+        yield builder
+        builder = builder.parent

@@ -1,0 +1,107 @@
+"""PyTorch: layers, pooling, images, attention, recurrence, control flow."""
+
+from __future__ import annotations
+
+from any2onnx.operator_mappings.pytorch_rows import refused, table
+
+_DIMS = ("1d", "2d", "3d")
+
+
+def _per_dim(pattern: str) -> str:
+    """Return a pattern with ``{}`` for each number of spatial dims."""
+    return " ".join(pattern.format(d) for d in _DIMS)
+
+
+LAYERS = table(
+    "nn",
+    {
+        "conv": _per_dim("conv{0} conv{0}.padding"),
+        "conv_transpose": "conv_transpose1d conv_transpose2d.input conv_transpose3d.input",
+        "convolution": "convolution",
+        "linear": "linear",
+        "matmul": "matmul mm bmm mv dot vdot",
+        "addmm": "addmm",
+        "plus_product": "addmv baddbmm",
+        "addbmm": "addbmm",
+        "addr": "addr",
+        "outer": "outer ger",
+        "einsum": "einsum",
+        "bilinear": "bilinear",
+        "batch_norm": "batch_norm",
+        "native_batch_norm": "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit.no_stats "
+        "_native_batch_norm_legit_no_training",
+        "instance_norm": "instance_norm",
+        "layer_norm": "layer_norm",
+        "native_layer_norm": "native_layer_norm",
+        "rms_norm": "rms_norm",
+        "group_norm": "group_norm",
+        "dropout": "dropout feature_dropout alpha_dropout feature_alpha_dropout",
+        "native_dropout": "native_dropout",
+    },
+)
+
+POOLING = table(
+    "pooling",
+    {
+        "max_pool": _per_dim("max_pool{}"),
+        "max_pool_with_indices": _per_dim("max_pool{}_with_indices"),
+        "avg_pool": _per_dim("avg_pool{}"),
+        "adaptive_avg_pool": _per_dim("adaptive_avg_pool{}") + " _adaptive_avg_pool2d _adaptive_avg_pool3d",
+        "adaptive_max_pool": _per_dim("adaptive_max_pool{}"),
+    },
+)
+
+VISION = table(
+    "vision",
+    {
+        "pad": "pad",
+        "constant_pad": "constant_pad_nd",
+        "reflection_pad": _per_dim("reflection_pad{}"),
+        "replication_pad": _per_dim("replication_pad{}"),
+        "upsample": "upsample_nearest1d upsample_nearest1d.vec upsample_nearest2d upsample_nearest2d.vec "
+        "upsample_nearest3d upsample_nearest3d.vec _upsample_nearest_exact1d _upsample_nearest_exact1d.vec "
+        "_upsample_nearest_exact2d _upsample_nearest_exact2d.vec _upsample_nearest_exact3d "
+        "_upsample_nearest_exact3d.vec upsample_linear1d upsample_linear1d.vec upsample_bilinear2d "
+        "upsample_bilinear2d.vec upsample_trilinear3d upsample_trilinear3d.vec upsample_bicubic2d "
+        "upsample_bicubic2d.vec _upsample_bilinear2d_aa _upsample_bilinear2d_aa.vec _upsample_bicubic2d_aa "
+        "_upsample_bicubic2d_aa.vec",
+        "grid_sampler": "grid_sampler grid_sampler_2d grid_sampler_3d",
+        "pixel_shuffle": "pixel_shuffle",
+    },
+)
+
+ATTENTION = table("attention", {"scaled_dot_product_attention": "scaled_dot_product_attention"})
+
+RECURRENT = table(
+    "rnn",
+    {
+        "lstm": "lstm.input",
+        "gru": "gru.input",
+        "rnn_tanh": "rnn_tanh.input",
+        "rnn_relu": "rnn_relu.input",
+        "lstm_cell": "lstm_cell",
+        "gru_cell": "gru_cell",
+        "rnn_tanh_cell": "rnn_tanh_cell",
+        "rnn_relu_cell": "rnn_relu_cell",
+    },
+)
+
+CONTROL_FLOW = table(
+    "control_flow",
+    {
+        "cond": "cond",
+        "while_loop": "while_loop",
+        "scan": "scan",
+        "map_": "map_impl",
+        "associative_scan": "associative_scan",
+        "inlined": "wrap_with_set_grad_enabled wrap_with_autocast wrap tag_activation_checkpoint",
+    },
+    prefix="higher_order.",
+)
+
+REFUSED = [
+    *refused("packed sequences have a layout of their own; pad them and use lengths", "lstm.data gru.data"),
+    *refused("packed sequences have a layout of their own; pad them and use lengths", "rnn_tanh.data rnn_relu.data"),
+]
+
+ROWS = (*LAYERS, *POOLING, *VISION, *ATTENTION, *RECURRENT, *CONTROL_FLOW, *REFUSED)
