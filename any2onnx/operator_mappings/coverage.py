@@ -14,7 +14,15 @@ from any2onnx.errors import MissingDependency, UsageError
 from any2onnx.operator_mappings.mapping import FRAMEWORKS, OperatorMapping
 from any2onnx.operator_mappings.registry import Registry, default_registry
 
-INFERENCE_METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function", "transform", "score_samples")
+INFERENCE_METHODS = (
+    "predict",
+    "predict_proba",
+    "predict_log_proba",
+    "decision_function",
+    "transform",
+    "score_samples",
+    "kneighbors",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +103,13 @@ def coverage_markdown(framework: str, registry: Registry | None = None) -> str:
 
 
 def _estimators() -> Iterator[str]:
+    # Without these imports scikit-learn hides its experimental estimators.
+    from sklearn.experimental import enable_halving_search_cv, enable_iterative_imputer  # noqa: F401
     from sklearn.utils import all_estimators
 
     for _, cls in all_estimators():
-        if any(hasattr(cls, method) for method in INFERENCE_METHODS):
+        # FrozenEstimator passes every method on.
+        if hasattr(cls, "__getattr__") or any(hasattr(cls, method) for method in INFERENCE_METHODS):
             yield f"{public_module(cls.__module__)}.{cls.__name__}"
 
 
