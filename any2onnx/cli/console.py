@@ -48,7 +48,9 @@ def table(title: str, columns: list[str], rows: list[list[object]], right: tuple
     from rich.table import Table
     from rich.text import Text
 
-    result = Table(title=Text(plain(title)), title_justify="left", box=box.SIMPLE_HEAD)
+    result = Table(
+        title=Text(plain(title)), title_justify="left", box=box.SIMPLE_HEAD, show_header=any(columns), pad_edge=True
+    )
     for index, heading in enumerate(columns):
         result.add_column(heading, justify="right" if index in right else "left", overflow="fold")
     for row in rows:

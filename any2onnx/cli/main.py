@@ -24,7 +24,7 @@ COMMANDS = {
     "demo": ("any2onnx.cli.demo:demo", "Run the main job on real models of all three frameworks."),
 }
 
-USAGE, INTERNAL, INTERRUPTED = 2, 70, 130
+USAGE, NOT_DELIVERED, INTERNAL, INTERRUPTED = 2, 6, 70, 130
 
 
 class LazyGroup(click.Group):
@@ -107,10 +107,11 @@ def run(arguments: Sequence[str]) -> int:
     except Any2OnnxError as error:
         show_error(error)
         return error.exit_code
-    except BrokenPipeError:
-        # The reader (`head`) has enough. Python would complain again when it flushes at exit.
+    except (BrokenPipeError, SystemExit):
+        # The reader (`head`) has gone: click exits then, and what was to be said did not arrive. Python would complain
+        # once more when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return NOT_DELIVERED
     except Exception as error:
         return _internal_error(error, arguments)
     return result if isinstance(result, int) else 0

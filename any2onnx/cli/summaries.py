@@ -124,14 +124,16 @@ def _estimators(model: Any) -> Iterator[Any]:
         elif hasattr(item, "get_params"):
             seen.add(id(item))
             fitted = vars(item)
-            # A fitted copy stands for its template: `steps` has both roles, `estimators` only the templates.
             if not _is_container(item):
                 yield item
-            pending.extend(
-                value
-                for name, value in reversed(list(fitted.items()))
-                if f"{name}_" not in fitted and name != "estimator"
-            )
+            pending.extend(value for name, value in reversed(list(fitted.items())) if not _is_template(name, fitted))
+
+
+def _is_template(name: str, fitted: dict[str, Any]) -> bool:
+    """Return whether an attribute holds an unfitted estimator of which fitted copies stand elsewhere."""
+    if name == "estimator_":
+        return "estimators_" in fitted  # an ensemble's; of other meta-estimators it is the fitted one
+    return name == "estimator" or f"{name}_" in fitted
 
 
 def _is_container(estimator: Any) -> bool:

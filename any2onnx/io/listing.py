@@ -15,6 +15,7 @@ from any2onnx.io.limits import DEFAULT_LIMITS
 from any2onnx.io.load_onnx import parse_onnx, verify_onnx
 from any2onnx.io.pickles import list_pickle, open_compressed
 from any2onnx.io.preflight import check_hdf5, check_json, check_zip, open_member, read_member
+from any2onnx.io.skops_types import AUDITED
 from any2onnx.io.sniff import Kind, header_of_safetensors, sniff
 from any2onnx.io.trust import digest_of
 
@@ -137,7 +138,7 @@ def _skops(stream: BinaryIO, where: str) -> dict[str, Any]:
         unknown = sorted(skops.io.get_untrusted_types(data=stream.read()))
     except Exception as error:
         raise MalformedFile(f"the skops schema is damaged: {type(error).__name__}", where=where) from error
-    return found | {"needs trust in (--trust-type)": unknown}
+    return found | {"needs trust in (--trust-type)": [name for name in unknown if name not in AUDITED]}
 
 
 def _keras(stream: BinaryIO, where: str) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from any2onnx.io.limits import DEFAULT_LIMITS
 from any2onnx.io.load_onnx import load_onnx
 from any2onnx.io.pickles import PickleListing, list_pickle, open_compressed
 from any2onnx.io.preflight import check_hdf5, check_json, check_zip, open_member, read_member
+from any2onnx.io.skops_types import AUDITED
 from any2onnx.io.sniff import Kind, check_kind
 from any2onnx.io.trust import NO_TRUST, Trust, digest_of
 
@@ -126,7 +127,8 @@ def _load_skops(request: _Request) -> Any:
     with _damaged(request, "skops"):
         unknown = sorted(skops.io.get_untrusted_types(data=data))
     trust = request.trust
-    refused = [] if trust.everything or trust.digest else [name for name in unknown if name not in trust.type_names]
+    allowed = AUDITED | trust.type_names
+    refused = [] if trust.everything or trust.digest else [name for name in unknown if name not in allowed]
     if refused:
         flags = " ".join(f"--trust-type {name}" for name in refused)
         raise UntrustedFile(

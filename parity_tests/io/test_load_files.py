@@ -196,6 +196,36 @@ def test_skops_lists_untrusted_types(tmp_path):
         assert load(path, trust=trust).predict(X).shape == (30,)
 
 
+def test_audited_types_load_and_compiled_ones_are_refused(tmp_path):
+    import skops.io
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.feature_selection import SelectKBest
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, WhiteKernel
+    from sklearn.impute import SimpleImputer
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.neural_network import MLPClassifier
+
+    models = [
+        make_pipeline(SimpleImputer(), SelectKBest(k=2), CalibratedClassifierCV(LogisticRegression())),
+        GaussianProcessRegressor(RBF() + WhiteKernel()),
+        MLPClassifier((3,), max_iter=2, solver="adam"),
+    ]
+    path = tmp_path / "m.skops"
+    with pytest.warns(UserWarning, match="Maximum iterations|Stochastic Optimizer"):
+        for model in models:
+            skops.io.dump(model.fit(X, Y), path)
+            np.testing.assert_array_equal(load(path).predict(X), model.predict(X))
+    for model, name in (
+        (RandomForestClassifier(2), "sklearn.tree._tree.Tree"),
+        (KNeighborsClassifier(algorithm="kd_tree"), "sklearn.neighbors._kd_tree.KDTree"),
+    ):
+        skops.io.dump(model.fit(X, Y), path)
+        with pytest.raises(UntrustedFile, match=re.escape(f"--trust-type {name}")):
+            load(path)
+
+
 # --- archives ----------------------------------------------------------------------------------------------------
 
 
