@@ -110,6 +110,17 @@ _SCALERS: Final = (
     ),
 )
 
+_FUNCTIONS: Final = (
+    row(
+        ".preprocessing.FunctionTransformer",
+        "preprocessing:function_transformer",
+        methods=_BOTH,
+        honours="func inverse_func kw_args inv_kw_args",
+        irrelevant="validate accept_sparse check_inverse feature_names_out",
+        note="functions of numpy calls are traced; others are refused",
+    ),
+)
+
 _ENCODERS: Final = (
     row(
         ".preprocessing.OneHotEncoder",
@@ -124,9 +135,7 @@ _ENCODERS: Final = (
         "encoders:ordinal_encoder",
         "encoders:ordinal",
         methods="transform",
-        honours=(
-            "categories dtype handle_unknown unknown_value encoded_missing_value min_frequency max_categories"
-        ),
+        honours=("categories dtype handle_unknown unknown_value encoded_missing_value min_frequency max_categories"),
     ),
     row(
         ".preprocessing.LabelEncoder", "encoders:label_encoder", "encoders:label", methods="transform inverse_transform"
@@ -168,4 +177,4 @@ _IMPUTE: Final = (
     ),
 )
 
-ROWS: Final[tuple[OperatorMapping, ...]] = (*_COMPOSE, *_SCALERS, *_ENCODERS, *_IMPUTE)
+ROWS: Final[tuple[OperatorMapping, ...]] = (*_COMPOSE, *_SCALERS, *_FUNCTIONS, *_ENCODERS, *_IMPUTE)

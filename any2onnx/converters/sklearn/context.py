@@ -16,8 +16,18 @@ from any2onnx.options import Options
 FRAMEWORK: Final = "sklearn"
 # What a subclass of a registered class may define without changing what its fitted attributes mean.
 _TRAINING_ONLY: Final = frozenset(
-    "fit fit_transform fit_predict partial_fit score get_params set_params set_output get_metadata_routing "
-    "get_feature_names_out".split()
+    [
+        "fit",
+        "fit_transform",
+        "fit_predict",
+        "partial_fit",
+        "score",
+        "get_params",
+        "set_params",
+        "set_output",
+        "get_metadata_routing",
+        "get_feature_names_out",
+    ]
 )
 
 
@@ -101,8 +111,8 @@ def class_key(cls: type) -> str:
     """Return the dotted public name of a class: ``sklearn.preprocessing.StandardScaler``."""
     module = cls.__module__
     # A leading private module (`__main__`) is all there is, so it stays.
-    head, dot, rest = module.partition(".")
-    return f"{public_module(module) or head}.{cls.__name__}" if dot else f"{head}.{cls.__name__}"
+    public = public_module(module) or module.partition(".")[0]
+    return f"{public}.{cls.__name__}"
 
 
 def location(scope: str, estimator: Any) -> str:

@@ -69,7 +69,8 @@ def _text_position(g: GraphBuilder, call: Call, column: Value, known: list[Any])
     keys = [text_of(item) for item in known]
     if len(set(keys)) != len(keys):
         raise UnsupportedParameter(
-            "a missing value and a text have the same text in ONNX: " + ", ".join(sorted({k for k in keys if keys.count(k) > 1})),
+            "a missing value and a text have the same text in ONNX: "
+            + ", ".join(sorted({k for k in keys if keys.count(k) > 1})),
             where=call.location or None,
         )
     return text_index(g, column, keys, len(keys))
@@ -152,7 +153,9 @@ def ordinal_encoder(g: GraphBuilder, call: Call) -> Results:
     dtype = _result_type(call, model.dtype)
     parts = [
         g.Gather(table.astype(dtype.numpy()), category_index(g, call, column, categories), axis=0)
-        for column, categories, table in zip(columns_of(g, call), model.categories_, _ordinal_tables(model), strict=True)
+        for column, categories, table in zip(
+            columns_of(g, call), model.categories_, _ordinal_tables(model), strict=True
+        )
     ]
     return {"transform": hstack(g, parts)}
 

@@ -202,9 +202,9 @@ def _object_dtype(column: np.ndarray[Any, Any]) -> str:
     """Return the element type of a column of Python objects; None and NaN beside text are missing text."""
     present = [item for item in column.ravel().tolist() if item is not None and item == item]
     if any(isinstance(item, str) for item in present):
-        return "string"
+        return "object"
     if not present:
-        return "string" if any(item is None for item in column.ravel().tolist()) else "float64"
+        return "object" if any(item is None for item in column.ravel().tolist()) else "float64"
     dtype = np.asarray(present).dtype
     if dtype.kind in "biu" and len(present) < column.size:
         return "float64"
@@ -224,7 +224,7 @@ def _series_dtype(series: Any) -> str:
     if dtype.is_float():
         return str(dtype).lower()
     if dtype == narwhals.String:
-        return "string"
+        return "object"
     if dtype in (narwhals.Categorical, narwhals.Enum, narwhals.Object, narwhals.Unknown):
         return _object_dtype(np.asarray(series.to_numpy(), dtype=object))
     raise InvalidType(

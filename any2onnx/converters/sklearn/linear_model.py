@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from any2onnx.converters.sklearn.numerics import logistic
 from any2onnx.converters.sklearn.support import (
     Array,
     Results,
@@ -74,7 +75,7 @@ def logistic_regression(g: GraphBuilder, call: Call) -> Results:
     if not {"predict_proba", "predict_log_proba"} & set(call.methods):
         return _pick(g, call, decision, {})
     binary = rank_of(decision) == 1
-    probability = two_columns(g, g.Sigmoid(decision)) if binary else g.Softmax(decision, axis=1)
+    probability = two_columns(g, logistic(g, decision)) if binary else g.Softmax(decision, axis=1)
     return _pick(g, call, decision, _with_log(g, call, probability))
 
 
@@ -98,7 +99,7 @@ def sgd_classifier(g: GraphBuilder, call: Call) -> Results:
         return _pick(g, call, decision, {})
     loss = call.source.loss
     if loss == "log_loss":
-        probability = _one_vs_rest_probability(g, g.Sigmoid(decision))
+        probability = _one_vs_rest_probability(g, logistic(g, decision))
     elif loss == "modified_huber":
         half = g.scalar_like(0.5, decision)
         scaled = g.Mul(g.Add(g.Clip(decision, -1.0, 1.0), g.scalar_like(1.0, decision)), half)
@@ -178,4 +179,3 @@ def one_class_sgd(g: GraphBuilder, call: Call) -> Results:
         "score_samples": score,
     }
     return cast_results(g, call, _only(call, results))
-

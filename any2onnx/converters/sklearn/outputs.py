@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.sklearn.scan import offered
+from any2onnx.converters.sklearn.scan import ALL_OUTPUTS, offered
 from any2onnx.converters.sklearn.support import as_column, class_array
 from any2onnx.data_types import TensorType, as_tensor_type
 from any2onnx.errors import InvalidType, UsageError
@@ -85,9 +85,21 @@ def default_outputs(model: Any, row: OperatorMapping) -> list[Output]:
 
 
 def wanted_outputs(
-    model: Any, row: OperatorMapping, outputs: Sequence[str] | None, options: Mapping[str, Any]
+    model: Any,
+    row: OperatorMapping,
+    outputs: Sequence[str] | None,
+    options: Mapping[str, Any],
+    *,
+    declared: bool = False,
 ) -> list[Output]:
     """Return the outputs that the caller asks for by `outputs` or by skl2onnx's options.
+
+    Args:
+        model: Estimator.
+        row: Of the estimator.
+        outputs: Methods, None for the usual outputs.
+        options: That hold for the model's outputs.
+        declared: The outputs are those that a parser in skl2onnx's form declares.
 
     Raises:
         UsageError: `outputs` is no list of methods, or an option does not go with it.
@@ -97,6 +109,8 @@ def wanted_outputs(
         if not names or len(set(names)) != len(names):
             raise UsageError(f"outputs is {names}", needs="each method once", remedy='outputs=("predict",)')
         return [Output(name, name) for name in names]
+    if declared:
+        return [Output("", ALL_OUTPUTS)]
     chosen = default_outputs(model, row)
     if options.get("raw_scores"):
         chosen = [
@@ -116,6 +130,10 @@ def name_results(
     methods: list[str] = []
     for output in wanted:
         result = results[output.method]
+        if output.method == ALL_OUTPUTS:
+            named.update(result)
+            methods += list(result)
+            continue
         several = isinstance(result, tuple | list)
         for k, value in enumerate(result if several else [result]):
             shaped = _conventional(g, output, value) if output.column else value

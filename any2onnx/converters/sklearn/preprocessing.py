@@ -5,9 +5,10 @@ Differences (x - mean) are taken in float64 and rounded once, also for float32 r
 
 from __future__ import annotations
 
-
 import numpy as np
 
+from any2onnx.converters.sklearn.numerics import expm1, log1p
+from any2onnx.converters.sklearn.pipeline import join
 from any2onnx.converters.sklearn.support import (
     Array,
     Results,
@@ -19,7 +20,8 @@ from any2onnx.converters.sklearn.support import (
     weights,
     working_type,
 )
-from any2onnx.errors import UnsupportedParameter
+from any2onnx.converters.sklearn.tracing import trace
+from any2onnx.errors import Any2OnnxError, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dtype_of
 from any2onnx.operator_mappings.mapping import Call
@@ -43,9 +45,7 @@ def _shift_and_scale(g: GraphBuilder, call: Call, shift: Array | None, scale: Ar
 def standard_scaler(g: GraphBuilder, call: Call) -> Results:
     """Convert StandardScaler."""
     model = call.source
-    return _shift_and_scale(
-        g, call, model.mean_ if model.with_mean else None, model.scale_ if model.with_std else None
-    )
+    return _shift_and_scale(g, call, model.mean_ if model.with_mean else None, model.scale_ if model.with_std else None)
 
 
 def robust_scaler(g: GraphBuilder, call: Call) -> Results:
@@ -181,26 +181,6 @@ def _power_minus_one(g: GraphBuilder, log: Value, lambdas: Array) -> Value:
     return powered if not tiny.any() else g.Where(tiny[None, :], log, powered)
 
 
-def expm1(g: GraphBuilder, x: Value) -> Value:
-    """exp(x) - 1 without cancellation: (exp(x) + 1) · tanh(x/2) where x is small, plain where it is large."""
-    half = g.scalar_like(0.5, x)
-    one = g.scalar_like(1.0, x)
-    power = g.Exp(x)
-    near = g.Mul(g.Tanh(g.Mul(x, half)), g.Add(power, one))
-    return g.Where(g.Less(g.Abs(x), one), near, g.Sub(power, one))
-
-
-def log1p(g: GraphBuilder, x: Value) -> Value:
-    """log(1 + x) for x ≥ 0 without the rounding of 1 + x (Kahan)."""
-    one = g.scalar_like(1.0, x)
-    w = g.Add(one, x)
-    rounds = g.Equal(w, one)
-    safe = g.Where(rounds, g.scalar_like(2.0, x), w)
-    exact = g.Where(rounds, x, g.Div(g.Mul(x, g.Log(safe)), g.Sub(safe, one)))
-    # From here on 1 + x is exact enough, and infinity stays infinity.
-    return g.Where(g.Greater(x, g.scalar_like(1e15, x)), g.Log(w), exact)
-
-
 def _yeo_johnson(g: GraphBuilder, x: Value, lambdas: Array) -> Value:
     """Box-Cox of 1 + x for x ≥ 0, mirrored with 2 - λ below."""
     log = log1p(g, g.Abs(x))
@@ -210,3 +190,31 @@ def _yeo_johnson(g: GraphBuilder, x: Value, lambdas: Array) -> Value:
     return g.Where(g.IsNaN(x), x, chosen)
 
 
+def function_transformer(g: GraphBuilder, call: Call) -> Results:
+    """Convert FunctionTransformer: nothing for no function, else the function's numpy calls, traced.
+
+    Raises:
+        UnsupportedParameter: The function cannot be traced.
+    """
+    model = call.source
+    results: Results = {}
+    for method in call.methods:
+        inverse = method == "inverse_transform"
+        function = model.inverse_func if inverse else model.func
+        if function is None:
+            results[method] = join(g, call, call.inputs)
+            continue
+        arguments = (model.inv_kw_args if inverse else model.kw_args) or {}
+        try:
+            results[method] = trace(g, function, matrix(g, call, inner_type(call)), arguments, inner_type(call))
+        except Any2OnnxError:
+            raise
+        except Exception as error:
+            # The function is the user's: on the recording array it may fail in any way.
+            raise UnsupportedParameter(
+                f"the function {getattr(function, '__name__', function)!r} cannot be traced: {error}",
+                where=call.location or None,
+                needs="numpy functions of the whole matrix, whatever its values",
+                remedy="register a converter of your own for a class that holds it: docs/custom_converters.md",
+            ) from error
+    return cast_results(g, call, results)

@@ -18,6 +18,8 @@ from any2onnx.operator_mappings.registry import Needed
 # Results of a method beyond its first: predict(return_std=True), predict(return_cov=True).
 PSEUDO_METHODS: Final = {"predict_std": "predict", "predict_cov": "predict"}
 EVERYTHING: Final = "*"
+ALL_OUTPUTS: Final = "every output"
+"""Method that stands for all that a converter in skl2onnx's form with a parser declares, under its own names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ def scan(model: Any, methods: tuple[str, ...], context: Context) -> list[Found]:
     for item in found:
         row = context.row(item.estimator)
         assert row is not None
-        check_methods(item.estimator, item.methods, row, item.scope)
+        if item.methods != (ALL_OUTPUTS,):
+            check_methods(item.estimator, item.methods, row, item.scope)
         audit_parameters(item.estimator, row, item.scope)
     return found
 
@@ -85,7 +88,9 @@ def check_estimator(estimator: Any, scope: str = "") -> None:
     where = location(scope, estimator) or None
     if isinstance(estimator, type):
         raise NotAModel(
-            f"{estimator.__name__} is a class, not an estimator", where=where, remedy=f"fit {estimator.__name__}() first"
+            f"{estimator.__name__} is a class, not an estimator",
+            where=where,
+            remedy=f"fit {estimator.__name__}() first",
         )
     methods = ("predict", "transform", "fit_predict", "fit_transform", "score_samples", "kneighbors")
     if not any(hasattr(type(estimator), name) or hasattr(estimator, name) for name in methods):

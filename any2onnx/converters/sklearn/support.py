@@ -308,10 +308,6 @@ def cast_results(g: GraphBuilder, call: Call, results: Results, *, keep: Sequenc
         return g.Cast(value, dtype) if value.dtype in floats else value
 
     return {
-        method: value
-        if method in keep
-        else tuple(cast(v) for v in value)
-        if isinstance(value, tuple)
-        else cast(value)
+        method: value if method in keep else tuple(cast(v) for v in value) if isinstance(value, tuple) else cast(value)
         for method, value in results.items()
     }

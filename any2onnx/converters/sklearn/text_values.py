@@ -29,9 +29,7 @@ def text_of(value: Any) -> str:
 
 def text_index(g: GraphBuilder, x: Value, keys: Sequence[str], default: int) -> Value:
     """Return the position of each text among the keys, `default` where it is none; int64 in the shape of x."""
-    return g.ml.LabelEncoder(
-        x, keys_strings=list(keys), values_int64s=list(range(len(keys))), default_int64=default
-    )
+    return g.ml.LabelEncoder(x, keys_strings=list(keys), values_int64s=list(range(len(keys))), default_int64=default)
 
 
 def text_mask(g: GraphBuilder, x: Value, keys: Sequence[str]) -> Value:

@@ -84,8 +84,8 @@ def build_sklearn(
         # With all the others that are missing, which only the scan knows.
         scan(model, (), plain)
         raise UnsupportedOperator(f"{plain.key_of(type(model))} has no ONNX mapping")
-    root = _root_options(model, plain)
-    wanted = wanted_outputs(model, row, outputs, root)
+    root, last = _root_options(model, plain)
+    wanted = wanted_outputs(model, row, outputs, root, declared=getattr(last, "parser", None) is not None)
     methods = tuple(dict.fromkeys(output.method for output in wanted))
     scan(model, methods, plain)
     table = make_inputs(g, initial_types, model, methods)
@@ -107,9 +107,10 @@ def build_sklearn(
     return built
 
 
-def _root_options(model: Any, context: Context) -> dict[str, Any]:
-    """Return the options for the model's outputs: of the model, or of the last step that gives its results."""
+def _root_options(model: Any, context: Context) -> tuple[dict[str, Any], Any]:
+    """Return the options and the converter of the model's outputs: its own, or those of the last step."""
     chosen: dict[str, Any] = {}
+    converter: Any = None
     step: Any = model
     scope = ""
     while step is not None and not isinstance(step, type):
@@ -124,7 +125,7 @@ def _root_options(model: Any, context: Context) -> dict[str, Any]:
             break
         scope = f"{scope}/{below[-1].name}" if scope else below[-1].name
         step = below[-1].estimator
-    return chosen
+    return chosen, converter
 
 
 def _shape_classes(
@@ -183,5 +184,3 @@ def _rename_inner(model: ir.Model, naming: str | Callable[[str, set[str]], str])
         node.name = rename(node.name)
         for value in node.outputs:
             value.name = rename(value.name)
-
-

@@ -83,7 +83,7 @@ def append_zipmap(proto: onnx.ModelProto, output_name: str, classes: Sequence[An
         graph.node.append(helper.make_node("Cast", [inner], [rounded], name=rounded, to=TensorProto.FLOAT))
         inner = rounded
     text = bool(classes) and isinstance(classes[0], str)
-    keys = {"classlabels_strings" if text else "classlabels_int64s": list(classes)}
+    keys: dict[str, Any] = {"classlabels_strings" if text else "classlabels_int64s": list(classes)}
     graph.node.append(
         helper.make_node("ZipMap", [inner], [output_name], name=_free("ZipMap", taken), domain=_ML, **keys)
     )

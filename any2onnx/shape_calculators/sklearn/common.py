@@ -87,8 +87,8 @@ def ridge_classifier(call: Call) -> Promise:
 def regressor(call: Call) -> Promise:
     """predict [N], or [N, targets] where the fitted coefficients have a row per target."""
     coefficients = getattr(call.source, "coef_", None)
-    several = coefficients is not None and np.ndim(coefficients) == 2
-    spec = floats(call, np.shape(coefficients)[0]) if several else floats(call)
+    dims: tuple[int, ...] = () if coefficients is None else np.shape(coefficients)
+    spec = floats(call, dims[0]) if len(dims) == 2 else floats(call)
     return _pick(call, {"predict": lambda: spec, "predict_std": lambda: floats(call)})
 
 
