@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from any2onnx.graph.types import DataType, Value, dtype_of
+from any2onnx.graph.types import DataType, Value, dtype_of, shape_of
 from any2onnx.tree_ensemble.ir import Array, Mode, TreeEnsemble
 
 if TYPE_CHECKING:
@@ -75,4 +75,5 @@ def expand_members(g: GraphBuilder, e: TreeEnsemble, x: Value) -> tuple[TreeEnse
         code = g.Where(whole, g.Min(value, g.scalar_like(outside, x)), g.scalar_like(outside, x))
         known = g.Gather(g.const(table.astype(dtype.numpy()), name=TABLE), g.Cast(code, DataType.INT64), axis=0)
         columns.append(g.Where(g.Unsqueeze(unknown, 1), nan, known))
-    return changed, g.Concat(*columns, axis=1)
+    # Not every version of the comparisons says which shape it gives.
+    return changed, g.annotate(g.Concat(*columns, axis=1), [shape_of(x)[0], changed.n_features])

@@ -138,7 +138,8 @@ def _coded_matrix(g: GraphBuilder, call: Call) -> Value:
     numerical = np.flatnonzero(~categorical).tolist()
     if numerical:
         parts.append(g.Cast(column(numerical), DataType.DOUBLE))
-    return g.Concat(*parts, axis=1)
+    # Not every version of the comparisons and of LabelEncoder says which shape it gives.
+    return g.annotate(g.Concat(*parts, axis=1), [shape_of(call.inputs[0])[0], len(categorical)])
 
 
 def _columns(g: GraphBuilder, call: Call) -> Any:
