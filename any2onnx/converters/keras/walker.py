@@ -207,6 +207,12 @@ class Walker:
         attach_masks(self, g, layer, first, results, previous, path)
         return results
 
+    def whole(self, g: GraphBuilder, model: Any, args: Sequence[Any]) -> Any:
+        """Convert the outermost model or layer where it has no graph to walk; return its results, nested."""
+        if self.registry.knows("keras", self.key(model)):
+            return self.layer(g, model, args)
+        return self.trace_call(g, model, args, path="")
+
     def _inner_model(
         self, g: GraphBuilder, graph: Any, args: Sequence[Any], kwargs: Mapping[str, Any], path: str
     ) -> list[Any]:
@@ -256,7 +262,7 @@ class Walker:
         call = self.call(key, operation, args, kwargs, path=path, outputs=outputs)
         if self.registry.knows("keras", key):
             return flatten(self.translator.convert(call, g))
-        results = flatten(self.trace(g, operation.call, args, kwargs, path=path, what=operation))
+        results = flatten(self.trace_call(g, operation, args, kwargs, path=path))
         if outputs is not None:
             check_promise(g, call, results, outputs)
         return results
@@ -302,6 +308,22 @@ class Walker:
         if len(found) != 1 or not isinstance(found[0], Value):
             raise UnsupportedOperator(f"{function!r} returns {len(found)} results where one tensor is needed")
         return found[0]
+
+    def trace_call(
+        self,
+        g: GraphBuilder,
+        operation: Any,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        path: str,
+    ) -> Any:
+        """Convert a layer or operation by running its own code for inference; return its results, nested."""
+        given = dict(kwargs or {})
+        if not isinstance(operation, _keras_layer_class()):
+            return self.trace(g, operation.call, args, given, path=path, what=operation)
+        # The whole __call__, so that layers inside see training=False, whatever their own default is.
+        return self.trace(g, operation, args, {**given, "training": False}, path=path, what=operation)
 
     def trace(
         self,
@@ -378,7 +400,7 @@ class Walker:
 
     def location(self, operation: Any, path: str) -> str:
         """Return the place of a layer for people: ``model/conv1 (Conv2D)``."""
-        full = f"{self.model_name}/{path}" if self.model_name else path
+        full = "/".join(part for part in (self.model_name, path) if part)
         return f"{full} ({class_name(operation)})"
 
     def _stand_in(self, tensor: Any) -> Value:
