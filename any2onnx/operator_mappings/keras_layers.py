@@ -161,6 +161,8 @@ _AUGMENTATIONS = (
 PREPROCESSING: tuple[OperatorMapping, ...] = (
     _layer("CenterCrop", "preprocessing:center_crop"),
     _layer("Normalization", "preprocessing:normalization"),
+    # Keras crops in training only, and infers the cropped shape all the same.
+    _layer("RandomCrop", "core:identity", shapes=f"{_SHAPES}.general:dtypes_only", note="inference: unchanged"),
     _layer("Rescaling", "preprocessing:rescaling"),
     _layer("Resizing", "preprocessing:resizing"),
     *(_layer(name, "preprocessing:augmentation", note="inference: unchanged") for name in _AUGMENTATIONS),

@@ -20,6 +20,7 @@ AUGMENTATIONS: list[tuple[str, dict[str, Any]]] = [
     ("RandomColorJitter", {}),
     ("RandomContrast", {"factor": 0.5}),
     ("RandomElasticTransform", {}),
+    ("RandomCrop", {"height": 3, "width": 3}),
     ("RandomErasing", {}),
     ("RandomFlip", {}),
     ("RandomGaussianBlur", {}),

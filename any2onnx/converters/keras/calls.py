@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from any2onnx.errors import UnsupportedParameter
-from any2onnx.graph.types import TensorSpec, Value
+from any2onnx.graph.types import DataType, TensorSpec, Value, dtype_of
 from any2onnx.operator_mappings.mapping import Call
 
 if TYPE_CHECKING:
     from any2onnx.converters.keras.walker import Walker
+
+HALVES: Final = frozenset({DataType.FLOAT16, DataType.BFLOAT16})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,3 +81,8 @@ def map_values(function: Any, structure: Any) -> Any:
     from keras import tree
 
     return tree.map_structure(lambda leaf: function(leaf) if isinstance(leaf, Value) else leaf, structure)
+
+
+def half_types(value: Value) -> bool:
+    """Tell whether a value is float16 or bfloat16."""
+    return dtype_of(value) in HALVES

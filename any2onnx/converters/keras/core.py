@@ -109,4 +109,4 @@ def masking(g: GraphBuilder, call: LayerCall) -> Value:
 
 def traced(g: GraphBuilder, call: LayerCall) -> Any:
     """Convert a layer by running its own code on recording tensors."""
-    return call.walker.trace(g, call.source.call, call.inputs, call.params, path=call.scope, what=call.source)
+    return call.walker.trace_call(g, call.source, call.inputs, call.params, path=call.scope)

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.keras.calls import LayerCall, flatten
-from any2onnx.converters.keras.walker import half_types
+from any2onnx.converters.keras.calls import LayerCall, flatten, half_types
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dtype_of, rank_of, shape_of
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import onnx_ir as ir
 
-from any2onnx.converters.keras.calls import key_of
-from any2onnx.converters.keras.signature import InputSpec, explicit_specs, inferred_specs
+from any2onnx.converters.keras.calls import flatten, key_of
+from any2onnx.converters.keras.signature import Given, InputSpec, explicit_specs, inferred_specs
 from any2onnx.converters.keras.walker import Walker
 from any2onnx.errors import Any2OnnxError, NotAModel, NotFitted, UnknownOption, UnsupportedOperator, did_you_mean
 from any2onnx.graph.builder import GraphBuilder
@@ -74,31 +74,53 @@ def build_keras(
         compute_dtype=None if compute_dtype is None else to_dtype(compute_dtype),
         options=options,
     )
-    graph = walker.graph_of(model)
-    given = explicit_specs(initial_types, input_signature)
-    specs, struct = inferred_specs(model, graph, given)
-    if graph is not None:
-        registry.require("keras", walker.needed(graph), opsets.main)
-    first = _plain_names([*(channel_first_inputs or ()), *(inputs_as_nchw or ())])
-    layout = _Layout(first, _plain_names(outputs_as_nchw or ()))
+    specs, run = _inputs_and_run(walker, model, explicit_specs(initial_types, input_signature))
+    layout = _Layout(
+        _plain_names([*(channel_first_inputs or ()), *(inputs_as_nchw or ())]), _plain_names(outputs_as_nchw or ())
+    )
     _check_names("input", layout.inputs, [spec.name for spec in specs])
-    inputs = [_graph_input(g, spec, spec.name in layout.inputs) for spec in specs]
-    if graph is not None:
-        results = walker.run(g, graph, inputs)
-    else:
-        from keras import tree
-
-        results = walker.layer(g, model, tree.pack_sequence_as(struct, inputs)) if struct is not None else []
+    results, wanted = run(g, [_graph_input(g, spec, spec.name in layout.inputs) for spec in specs])
     _raise_all(walker.errors)
     if unused := sorted(walker.options.unused()):
         raise UnknownOption(f"options for {', '.join(unused)} fit no layer of the model")
-    names = _output_names(model, graph, len(results), {spec.name for spec in specs})
+    names = _unique(wanted, {spec.name for spec in specs})
     _check_names("output", layout.outputs, names)
     outputs = {
         label: _channels_first(g, value) if label in layout.outputs else value
         for label, value in zip(names, results, strict=True)
     }
     return g.build(outputs, name=name or str(model.name))
+
+
+_Run = Callable[[GraphBuilder, list[Value]], tuple[list[Value], list[str]]]
+
+
+def _inputs_and_run(walker: Walker, model: Any, given: list[Given] | None) -> tuple[list[InputSpec], _Run]:
+    """Return the inputs, and a function that converts the model and returns its outputs and their names."""
+    from keras import tree
+
+    graph = walker.graph_of(model)
+    specs, struct = inferred_specs(model, graph, given)
+    if graph is not None:
+        walker.registry.require("keras", walker.needed(graph), walker.builder.opsets.main)
+
+    def run(g: GraphBuilder, inputs: list[Value]) -> tuple[list[Value], list[str]]:
+        if graph is not None:
+            results = walker.run(g, graph, inputs)
+            names = _keys(graph._outputs_struct) or [str(label) for label in graph.output_names]
+            return results, names
+        nested = walker.whole(g, model, tree.pack_sequence_as(struct, inputs))
+        results = flatten(nested)
+        return results, _keys(nested) or [str(model.name)] * len(results)
+
+    return specs, run
+
+
+def _keys(struct: Any) -> list[str]:
+    """Return the keys of a plain dict of outputs, in Keras's order; [] for other structures."""
+    if isinstance(struct, Mapping) and not any(isinstance(v, Mapping | list | tuple) for v in struct.values()):
+        return [str(key) for key in sorted(struct)]
+    return []
 
 
 def _check_model(model: Any) -> None:
@@ -149,15 +171,8 @@ def _check_names(kind: str, asked: frozenset[str], known: Sequence[str]) -> None
         )
 
 
-def _output_names(model: Any, graph: Any, count: int, taken: set[str]) -> list[str]:
-    """Return the keys of a dict of outputs, else Keras's `output_names`, made unique."""
-    struct = None if graph is None else graph._outputs_struct
-    if isinstance(struct, Mapping) and all(not isinstance(v, Mapping | list | tuple) for v in struct.values()):
-        wanted = [str(key) for key in sorted(struct)]
-    elif graph is not None:
-        wanted = [str(label) for label in graph.output_names]
-    else:
-        wanted = [str(model.name)] * count
+def _unique(wanted: Sequence[str], taken: set[str]) -> list[str]:
+    """Number names that occur again, or that an input has: Keras names outputs after their layers."""
     names: list[str] = []
     for label in wanted:
         unique, k = label, 0

@@ -9,23 +9,22 @@ Keras backend, which have rows of their own. No backend's own graph is involved.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import onnx_ir as ir
 
-from any2onnx.converters.keras.calls import LayerCall, class_name, flatten, key_of, map_values
+from any2onnx.converters.keras.calls import HALVES, LayerCall, class_name, flatten, key_of, map_values
 from any2onnx.converters.keras.masks import Masks, attach_masks, fill_in_masks
+from any2onnx.converters.keras.plan import Plan, plan_of
 from any2onnx.converters.keras.weights import Weights
 from any2onnx.converters.translator import Translator, check_promise
 from any2onnx.errors import Any2OnnxError, NotFitted, UnsupportedOperator, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import FLOATS, DataType, TensorSpec, Value, dtype_of, rank_of, to_dtype
+from any2onnx.graph.types import FLOATS, DataType, TensorSpec, Value, rank_of, to_dtype
 from any2onnx.operator_mappings.mapping import Call
 from any2onnx.operator_mappings.registry import Needed, Registry
 from any2onnx.options import Options
-
-HALVES = frozenset({DataType.FLOAT16, DataType.BFLOAT16})
 
 
 class Walker:
@@ -207,6 +206,12 @@ class Walker:
         attach_masks(self, g, layer, first, results, previous, path)
         return results
 
+    def whole(self, g: GraphBuilder, model: Any, args: Sequence[Any]) -> Any:
+        """Convert the outermost model or layer where it has no graph to walk; return its results, nested."""
+        if self.registry.knows("keras", self.key(model)):
+            return self.layer(g, model, args)
+        return self.trace_call(g, model, args, path="")
+
     def _inner_model(
         self, g: GraphBuilder, graph: Any, args: Sequence[Any], kwargs: Mapping[str, Any], path: str
     ) -> list[Any]:
@@ -256,7 +261,7 @@ class Walker:
         call = self.call(key, operation, args, kwargs, path=path, outputs=outputs)
         if self.registry.knows("keras", key):
             return flatten(self.translator.convert(call, g))
-        results = flatten(self.trace(g, operation.call, args, kwargs, path=path, what=operation))
+        results = flatten(self.trace_call(g, operation, args, kwargs, path=path))
         if outputs is not None:
             check_promise(g, call, results, outputs)
         return results
@@ -302,6 +307,22 @@ class Walker:
         if len(found) != 1 or not isinstance(found[0], Value):
             raise UnsupportedOperator(f"{function!r} returns {len(found)} results where one tensor is needed")
         return found[0]
+
+    def trace_call(
+        self,
+        g: GraphBuilder,
+        operation: Any,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        path: str,
+    ) -> Any:
+        """Convert a layer or operation by running its own code for inference; return its results, nested."""
+        given = dict(kwargs or {})
+        if not isinstance(operation, _keras_layer_class()):
+            return self.trace(g, operation.call, args, given, path=path, what=operation)
+        # The whole __call__, so that layers inside see training=False, whatever their own default is.
+        return self.trace(g, operation, args, {**given, "training": False}, path=path, what=operation)
 
     def trace(
         self,
@@ -378,7 +399,7 @@ class Walker:
 
     def location(self, operation: Any, path: str) -> str:
         """Return the place of a layer for people: ``model/conv1 (Conv2D)``."""
-        full = f"{self.model_name}/{path}" if self.model_name else path
+        full = "/".join(part for part in (self.model_name, path) if part)
         return f"{full} ({class_name(operation)})"
 
     def _stand_in(self, tensor: Any) -> Value:
@@ -436,60 +457,3 @@ def promised(call: Call) -> Any:
     from any2onnx.shape_calculators.keras.general import keras_outputs
 
     return keras_outputs(call)
-
-
-def graph_nodes(function: Any) -> Iterator[Any]:
-    """Yield the nodes of a Function that compute something, in data-flow order."""
-    for depth in sorted(function._nodes_by_depth, reverse=True):
-        for node in function._nodes_by_depth[depth]:
-            if node.operation and not node.is_input:
-                yield node
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What of a Function's graph is converted.
-
-    Keras records the computation of masks as nodes of the graph. They are left out: a mask is taken from the tensor
-    that carries it, by the rules of masks.py.
-
-    Attributes:
-        nodes: Those that the outputs depend on, in data-flow order.
-        owners: Mask (by id of its tensor) → the first tensor that carries it.
-        producers: Tensor (by id) → its node.
-    """
-
-    nodes: tuple[Any, ...]
-    owners: Mapping[int, Any]
-    producers: Mapping[int, Any]
-
-
-def plan_of(function: Any) -> Plan:
-    """Return the plan of a Function."""
-    from keras.src.backend import get_keras_mask
-
-    nodes = list(graph_nodes(function))
-    producers = {id(tensor): node for node in nodes for tensor in node.outputs}
-    owners: dict[int, Any] = {}
-    for node in nodes:
-        for tensor in node.outputs:
-            mask = get_keras_mask(tensor)
-            if mask is not None:
-                owners.setdefault(id(mask), tensor)
-    given = {id(tensor) for tensor in function.inputs}
-    used: set[int] = set()
-    waiting = list(function.outputs)
-    while waiting:
-        tensor = waiting.pop()
-        tensor = owners.get(id(tensor), tensor)
-        node = producers.get(id(tensor))
-        if node is None or id(tensor) in given or id(node) in used:
-            continue
-        used.add(id(node))
-        waiting.extend(node.input_tensors)
-    return Plan(tuple(node for node in nodes if id(node) in used), owners, producers)
-
-
-def half_types(value: Value) -> bool:
-    """Tell whether a value is float16 or bfloat16."""
-    return dtype_of(value) in HALVES

@@ -22,6 +22,14 @@ def keras_outputs(call: Call) -> TensorSpec | list[TensorSpec | None] | None:
     return outputs[0] if len(outputs) == 1 else list(outputs)
 
 
+def dtypes_only(call: Call) -> TensorSpec | list[TensorSpec | None] | None:
+    """Return Keras's inference without the shapes, for layers whose shapes it infers wrongly."""
+    promise = keras_outputs(call)
+    if isinstance(promise, list):
+        return [spec and TensorSpec(spec.dtype) for spec in promise]
+    return promise and TensorSpec(promise.dtype)
+
+
 def _keeps_shape(activation: Any) -> bool:
     module = str(getattr(activation, "__module__", ""))
     return activation is None or (module.startswith("keras.") and getattr(activation, "__name__", "") != "glu")
