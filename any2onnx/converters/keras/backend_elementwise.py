@@ -514,7 +514,7 @@ def sign_bit(c: Context, x: Value) -> Value:
     """Return whether a float's sign is minus, that of -0 included."""
     g = c.g
     zero = c.number(0, x)
-    return g.Or(g.Less(x, zero), g.Less(g.Reciprocal(g.Where(g.Equal(x, zero), x, c.number(1, x))), zero))
+    return g.Or(g.Less(x, zero), g.Less(g.Div(c.number(1, x), x), zero))
 
 
 @backend_function

@@ -154,7 +154,7 @@ def log_softmax(c: Context, x: Any, axis: Any) -> Value:
 
 @backend_function
 def sparsemax(c: Context, x: Any, axis: Any) -> Value:
-    """Euclidean projection onto the simplex."""
+    """Sparse alternative to softmax, as Keras computes it."""
     g = c.g
     value = c.as_float(x)
     place = c.axis(axis, rank_of(value))
@@ -165,8 +165,8 @@ def sparsemax(c: Context, x: Any, axis: Any) -> Value:
     one = c.number(1, value)
     support = g.Greater(descending, g.Div(g.Sub(sums, one), count))
     size = g.ReduceSum(g.Cast(support, dtype_of(value)), [place], keepdims=True)
-    # numpy's formula adds the cumulative sums within the support.
-    total = g.ReduceSum(g.Where(support, descending, c.number(0, value)), [place], keepdims=True)
+    # Keras adds up the running sums within the support, where the paper has the last one; this follows Keras.
+    total = g.ReduceSum(g.Where(support, sums, c.number(0, value)), [place], keepdims=True)
     limit = g.Div(g.Sub(total, one), size)
     return g.Max(g.Sub(value, limit), c.number(0, value))
 

@@ -474,9 +474,11 @@ def _between(c: Context, ascending: Value, position: Value, axis: int, method: s
     if method != "linear":
         raise c.refuse(f"method={method!r} is unknown")
     weight = g.Cast(g.Sub(position, low), dtype_of(first))
-    # Equal infinities have no difference.
-    gap = g.Where(g.Equal(first, second), c.number(0, first), g.Sub(second, first))
-    return g.Add(first, g.Mul(gap, weight))
+    # Equal infinities have no difference, and on a neighbour itself the other one does not count.
+    exact = g.Or(g.Equal(first, second), g.Equal(weight, c.number(0, weight)))
+    gap = g.Where(exact, c.number(0, first), g.Sub(second, first))
+    step = g.Where(exact, c.number(0, first), g.Mul(gap, weight))
+    return g.Add(first, step)
 
 
 @backend_function
