@@ -3,6 +3,9 @@
 Every dim of size B is dynamic in the dynamic run. `o` is `keras.ops`.
 """
 
+# A table: one call a line.
+# ruff: noqa: C901, E501, PERF401
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -54,7 +57,9 @@ X = floats(B, 4)
 Y = floats(B, 4, seed=1)
 UNIT = floats(B, 4, low=-0.99, high=0.99)
 POSITIVE = floats(B, 4, low=0.1, high=3.0)
-SPECIAL = np.resize(np.array([[np.nan, np.inf, -np.inf, 0.0], [-0.0, 1.0, -1.0, 2.5], [0.5, -0.5, 1.5, np.nan]], np.float32), (B, 4))
+SPECIAL = np.resize(
+    np.array([[np.nan, np.inf, -np.inf, 0.0], [-0.0, 1.0, -1.0, 2.5], [0.5, -0.5, 1.5, np.nan]], np.float32), (B, 4)
+)
 I = ints(B, 4)  # noqa: E741 - integers
 J = ints(B, 4, low=1, high=5, seed=1)
 T = bools(B, 4)
@@ -71,7 +76,9 @@ def _unary() -> list[OpCase]:
     def add(names: str, *arrays: np.ndarray, **more: Any) -> None:
         for name in names.split():
             for array in arrays:
-                cases.append(OpCase(name, lambda o, x, name=name: getattr(o, name)(x), (array,), label=str(array.dtype), **more))
+                cases.append(
+                    OpCase(name, lambda o, x, name=name: getattr(o, name)(x), (array,), label=str(array.dtype), **more)
+                )
 
     add("abs absolute fabs sign square negative", X, SPECIAL, I)
     add("ceil floor trunc round", floats(B, 4, low=-5, high=5), SPECIAL, I)
@@ -86,8 +93,12 @@ def _unary() -> list[OpCase]:
     add("nan_to_num", SPECIAL, I)
     add("logical_not", X, T, SPECIAL)
     add("bitwise_not bitwise_invert", I, T)
-    add("relu relu6 sigmoid softplus softsign silu swish log_sigmoid hard_sigmoid hard_silu hard_swish hard_tanh", X * 4)
-    add("selu elu celu gelu leaky_relu tanh_shrink sparse_plus sparse_sigmoid squareplus soft_shrink hard_shrink", X * 2)
+    add(
+        "relu relu6 sigmoid softplus softsign silu swish log_sigmoid hard_sigmoid hard_silu hard_swish hard_tanh", X * 4
+    )
+    add(
+        "selu elu celu gelu leaky_relu tanh_shrink sparse_plus sparse_sigmoid squareplus soft_shrink hard_shrink", X * 2
+    )
     add("relu relu6", I)
     add("softmax log_softmax sparsemax logsumexp", X, CUBE)
     add("glu", X)
@@ -124,7 +135,16 @@ def _binary() -> list[OpCase]:
                     call = lambda o, a, y=y, name=name: getattr(o, name)(a, y)  # noqa: E731
                     cases.append(OpCase(name, call, (x,), label=f"{x.dtype}-{y}", **more))
 
-    arithmetic = ((X, Y), (X, floats(4)), (I, J), (X, I), (I, 2), (X, 2), (I, 2.5), (X, np.float32(3) * np.ones(1, "float32")))
+    arithmetic = (
+        (X, Y),
+        (X, floats(4)),
+        (I, J),
+        (X, I),
+        (I, 2),
+        (X, 2),
+        (I, 2.5),
+        (X, np.float32(3) * np.ones(1, "float32")),
+    )
     add("add subtract multiply", *arithmetic, (T, X), (T, I))
     add("divide true_divide divide_no_nan", *arithmetic)
     add("divide_no_nan", (X, T.astype("float32")), (I, I))
@@ -132,7 +152,16 @@ def _binary() -> list[OpCase]:
     add("mod floor_divide", (X, Y), (I, J), (I, -J), (I, 3), (I, -3), (X, 2), (X, -1.5))
     add("fmod", (X, Y), (I, J), (I, -J), (X, 2))
     add("power", (POSITIVE, Y), (X, 2), (X, 3), (I, 2), (J, J), (X, 0.5), (POSITIVE, -1))
-    add("equal not_equal less less_equal greater greater_equal", (X, Y), (I, J), (I, 2), (X, 0), (I, I), (T, U), (SPECIAL, X))
+    add(
+        "equal not_equal less less_equal greater greater_equal",
+        (X, Y),
+        (I, J),
+        (I, 2),
+        (X, 0),
+        (I, I),
+        (T, U),
+        (SPECIAL, X),
+    )
     add("logical_and logical_or logical_xor", (T, U), (X, T), (I, J), (X, 0))
     add("bitwise_and bitwise_or bitwise_xor", (I, J), (T, U), (I, 3), opset=18)
     add("left_shift right_shift bitwise_left_shift bitwise_right_shift", (I, J))
@@ -143,13 +172,23 @@ def _binary() -> list[OpCase]:
     add("isclose allclose", (X, Y), (X, X + 1e-7), (SPECIAL, SPECIAL))
     add("isin", (I, np.array([1, 2, 4], "int32")))
     add("dot matmul", (X, floats(4, 5)), (floats(B, 5, 4), floats(4, 6)), (I, ints(4, 5)))
-    add("matmul", (floats(B, 5, 4), floats(B, 4, 6)), (X, floats(4)), (ints(B, 4, dtype="int8"), ints(4, 5, dtype="int8")))
+    add(
+        "matmul",
+        (floats(B, 5, 4), floats(B, 4, 6)),
+        (X, floats(4)),
+        (ints(B, 4, dtype="int8"), ints(4, 5, dtype="int8")),
+    )
     add("dot", (X, floats(4)), (floats(B, 4), floats(5, 4, 6)), (X, 2.0))
     add("inner", (X, floats(5, 4)), (floats(4), floats(4)))
     add("vdot", (X, Y))
     add("outer", (X, floats(5)))
     add("kron", (X, floats(2, 2)))
-    add("cross", (floats(4, 3), floats(4, 3, seed=5)), (floats(4, 2), floats(4, 2, seed=5)), (floats(4, 3), floats(4, 2)))
+    add(
+        "cross",
+        (floats(4, 3), floats(4, 3, seed=5)),
+        (floats(4, 2), floats(4, 2, seed=5)),
+        (floats(4, 3), floats(4, 2)),
+    )
     add("append", (X, Y), (X, floats(5)))
     add("take", (CUBE, ints(2, 2, low=0, high=4)))
     add("digitize", (X, BINS))
@@ -165,13 +204,45 @@ def _other() -> list[OpCase]:
         label = more.pop("label", str(sum(c.name == name for c in cases)))
         cases.append(OpCase(name, call, arrays, label=label, **more))
 
-    for name in "sum mean max min prod var std any all amax amin ptp median logsumexp nansum nanmean nanmax nanmin nanprod nanvar nanstd nanmedian argmax argmin nanargmax nanargmin".split():
+    for name in [
+        "sum",
+        "mean",
+        "max",
+        "min",
+        "prod",
+        "var",
+        "std",
+        "any",
+        "all",
+        "amax",
+        "amin",
+        "ptp",
+        "median",
+        "logsumexp",
+        "nansum",
+        "nanmean",
+        "nanmax",
+        "nanmin",
+        "nanprod",
+        "nanvar",
+        "nanstd",
+        "nanmedian",
+        "argmax",
+        "argmin",
+        "nanargmax",
+        "nanargmin",
+    ]:
         for axis in (0, -1, 1):
             for keepdims in (False, True):
                 if name in ("nanargmax", "nanargmin") and axis == 0:
                     continue
-                add(name, lambda o, x, n=name, a=axis, k=keepdims: getattr(o, n)(x, axis=a, keepdims=k), CUBE, label=f"axis{axis}{keepdims}")
-    for name in "sum mean max var std any median logsumexp nanmean".split():
+                add(
+                    name,
+                    lambda o, x, n=name, a=axis, k=keepdims: getattr(o, n)(x, axis=a, keepdims=k),
+                    CUBE,
+                    label=f"axis{axis}{keepdims}",
+                )
+    for name in ["sum", "mean", "max", "var", "std", "any", "median", "logsumexp", "nanmean"]:
         add(name, lambda o, x, n=name: getattr(o, n)(x, axis=(1, 2)), CUBE, label="axes")
     add("max", lambda o, x: o.max(x, axis=1, initial=1.0), X)
     add("min", lambda o, x: o.min(x, initial=-9), X)
@@ -186,7 +257,19 @@ def _other() -> list[OpCase]:
     add("nan_to_num", lambda o, x: o.nan_to_num(x, nan=7.0, posinf=1.0, neginf=-1.0), SPECIAL)
     add("isclose", lambda o, x, y: o.isclose(x, y, equal_nan=True, rtol=0.5), SPECIAL, SPECIAL[::-1].copy())
     for axis in (0, 1, -1):
-        for name in "cumsum cumprod nancumsum nancumprod sort argsort flip softmax log_softmax sparsemax diff".split():
+        for name in [
+            "cumsum",
+            "cumprod",
+            "nancumsum",
+            "nancumprod",
+            "sort",
+            "argsort",
+            "flip",
+            "softmax",
+            "log_softmax",
+            "sparsemax",
+            "diff",
+        ]:
             add(name, lambda o, x, n=name, a=axis: getattr(o, n)(x, axis=a), CUBE, label=f"axis{axis}")
     add("cumsum", lambda o, x: o.cumsum(x, axis=1, dtype="float32"), I)
     add("softmax", lambda o, x: o.softmax(x, axis=(1, 2)), CUBE)
@@ -299,9 +382,24 @@ def _other() -> list[OpCase]:
     add("slice", lambda o, x: o.slice(x, (0, 1, 2), (2, 2, 3)), CUBE)
     add("slice_update", lambda o, x, u: o.slice_update(x, (0, 1), u), floats(5, 6), floats(2, 2))
     add("scatter", lambda o, i, v: o.scatter(i, v, (6, 4)), ints(B, 1, low=0, high=6), X, opset=16)
-    add("scatter_update", lambda o, x, i, u: o.scatter_update(x, i, u), floats(6, 4), np.array([[0], [2]], "int32"), floats(2, 4), opset=18)
+    add(
+        "scatter_update",
+        lambda o, x, i, u: o.scatter_update(x, i, u),
+        floats(6, 4),
+        np.array([[0], [2]], "int32"),
+        floats(2, 4),
+        opset=18,
+    )
     for reduction in ("add", "max", "min", "mul"):
-        add("scatter_update", lambda o, x, i, u, r=reduction: o.scatter_update(x, i, u, reduction=r), floats(6, 4), np.array([[0, 1], [2, 3]], "int32"), floats(2), opset=18, label=reduction)
+        add(
+            "scatter_update",
+            lambda o, x, i, u, r=reduction: o.scatter_update(x, i, u, reduction=r),
+            floats(6, 4),
+            np.array([[0, 1], [2, 3]], "int32"),
+            floats(2),
+            opset=18,
+            label=reduction,
+        )
     add("unravel_index", lambda o, i: o.unravel_index(i, (4, 5)), ints(6, low=0, high=20))
     add("unstack", lambda o, x: o.unstack(x, axis=1), CUBE)
     add("searchsorted", lambda o, s, v: o.searchsorted(s, v, side="right"), BINS, floats(6))
@@ -341,34 +439,116 @@ def _other() -> list[OpCase]:
     add("multi_hot", lambda o, x: o.multi_hot(x, 6), J)
     add("moments", lambda o, x: o.moments(x, axes=(1, 2)), CUBE)
     add("moments", lambda o, x: o.moments(x, axes=0, keepdims=True), CUBE)
-    add("batch_normalization", lambda o, x, m, v: o.batch_normalization(x, m, v, axis=-1), X, floats(4), floats(4, low=0.5))
-    add("batch_normalization", lambda o, x, m, v, s: o.batch_normalization(x, m, v, axis=1, scale=s, offset=m), CUBE, floats(4), floats(4, low=0.5), floats(4, seed=4))
+    add(
+        "batch_normalization",
+        lambda o, x, m, v: o.batch_normalization(x, m, v, axis=-1),
+        X,
+        floats(4),
+        floats(4, low=0.5),
+    )
+    add(
+        "batch_normalization",
+        lambda o, x, m, v, s: o.batch_normalization(x, m, v, axis=1, scale=s, offset=m),
+        CUBE,
+        floats(4),
+        floats(4, low=0.5),
+        floats(4, seed=4),
+    )
     add("layer_normalization", lambda o, x, s: o.layer_normalization(x, s, s), X, floats(4))
     add("rms_normalization", lambda o, x: o.rms_normalization(x), X)
     probabilities = POSITIVE / POSITIVE.sum(-1, keepdims=True)
     for logits in (False, True):
-        add("categorical_crossentropy", lambda o, t, x, f=logits: o.categorical_crossentropy(t, x, from_logits=f), probabilities, probabilities[::-1].copy())
-        add("sparse_categorical_crossentropy", lambda o, t, x, f=logits: o.sparse_categorical_crossentropy(t, x, from_logits=f), ints(B, low=0, high=4), probabilities)
-        add("binary_crossentropy", lambda o, t, x, f=logits: o.binary_crossentropy(t, x, from_logits=f), T.astype("float32"), probabilities)
+        add(
+            "categorical_crossentropy",
+            lambda o, t, x, f=logits: o.categorical_crossentropy(t, x, from_logits=f),
+            probabilities,
+            probabilities[::-1].copy(),
+        )
+        add(
+            "sparse_categorical_crossentropy",
+            lambda o, t, x, f=logits: o.sparse_categorical_crossentropy(t, x, from_logits=f),
+            ints(B, low=0, high=4),
+            probabilities,
+        )
+        add(
+            "binary_crossentropy",
+            lambda o, t, x, f=logits: o.binary_crossentropy(t, x, from_logits=f),
+            T.astype("float32"),
+            probabilities,
+        )
     add("psnr", lambda o, x, y: o.psnr(x, y, 2.0), X, Y)
     heads = floats(B, 5, 2, 4)
     add("dot_product_attention", lambda o, q, k, v: o.dot_product_attention(q, k, v), heads, heads, heads)
-    add("dot_product_attention", lambda o, q, k, v: o.dot_product_attention(q, k, v, is_causal=True, scale=0.3), heads, heads, heads)
-    add("dot_product_attention", lambda o, q, m: o.dot_product_attention(q, q, q, mask=m), heads, bools(B, 2, 5, 5) | np.eye(5, dtype=bool))
+    add(
+        "dot_product_attention",
+        lambda o, q, k, v: o.dot_product_attention(q, k, v, is_causal=True, scale=0.3),
+        heads,
+        heads,
+        heads,
+    )
+    add(
+        "dot_product_attention",
+        lambda o, q, m: o.dot_product_attention(q, q, q, mask=m),
+        heads,
+        bools(B, 2, 5, 5) | np.eye(5, dtype=bool),
+    )
     for padding in ("valid", "same"):
         for strides in (1, 2):
             more = f"{padding}{strides}"
-            add("conv", lambda o, x, k, p=padding, s=strides: o.conv(x, k, strides=s, padding=p), IMAGE, floats(3, 2, 2, 4), label=more)
-            add("conv", lambda o, x, k, p=padding, s=strides: o.conv(x, k, strides=s, padding=p), SEQUENCE, floats(3, 2, 4), label="1d" + more)
-            add("depthwise_conv", lambda o, x, k, p=padding, s=strides: o.depthwise_conv(x, k, strides=s, padding=p), IMAGE, floats(3, 2, 2, 2), label=more)
-            add("separable_conv", lambda o, x, k, q, p=padding, s=strides: o.separable_conv(x, k, q, strides=s, padding=p), IMAGE, floats(3, 2, 2, 2), floats(1, 1, 4, 5), label=more)
+            add(
+                "conv",
+                lambda o, x, k, p=padding, s=strides: o.conv(x, k, strides=s, padding=p),
+                IMAGE,
+                floats(3, 2, 2, 4),
+                label=more,
+            )
+            add(
+                "conv",
+                lambda o, x, k, p=padding, s=strides: o.conv(x, k, strides=s, padding=p),
+                SEQUENCE,
+                floats(3, 2, 4),
+                label="1d" + more,
+            )
+            add(
+                "depthwise_conv",
+                lambda o, x, k, p=padding, s=strides: o.depthwise_conv(x, k, strides=s, padding=p),
+                IMAGE,
+                floats(3, 2, 2, 2),
+                label=more,
+            )
+            add(
+                "separable_conv",
+                lambda o, x, k, q, p=padding, s=strides: o.separable_conv(x, k, q, strides=s, padding=p),
+                IMAGE,
+                floats(3, 2, 2, 2),
+                floats(1, 1, 4, 5),
+                label=more,
+            )
             for dilation, extra in ((1, None), (1, 1), (2, None)):
                 if (dilation > 1 and strides > 1) or (extra is not None and extra >= strides):
                     continue
-                add("conv_transpose", lambda o, x, k, p=padding, s=strides, d=dilation, e=extra: o.conv_transpose(x, k, strides=s, padding=p, dilation_rate=d, output_padding=e), IMAGE, floats(3, 4, 5, 2), label=f"{more}{dilation}{extra}")
+                add(
+                    "conv_transpose",
+                    lambda o, x, k, p=padding, s=strides, d=dilation, e=extra: o.conv_transpose(
+                        x, k, strides=s, padding=p, dilation_rate=d, output_padding=e
+                    ),
+                    IMAGE,
+                    floats(3, 4, 5, 2),
+                    label=f"{more}{dilation}{extra}",
+                )
             for name in ("max_pool", "average_pool"):
-                add(name, lambda o, x, n=name, p=padding, s=strides: getattr(o, n)(x, 2, strides=s, padding=p), IMAGE, label=more)
-                add(name, lambda o, x, n=name, p=padding, s=strides: getattr(o, n)(x, 3, strides=s, padding=p), SEQUENCE, label="1d" + more)
+                add(
+                    name,
+                    lambda o, x, n=name, p=padding, s=strides: getattr(o, n)(x, 2, strides=s, padding=p),
+                    IMAGE,
+                    label=more,
+                )
+                add(
+                    name,
+                    lambda o, x, n=name, p=padding, s=strides: getattr(o, n)(x, 3, strides=s, padding=p),
+                    SEQUENCE,
+                    label="1d" + more,
+                )
     add("conv_transpose", lambda o, x, k: o.conv_transpose(x, k, strides=3, padding="valid"), SEQUENCE, floats(2, 4, 2))
     add("conv", lambda o, x, k: o.conv(x, k, dilation_rate=2, padding="same"), IMAGE, floats(3, 3, 2, 4))
     add("conv", lambda o, x, k: o.conv(x, k), floats(B, 6, 6, 4), floats(3, 3, 2, 6), label="groups")
@@ -409,12 +589,21 @@ def _other() -> list[OpCase]:
     add("cond", lambda o, x: o.cond(o.sum(x) > 0, lambda: x + 1, lambda: x * 2), X)
     add("switch", lambda o, i, x: o.switch(i, [lambda x: x, lambda x: x * 2, lambda x: -x], x), np.array(1, "int32"), X)
     add("while_loop", lambda o, x: o.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, y * 2), (0, x)), X)
-    add("while_loop", lambda o, x: o.while_loop(lambda y: o.sum(y) < 100, lambda y: y + 1, (x,), maximum_iterations=4), X)
+    add(
+        "while_loop",
+        lambda o, x: o.while_loop(lambda y: o.sum(y) < 100, lambda y: y + 1, (x,), maximum_iterations=4),
+        X,
+    )
     add("fori_loop", lambda o, x: o.fori_loop(0, 3, lambda i, y: y + o.cast(i, "float32"), x), X)
     add("scan", lambda o, x: o.scan(lambda c, v: (c + v, c * v), o.zeros((5,)), x[0]), CUBE)
     add("scan", lambda o, x: o.scan(lambda c, v: (c + v, c * v), o.zeros((4,)), x, reverse=True), X)
     add("associative_scan", lambda o, x: o.associative_scan(lambda a, b: a + b, x), X, other_dtype=True)
-    add("associative_scan", lambda o, x: o.associative_scan(lambda a, b: a * b, x, axis=1, reverse=True), CUBE, other_dtype=True)
+    add(
+        "associative_scan",
+        lambda o, x: o.associative_scan(lambda a, b: a * b, x, axis=1, reverse=True),
+        CUBE,
+        other_dtype=True,
+    )
     add("map", lambda o, x: o.map(lambda row: o.sum(row) * row, x), X)
     add("vectorized_map", lambda o, x: o.vectorized_map(lambda row: o.sum(row) * row, x), X)
     add("vectorize", lambda o, x: o.vectorize(lambda v: v * 2 + 1)(x), floats(4))

@@ -106,7 +106,9 @@ def main() -> None:
                 found[key] = problem(case, int(opset), batch)
             except Exception as error:  # reported by the test that reads the file
                 last = traceback.extract_tb(error.__traceback__)[-1]
-                found[key] = f"{type(error).__name__}: {str(error)[:600]} ({os.path.basename(last.filename)}:{last.lineno})"
+                found[key] = (
+                    f"{type(error).__name__}: {str(error)[:600]} ({os.path.basename(last.filename)}:{last.lineno})"
+                )
     with open(output, "w", encoding="utf-8") as file:
         json.dump(found, file)
 

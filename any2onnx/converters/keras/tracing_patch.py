@@ -125,7 +125,11 @@ class Session:
         """Do what a replaced function does."""
         recorder = self.active()
         if recorder is None:
-            if self._evaluating and threading.get_ident() == self._thread and (self._concerns(args) or self._concerns(kwargs)):
+            if (
+                self._evaluating
+                and threading.get_ident() == self._thread
+                and (self._concerns(args) or self._concerns(kwargs))
+            ):
                 args, kwargs = recorder_examples(args, kwargs)
             return entry.original(*args, **kwargs)
         if entry.custom is not None:
