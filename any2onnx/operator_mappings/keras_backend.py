@@ -61,8 +61,8 @@ _SHAPE_FUNCTIONS: Final = """
 _ACTIVATIONS: Final = """
     batch_normalization binary_crossentropy categorical_crossentropy celu depth_to_space dot_product_attention elu fold
     gelu glu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu log_sigmoid log_softmax moments multi_hot one_hot
-    psnr relu relu6 selu sigmoid silu soft_shrink softmax softplus softsign space_to_depth sparse_categorical_crossentropy
-    sparse_plus sparse_sigmoid sparsemax squareplus tanh tanh_shrink threshold unfold
+    psnr relu relu6 selu sigmoid silu soft_shrink softmax softplus softsign space_to_depth
+    sparse_categorical_crossentropy sparse_plus sparse_sigmoid sparsemax squareplus tanh tanh_shrink threshold unfold
 """
 
 ROWS: Final[tuple[OperatorMapping, ...]] = (
@@ -80,7 +80,8 @@ ROWS: Final[tuple[OperatorMapping, ...]] = (
     *_rows(
         "nn",
         "convolution",
-        "adaptive_average_pool adaptive_max_pool average_pool conv conv_transpose depthwise_conv max_pool separable_conv",
+        "adaptive_average_pool adaptive_max_pool average_pool conv conv_transpose depthwise_conv max_pool "
+        "separable_conv",
     ),
     *_rows("math", "math", "cdist erf erfc erfinv extract_sequences in_top_k irfft logsumexp rsqrt top_k"),
     *_rows("math", "math", "segment_prod segment_sum", opset=(16, None)),

@@ -62,9 +62,7 @@ def same_padding(
     return {"pads": begins + ends} if any(begins + ends) else {}
 
 
-def convolution(
-    c: Context, x: Value, kernel: Value, strides: Any, padding: str, dilations: Any, group: int
-) -> Value:
+def convolution(c: Context, x: Value, kernel: Value, strides: Any, padding: str, dilations: Any, group: int) -> Value:
     """Convolve [N, C, ...] with a kernel [out, in / group, ...]."""
     spatial = rank_of(x) - 2
     steps, gaps = _numbers(strides, spatial), _numbers(dilations, spatial)
@@ -190,9 +188,7 @@ def conv_transpose(
 
 def _pool(op_type: str) -> Callable[..., Any]:
     @backend_function
-    def convert(
-        c: Context, inputs: Any, pool_size: Any, strides: Any, padding: Any, data_format: Any
-    ) -> Value:
+    def convert(c: Context, inputs: Any, pool_size: Any, strides: Any, padding: Any, data_format: Any) -> Value:
         layout = _layout(data_format)
         x = channels_first(c, c.t(inputs), layout)
         spatial = rank_of(x) - 2

@@ -514,7 +514,7 @@ def sign_bit(c: Context, x: Value) -> Value:
     """Return whether a float's sign is minus, that of -0 included."""
     g = c.g
     zero = c.number(0, x)
-    return g.Or(g.Less(x, zero), g.Less(g.Reciprocal(g.Where(g.Equal(x, zero), x, c.number(1, x))), zero))
+    return g.Or(g.Less(x, zero), g.Less(g.Div(c.number(1, x), x), zero))
 
 
 @backend_function
@@ -544,9 +544,7 @@ def arctan2(c: Context, x1: Any, x2: Any) -> Value:
     none = g.Equal(x, c.number(0, x))
     ratio = g.Abs(g.Div(y, g.Where(none, c.number(1, x), x)))
     origin = g.Equal(y, c.number(0, y))
-    angle = g.Where(
-        none, g.Where(origin, c.number(0, x), c.number(math.pi / 2, x)), g.Atan(ratio)
-    )
+    angle = g.Where(none, g.Where(origin, c.number(0, x), c.number(math.pi / 2, x)), g.Atan(ratio))
     angle = g.Where(negative_x, g.Sub(c.number(math.pi, x), angle), angle)
     angle = g.Where(negative_y, g.Neg(angle), angle)
     return g.Where(g.Or(g.IsNaN(y), g.IsNaN(x)), g.Add(y, x), angle)

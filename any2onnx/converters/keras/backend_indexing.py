@@ -187,7 +187,9 @@ def nonzero_positions(c: Context, x: Value) -> list[Value]:
     g = c.g
     x = g.Cast(x, DataType.BOOL)
     found = g.NonZero(x)
-    return [g.Squeeze(v, 0) for v in g.Split(found, [1] * rank_of(x), axis=0)] if rank_of(x) > 1 else [g.Squeeze(found, 0)]
+    return (
+        [g.Squeeze(v, 0) for v in g.Split(found, [1] * rank_of(x), axis=0)] if rank_of(x) > 1 else [g.Squeeze(found, 0)]
+    )
 
 
 @backend_function
@@ -283,7 +285,6 @@ def slice_update(c: Context, inputs: Any, start_indices: Any, updates: Any) -> V
 @backend_function
 def scatter(c: Context, indices: Any, values: Any, shape: Any) -> Value:
     """Values added up at positions in zeros."""
-    g = c.g
     updates = c.t(values)
     target = c.filled(shape, 0, dtype_of(updates))
     return scattered(c, target, c.t(indices, DataType.INT64), updates, "add")

@@ -14,7 +14,7 @@ from any2onnx.converters.keras.backend_reductions import reduce
 from any2onnx.graph.types import DataType, Value, dtype_of, rank_of, shape_of
 
 
-def product_type(c: Context, *operands: Any) -> DataType:
+def product_type(c: Context) -> DataType:
     """Return the type to compute a product in: int8 is summed in int32, as Keras says by its result."""
     kind = c.out
     return DataType.INT32 if kind in (DataType.BOOL, DataType.INT8, DataType.UINT8, DataType.INT16) else kind
@@ -43,11 +43,10 @@ def contraction(c: Context, a: Value, b: Value, first: Sequence[int], second: Se
     b = c.transpose(b, [*second, *free_b])
     if len(free_a) >= 1 and len(first) == 1 and len(free_b) == 1:
         return g.MatMul(a, b)
-    inner = [shape_of(b)[k] for k in range(len(second))]
-    if not all(isinstance(d, int) for d in inner):
-        inner = [shape_of(a)[len(free_a) + k] for k in range(len(first))]
-    total: Any = math.prod(int(d) for d in inner) if all(isinstance(d, int) for d in inner) else None  # type: ignore[arg-type]
-    if total is None:
+    pairs = zip(shape_of(b), shape_of(a)[len(free_a) :], strict=False)
+    known = [d for d in (x if isinstance(x, int) else y for x, y in pairs) if isinstance(d, int)]
+    total: Any = math.prod(known)
+    if len(known) != len(second):
         parts = [g.dim(b, k) for k in range(len(second))]
         total = parts[0]
         for part in parts[1:]:
@@ -55,7 +54,7 @@ def contraction(c: Context, a: Value, b: Value, first: Sequence[int], second: Se
     left = g.Reshape(a, g.shape_vector([-1, total]))
     right = g.Reshape(b, g.shape_vector([total, -1]))
     result = g.MatMul(left, right)
-    return g.Reshape(result, g.shape_vector(sizes) if sizes else np.zeros(0, np.int64).tolist())
+    return g.Reshape(result, g.shape_vector(sizes) if sizes else [])
 
 
 @backend_function
@@ -148,21 +147,25 @@ def _as_matrix_product(c: Context, text: str, a: Value, b: Value) -> Value | Non
     # MatMul takes any leading dims of the left operand where the right one is a matrix.
     as_it_is = len(summed) == 1 and len(free_b) == 1 and (len(free_a) == 1 or (not batch and free_a))
     if not as_it_is:
-        groups = [_grouped(dims, batch), _grouped(dims, summed), _grouped(dims, free_b)]
-        if None in groups[1:] or (batch and groups[0] is None and len(batch) > 1):
+        together, right_size = _grouped(dims, summed), _grouped(dims, free_b)
+        if together is None or right_size is None or (len(batch) > 1 and _grouped(dims, batch) is None):
             return None
         lead = [0] * len(batch)
-        keep_rows = not batch and len(free_a) > 0
-        rows = [0] * len(free_a) if keep_rows else [-1]
-        a = g.Reshape(a, [*lead, *rows, groups[1]])
-        b = _reshaped(c, b, [*lead, groups[1], groups[2]])
+        rows = [0] * len(free_a) if free_a and not batch else [-1]
+        a = g.Reshape(a, [*lead, *rows, together])
+        b = _reshaped(c, b, [*lead, together, right_size])
     result = g.MatMul(a, b)
     if not as_it_is and (len(free_b) != 1 or batch or not free_a):
-        shape = [dims[d] if isinstance(dims[d], int) else _size(c, d, left, first, right, second) for d in order]
-        for k, d in enumerate(order):
-            # A dim that stays where it is needs no Shape node.
-            if not isinstance(dims[d], int) and shape_of(result)[k : k + 1] == (dims[d],) and dims[d] is not None:
-                shape[k] = 0
+        shape: list[int | Value] = []
+        for k, label in enumerate(order):
+            dim = dims[label]
+            if isinstance(dim, int):
+                shape.append(dim)
+            elif dim is not None and shape_of(result)[k : k + 1] == (dim,):
+                # A dim that stays where it is needs no Shape node.
+                shape.append(0)
+            else:
+                shape.append(_size(c, label, left, first, right, second))
         result = g.Reshape(result, g.shape_vector(shape) if shape else [])
     return c.transpose(result, [order.index(d) for d in output])
 
@@ -193,7 +196,7 @@ def kron(c: Context, x1: Any, x2: Any) -> Value:
     rank = max(rank_of(a), rank_of(b))
     a = g.Unsqueeze(a, list(range(rank - rank_of(a)))) if rank_of(a) < rank else a
     b = g.Unsqueeze(b, list(range(rank - rank_of(b)))) if rank_of(b) < rank else b
-    sizes = []
+    sizes: list[int | Value] = []
     for m, n in zip(c.sizes_of(a), c.sizes_of(b), strict=True):
         if isinstance(m, int) and isinstance(n, int):
             sizes.append(m * n)

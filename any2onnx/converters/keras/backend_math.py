@@ -230,7 +230,6 @@ def rfft(c: Context, x: Any, fft_length: Any) -> list[Value]:
 
 def from_half_spectrum(c: Context, real: Value, imag: Value, length: int) -> Value:
     """Return the real numbers (length many, last dim) that have this half spectrum."""
-    axis = rank_of(real) - 1
     size = length // 2 + 1
     real, imag = fitted(c, real, size), fitted(c, imag, size)
     # Two products with constant matrices: x[n] = Σ w_k (re_k cos - im_k sin) / length.
@@ -242,7 +241,6 @@ def from_half_spectrum(c: Context, real: Value, imag: Value, length: int) -> Val
     dtype = dtype_of(real).numpy()
     cosines = (np.cos(angles) * weight[:, None] / length).astype(dtype)
     sines = (np.sin(angles) * weight[:, None] / length).astype(dtype)
-    del axis
     return c.g.Sub(c.g.MatMul(real, c.g.const(cosines)), c.g.MatMul(imag, c.g.const(sines)))
 
 

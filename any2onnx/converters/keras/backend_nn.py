@@ -46,9 +46,7 @@ silu = _activation(lambda c, x: c.g.Swish(x))
 hard_sigmoid = _activation(lambda c, x: c.g.HardSigmoid(x, alpha=1 / 6, beta=0.5))
 hard_silu = _activation(lambda c, x: c.g.HardSwish(x))
 hard_tanh = _activation(lambda c, x: c.g.Clip(x, -1.0, 1.0))
-selu = _activation(
-    lambda c, x: c.g.Selu(x, alpha=1.6732632423543772, gamma=1.0507009873554805)
-)
+selu = _activation(lambda c, x: c.g.Selu(x, alpha=1.6732632423543772, gamma=1.0507009873554805))
 tanh_shrink = _activation(lambda c, x: c.g.Sub(x, c.g.Tanh(x)))
 log_sigmoid = _activation(lambda c, x: c.g.Neg(c.g.Softplus(c.g.Neg(x))))
 gelu = _activation(lambda c, x, approximate: c.g.Gelu(x, approximate="tanh" if approximate else "none"))
@@ -154,7 +152,7 @@ def log_softmax(c: Context, x: Any, axis: Any) -> Value:
 
 @backend_function
 def sparsemax(c: Context, x: Any, axis: Any) -> Value:
-    """Euclidean projection onto the simplex."""
+    """Sparse alternative to softmax, as Keras computes it."""
     g = c.g
     value = c.as_float(x)
     place = c.axis(axis, rank_of(value))
@@ -165,8 +163,8 @@ def sparsemax(c: Context, x: Any, axis: Any) -> Value:
     one = c.number(1, value)
     support = g.Greater(descending, g.Div(g.Sub(sums, one), count))
     size = g.ReduceSum(g.Cast(support, dtype_of(value)), [place], keepdims=True)
-    # numpy's formula adds the cumulative sums within the support.
-    total = g.ReduceSum(g.Where(support, descending, c.number(0, value)), [place], keepdims=True)
+    # Keras adds up the running sums within the support, where the paper has the last one; this follows Keras.
+    total = g.ReduceSum(g.Where(support, sums, c.number(0, value)), [place], keepdims=True)
     limit = g.Div(g.Sub(total, one), size)
     return g.Max(g.Sub(value, limit), c.number(0, value))
 
@@ -389,7 +387,10 @@ def fold(c: Context, x: Any, output_size: Any, kernel_size: Any, dilation: Any, 
     blocks = g.Reshape(value, [0, channels * kh * kw, rows, columns])
     pick = np.eye(kh * kw, dtype=dtype_of(value).numpy()).reshape(kh * kw, 1, kh, kw)
     # What no block reaches at the lower right end is missing in the transposed convolution.
-    missing = [oh + 2 * ph - ((rows - 1) * sh + dh * (kh - 1) + 1), ow + 2 * pw - ((columns - 1) * sw + dw * (kw - 1) + 1)]
+    missing = [
+        oh + 2 * ph - ((rows - 1) * sh + dh * (kh - 1) + 1),
+        ow + 2 * pw - ((columns - 1) * sw + dw * (kw - 1) + 1),
+    ]
     whole = g.ConvTranspose(
         blocks,
         g.const(np.tile(pick, (channels, 1, 1, 1))),
@@ -414,8 +415,10 @@ def _blocks(op_type: str) -> Callable[..., Any]:
             value = g.Transpose(value, perm=[0, 3, 1, 2])
         # Keras counts channels as (channel, block) in one layout and (block, channel) in the other.
         first = data_format != "channels_last"
-        result = _depth_to_space(c, value, int(block_size), first) if op_type == "DepthToSpace" else _space_to_depth(
-            c, value, int(block_size), first
+        result = (
+            _depth_to_space(c, value, int(block_size), first)
+            if op_type == "DepthToSpace"
+            else _space_to_depth(c, value, int(block_size), first)
         )
         return g.Transpose(result, perm=[0, 2, 3, 1]) if data_format == "channels_last" else result
 

@@ -218,10 +218,7 @@ def diff(c: Context, a: Any, n: Any, axis: Any) -> Value:
     place = c.axis(axis, rank_of(value))
     for _ in range(int(n)):
         later, earlier = g.Slice(value, 1, np.iinfo(np.int64).max, place), g.Slice(value, 0, -1, place)
-        if dtype_of(value) == DataType.BOOL:
-            value = g.Xor(later, earlier)
-        else:
-            value = g.Sub(later, earlier)
+        value = g.Xor(later, earlier) if dtype_of(value) == DataType.BOOL else g.Sub(later, earlier)
     return value
 
 
@@ -352,9 +349,7 @@ def _nan_position(c: Context, x: Any, axis: Any, keepdims: Any, op_type: str) ->
     value = c.t(x)
     if not dtype_of(value).is_floating_point():
         return arg_extreme(c, op_type, value, axis, keepdims)
-    found = arg_extreme(
-        c, op_type, _replaced(c, value, -math.inf if op_type == "ArgMax" else math.inf), axis, keepdims
-    )
+    found = arg_extreme(c, op_type, _replaced(c, value, -math.inf if op_type == "ArgMax" else math.inf), axis, keepdims)
     empty = reduce(c, "Min", g.Cast(g.IsNaN(value), DataType.INT32), axis, keepdims)
     return g.Where(g.Cast(empty, DataType.BOOL), np.asarray(-1, np.int64), found)
 
@@ -474,9 +469,15 @@ def _between(c: Context, ascending: Value, position: Value, axis: int, method: s
     if method != "linear":
         raise c.refuse(f"method={method!r} is unknown")
     weight = g.Cast(g.Sub(position, low), dtype_of(first))
-    # Equal infinities have no difference.
-    gap = g.Where(g.Equal(first, second), c.number(0, first), g.Sub(second, first))
-    return g.Add(first, g.Mul(gap, weight))
+    # As numpy does it: from the nearer neighbour, which decides what becomes of infinities.
+    same = g.Equal(first, second)
+    gap = g.Where(same, c.number(0, first), g.Sub(second, first))
+    one = c.number(1, weight)
+    near_second = g.Sub(second, g.Mul(gap, g.Sub(one, weight)))
+    near_first = g.Add(first, g.Mul(gap, weight))
+    between = g.Where(g.GreaterOrEqual(weight, c.number(0.5, weight)), near_second, near_first)
+    # On a neighbour itself the other one does not count: 0 times infinity is no number.
+    return g.Where(g.Or(same, g.Equal(weight, c.number(0, weight))), first, between)
 
 
 @backend_function

@@ -21,8 +21,9 @@ def reshaped(c: Context, x: Value, shape: Sequence[Any] | Value) -> Value:
     if isinstance(shape, Value):
         return g.Reshape(x, c.vector(shape))
     wanted = [c.size(v) for v in shape]
-    if not any(isinstance(v, Value) for v in wanted):
-        return g.Reshape(x, [int(v) for v in wanted], allowzero=0 in wanted and g.opsets.main >= 14)
+    numbers = [v for v in wanted if isinstance(v, int)]
+    if len(numbers) == len(wanted):
+        return g.Reshape(x, numbers, allowzero=0 in numbers and g.opsets.main >= 14)
     have = shape_of(x)
     # A leading dim that is the input's own: 0 keeps it.
     contents = [g.shape_values.contents(v) if isinstance(v, Value) else None for v in wanted]
@@ -301,7 +302,9 @@ def roll(c: Context, x: Any, shift: Any, axis: Any) -> Value:
     if axis is None:
         return g.Reshape(_rolled(c, c.flat(value), shift, 0), g.Shape(value))
     axes = c.axes(axis, rank_of(value))
-    shifts = list(shift) if isinstance(shift, list | tuple) else c.ints(shift, "shift") if isinstance(shift, Value) and rank_of(shift) else [shift]
+    if isinstance(shift, Value) and rank_of(shift):
+        shift = c.ints(shift, "shift")
+    shifts = list(shift) if isinstance(shift, list | tuple) else [shift]
     shifts = shifts * len(axes) if len(shifts) == 1 else shifts
     for place, amount in zip(axes, shifts, strict=True):
         value = _rolled(c, value, amount, place)
@@ -484,9 +487,7 @@ def linspace(
 
 
 @backend_function
-def logspace(
-    c: Context, start: Any, stop: Any, num: Any, endpoint: Any, base: Any, dtype: Any, axis: Any
-) -> Value:
+def logspace(c: Context, start: Any, stop: Any, num: Any, endpoint: Any, base: Any, dtype: Any, axis: Any) -> Value:
     """Powers with equally spaced exponents."""
     ramp, _ = _ramp(c, start, stop, int(c.static(num, "num")), bool(endpoint), DataType.DOUBLE)
     return _spaced(c, c.g.Pow(c.t(base, DataType.DOUBLE), ramp), axis)
@@ -568,7 +569,8 @@ def diagonal_of(c: Context, x: Value, offset: int, axis1: int, axis2: int) -> Va
         length = g.Reshape(_diagonal_length(c, rows, columns, offset), [])
         run: Value = c.range(length)
     else:
-        run = g.const(np.arange(builtin_max(0, _shorter(rows + (offset if offset < 0 else 0), columns - (offset if offset > 0 else 0))), dtype=np.int64))
+        shorter = _shorter(rows + _shorter(offset, 0), columns - builtin_max(offset, 0))
+        run = g.const(np.arange(builtin_max(0, shorter), dtype=np.int64))
     row = g.Add(run, np.asarray(-offset if offset < 0 else 0, np.int64))
     column = g.Add(run, np.asarray(offset if offset > 0 else 0, np.int64))
     # One position in the flattened last two dims.
@@ -613,9 +615,7 @@ def matrix_of_diagonal(c: Context, x: Value, k: int) -> Value:
     """Return the square matrix with a vector on a diagonal."""
     g = c.g
     size = abs(k)
-    positions = c.positions(x, 0)
     length = c.sizes_of(x)[0]
-    row = g.Add(positions, np.asarray(size if k < 0 else 0, np.int64))
     if isinstance(length, int):
         rows = g.const(np.arange(length + size, dtype=np.int64))
     else:
@@ -623,7 +623,6 @@ def matrix_of_diagonal(c: Context, x: Value, k: int) -> Value:
     # Element (i, i + k) is x[i]: the vector padded, under the mask of the diagonal.
     padded = g.Pad(x, [size if k > 0 else 0, size if k < 0 else 0]) if size else x
     mask = g.Equal(g.Unsqueeze(rows, 0), g.Add(g.Unsqueeze(rows, 1), np.asarray(k, np.int64)))
-    del row
     return g.Where(mask, padded, c.number(0, x))
 
 

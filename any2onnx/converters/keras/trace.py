@@ -126,8 +126,9 @@ def _failed(error: Exception, location: str) -> ExportFailed:
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if "any2onnx" not in f.filename and "/keras/src/" not in f.filename.replace("\\", "/")]
     place = f"{own[-1].filename}:{own[-1].lineno}   {own[-1].line}" if own else ""
+    reason = str(error).strip().partition("\n")[0]
     return ExportFailed(
-        f"the model cannot be traced: {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}",
+        f"the model cannot be traced: {type(error).__name__}: {reason}",
         where=" ← ".join(part for part in (location, place) if part) or None,
         needs="a call made of keras.ops functions and layers (functions of TensorFlow, PyTorch, JAX or numpy do not "
         "see the model's tensors)",

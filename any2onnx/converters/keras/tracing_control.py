@@ -311,7 +311,9 @@ def vectorized_map(recorder: Recorder, original: Any, function: Any, elements: A
     return map_(recorder, original, function, elements)
 
 
-def associative_scan(recorder: Recorder, original: Any, f: Any, elems: Any, reverse: bool = False, axis: int = 0) -> Any:
+def associative_scan(
+    recorder: Recorder, original: Any, f: Any, elems: Any, reverse: bool = False, axis: int = 0
+) -> Any:
     """Record as a sequential scan: the function is associative, so the order of combining does not matter."""
     tree = _tree()
     flat = [recorder.lift(e) for e in tree.flatten(elems)]
@@ -395,9 +397,7 @@ def rnn(
             before, previous = carry
             x, keep = x
             output, after = step_function(x, tuple(before) + extra)
-            values = [
-                masked(keep, n, o) for n, o in zip(tree.flatten(after), tree.flatten(before), strict=True)
-            ]
+            values = [masked(keep, n, o) for n, o in zip(tree.flatten(after), tree.flatten(before), strict=True)]
             held = tree.map_structure(
                 lambda o, p: masked(keep, o, call("zeros_like", o) if zero_output_for_mask else p), output, previous
             )

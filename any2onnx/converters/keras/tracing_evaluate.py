@@ -84,6 +84,9 @@ class Evaluator:
         if name in _IN_PLACE and self.is_numpy:
             args = (np.array(args[0]), *args[1:]) if args else args
             kwargs = {k: np.array(v) if k == "inputs" else v for k, v in kwargs.items()}
+        if name == "digitize":
+            # Random examples are no bins; sorted ones are.
+            args = (args[0], self.native(np.sort(self.numpy(args[1]))))
         with self._quiet():
             return self._numeric(module, function, args, kwargs)
 
@@ -131,7 +134,7 @@ class Evaluator:
             strides = pool if a["strides"] is None else a["strides"]
             result = operation_utils.compute_pooling_output_shape(shape, pool, strides, a["padding"], layout)
             return self.native(np.full(result, 0.5, self.numpy(x).dtype)) if self._floating(x) else None
-        kernel = a.get("kernel", a.get("depthwise_kernel"))
+        kernel = a["depthwise_kernel"] if "depthwise_kernel" in a else a["kernel"]
         kernel_shape = tuple(int(d) for d in kernel.shape)
         if not (self._floating(x) and self._floating(kernel)):
             return None

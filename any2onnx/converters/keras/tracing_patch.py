@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
@@ -46,11 +47,10 @@ class Session:
         self.variable_class = Variable
         self.recorder: Recorder | None = None
         self.dynamic = False
+        self.table = _table(self.evaluator.name, _keras_modules())
         self._thread = threading.get_ident()
         self._evaluating = 0
         self._names: dict[int, tuple[str, Any]] = {}
-        self._functions: dict[tuple[str, str], Callable[..., Any]] = {}
-        self._is_tensor: Callable[[Any], bool] | None = None
         self._signatures: dict[Any, inspect.Signature] = {}
 
     def active(self) -> Recorder | None:
@@ -79,7 +79,7 @@ class Session:
 
     def function(self, module: str, name: str) -> Callable[..., Any]:
         """Return a replaced function."""
-        return self._functions[module, name]
+        return self.table.functions[module, name]
 
     def signature(self, function: Callable[..., Any]) -> inspect.Signature:
         """Return a function's signature."""
@@ -90,8 +90,7 @@ class Session:
 
     def is_backend_tensor(self, value: Any) -> bool:
         """Tell whether a value is a tensor of the loaded backend."""
-        assert self._is_tensor is not None
-        return bool(self._is_tensor(value))
+        return bool(self.table.is_tensor(value))
 
     def note_variable(self, variable: Any, value: Any) -> Any:
         """Remember whose value a tensor is."""
@@ -109,71 +108,35 @@ class Session:
     @contextmanager
     def patched(self) -> Iterator[None]:
         """Replace the backend's functions."""
-        replacements = self._replacements()
-        sites = [
-            (vars(module), attribute, value)
-            for module_name, module in sorted(sys.modules.items())
-            if module is not None and (module_name == "keras" or module_name.startswith("keras."))
-            for attribute, value in list(vars(module).items())
-            if isinstance(value, FunctionType | type) and value in replacements
-        ]
+        sites = self.table.sites
+        if any(namespace.get(attribute) is not original for namespace, attribute, original, _ in sites):
+            # Somebody has replaced functions of Keras since the table was made.
+            _table.cache_clear()
+            self.table = _table(self.evaluator.name, _keras_modules())
+            sites = self.table.sites
         with ExitStack() as undo:
-            for namespace, attribute, value in sites:
-                undo.callback(namespace.__setitem__, attribute, value)
-                namespace[attribute] = replacements[value]
+            undo.callback(_restore, sites)
+            for namespace, attribute, _, replacement in sites:
+                namespace[attribute] = replacement
             self._patch_classes(undo)
             yield
 
-    def _replacements(self) -> dict[Any, Callable[..., Any]]:
-        name = self.evaluator.name
-        replacements: dict[Any, Callable[..., Any]] = {}
-        special = tracing_control.replacements()
-        for module_name in MODULES:
-            module = importlib.import_module(f"keras.src.backend.{name}.{module_name}")
-            missing = [f for f in _NEEDED.get(module_name, "").split() if not hasattr(module, f)]
-            if missing:
-                import keras
-
-                raise MissingDependency(
-                    f"Keras {keras.__version__} with the backend {name} has no backend function "
-                    f"{module_name}.{missing[0]}, which tracing needs",
-                    needs="a Keras version that any2onnx knows",
-                    remedy="pip install 'keras>=3.13.2,<4'",
-                    others=missing[1:],
-                )
-            for attribute, function in vars(module).items():
-                key = f"{module_name}.{attribute}"
-                custom = special.get(key)
-                own = isinstance(function, FunctionType) and function.__module__ == module.__name__
-                if attribute.startswith("_") or key in _LEFT_ALONE or not (own or custom) or not callable(function):
-                    continue
-                replacement = self._wrap(module_name, attribute, function, custom)
-                replacements[function] = replacement
-                self._functions[module_name, attribute] = replacement
-                if key == "core.is_tensor":
-                    self._is_tensor = function
-        return replacements
-
-    def _wrap(
-        self, module: str, name: str, original: Callable[..., Any], custom: Callable[..., Any] | None
-    ) -> Callable[..., Any]:
-        random = module == "random"
-
-        @functools.wraps(original)
-        def replaced(*args: Any, **kwargs: Any) -> Any:
-            recorder = self.active()
-            if recorder is None:
-                if self._evaluating and (self._concerns(args) or self._concerns(kwargs)):
-                    args, kwargs = recorder_examples(args, kwargs)
-                return original(*args, **kwargs)
-            if custom is not None:
-                return custom(recorder, original, *args, **kwargs)
-            if random or self._concerns(args) or self._concerns(kwargs):
-                return recorder.backend_call(module, name, original, args, kwargs)
-            return original(*args, **kwargs)
-
-        replaced.__wrapped_original__ = original  # type: ignore[attr-defined]
-        return replaced
+    def call(self, entry: Replaced, args: Any, kwargs: Any) -> Any:
+        """Do what a replaced function does."""
+        recorder = self.active()
+        if recorder is None:
+            if (
+                self._evaluating
+                and threading.get_ident() == self._thread
+                and (self._concerns(args) or self._concerns(kwargs))
+            ):
+                args, kwargs = recorder_examples(args, kwargs)
+            return entry.original(*args, **kwargs)
+        if entry.custom is not None:
+            return entry.custom(recorder, entry.original, *args, **kwargs)
+        if entry.module == "random" or self._concerns(args) or self._concerns(kwargs):
+            return recorder.backend_call(entry.module, entry.name, entry.original, args, kwargs)
+        return entry.original(*args, **kwargs)
 
     def _concerns(self, structure: Any) -> bool:
         for leaf in leaves(structure):
@@ -212,6 +175,87 @@ class Session:
 
         undo.callback(setattr, owner, "value", original_value)
         owner.value = property(value, doc=original_value.__doc__)
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """A backend function, and what is called instead of recording it as it is (None: nothing)."""
+
+    module: str
+    name: str
+    original: Callable[..., Any]
+    custom: Callable[..., Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Replacements of a backend, and where they go: (namespace, attribute, original, replacement)."""
+
+    functions: dict[tuple[str, str], Callable[..., Any]]
+    sites: list[tuple[dict[str, Any], str, Any, Callable[..., Any]]]
+    is_tensor: Callable[[Any], bool]
+
+
+def _keras_modules() -> int:
+    """Return how many modules of Keras are loaded: further ones may have imported backend functions."""
+    return sum(name.startswith("keras.") for name in sys.modules)
+
+
+@functools.lru_cache(maxsize=1)
+def _table(backend: str, modules: int) -> _Table:
+    """Return the replacements for a backend and the modules of Keras that are loaded."""
+    special = tracing_control.replacements()
+    functions: dict[tuple[str, str], Callable[..., Any]] = {}
+    replacements: dict[Any, Callable[..., Any]] = {}
+    for module_name in MODULES:
+        module = importlib.import_module(f"keras.src.backend.{backend}.{module_name}")
+        _check_complete(module, module_name, backend)
+        for attribute, function in vars(module).items():
+            key = f"{module_name}.{attribute}"
+            custom = special.get(key)
+            own = isinstance(function, FunctionType) and function.__module__ == module.__name__
+            if attribute.startswith("_") or key in _LEFT_ALONE or not (own or custom) or not callable(function):
+                continue
+            replacement = _replacement(Replaced(module_name, attribute, function, custom))
+            replacements[function] = functions[module_name, attribute] = replacement
+    sites = [
+        (vars(module), attribute, value, replacements[value])
+        for module_name, module in sorted(sys.modules.items())
+        if module is not None and (module_name == "keras" or module_name.startswith("keras."))
+        for attribute, value in list(vars(module).items())
+        if isinstance(value, FunctionType | type) and value in replacements
+    ]
+    core = importlib.import_module(f"keras.src.backend.{backend}.core")
+    return _Table(functions, sites, core.is_tensor)
+
+
+def _check_complete(module: Any, name: str, backend: str) -> None:
+    missing = [f for f in _NEEDED.get(name, "").split() if not hasattr(module, f)]
+    if missing:
+        import keras
+
+        raise MissingDependency(
+            f"Keras {keras.__version__} with the backend {backend} has no backend function {name}.{missing[0]}, which "
+            "tracing needs",
+            needs="a Keras version that any2onnx knows",
+            remedy="pip install 'keras>=3.13.2,<4'",
+            others=missing[1:],
+        )
+
+
+def _replacement(entry: Replaced) -> Callable[..., Any]:
+    @functools.wraps(entry.original)
+    def replaced(*args: Any, **kwargs: Any) -> Any:
+        session = _CURRENT[-1] if _CURRENT else None
+        return entry.original(*args, **kwargs) if session is None else session.call(entry, args, kwargs)
+
+    replaced.__wrapped_original__ = entry.original  # type: ignore[attr-defined]
+    return replaced
+
+
+def _restore(sites: list[tuple[dict[str, Any], str, Any, Callable[..., Any]]]) -> None:
+    for namespace, attribute, original, _ in sites:
+        namespace[attribute] = original
 
 
 def recorder_examples(args: Any, kwargs: Any) -> tuple[Any, Any]:

@@ -6,6 +6,7 @@ import inspect
 import linecache
 import os
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -124,9 +125,9 @@ class Recorder:
         outputs: list[RecordingTensor] = []
 
         def wrap(example: Any) -> Any:
-            if not hasattr(example, "shape") or not hasattr(example, "dtype"):
-                if not isinstance(example, int | float | bool):
-                    return example
+            is_array = hasattr(example, "shape") and hasattr(example, "dtype")
+            if not (is_array or isinstance(example, int | float | bool)):
+                return example
             tensor = self.tensor(self.evaluator.native(example), dynamic=dynamic, known=known)
             outputs.append(tensor)
             return tensor
@@ -202,7 +203,7 @@ class Recorder:
         call = bound.signature
 
         def evaluate(params: dict[str, Any]) -> Any:
-            again = inspect.BoundArguments(call, params)  # type: ignore[arg-type]
+            again = inspect.BoundArguments(call, OrderedDict(params))
             results = layer.call(*again.args, **again.kwargs)
             return self.map(lambda r: self.evaluator.numpy(r) if self.evaluator.is_numpy else r, results)
 
@@ -248,12 +249,15 @@ class Recorder:
         return map_leaves(function, structure)
 
 
-_OWN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "trac")
+# This package: its frames are no user's.
+_OWN = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 
 
 def _place(name: str, line: int) -> str:
     parts = name.split(os.sep)
-    short = os.sep.join(parts[parts.index("keras") :]) if "keras" in parts and "src" in parts else os.path.basename(name)
+    short = (
+        os.sep.join(parts[parts.index("keras") :]) if "keras" in parts and "src" in parts else os.path.basename(name)
+    )
     return f"{short}:{line}   {linecache.getline(name, line).strip()}"
 
 

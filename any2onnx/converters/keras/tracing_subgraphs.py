@@ -39,7 +39,9 @@ def _cond(replay: Replay, g: GraphBuilder, entry: Entry, env: Any) -> tuple[Valu
     condition = _scalar(g, replay.value(g, entry.params["pred"], env), "bool")
     first, second = entry.bodies
     return g.If(
-        condition, lambda inner: _body(replay, inner, first, env, ()), lambda inner: _body(replay, inner, second, env, ())
+        condition,
+        lambda inner: _body(replay, inner, first, env, ()),
+        lambda inner: _body(replay, inner, second, env, ()),
     )
 
 

@@ -108,7 +108,9 @@ def _merge(first: Tape, second: Tape, dims: dict[int, tuple[int | None, ...]]) -
         if problem:
             raise _depends(f"{one.key} got {problem}", one)
         if len(one.outputs) != len(other.outputs):
-            raise _depends(f"{one.key} has {len(one.outputs)} results for one size, {len(other.outputs)} for another", one)
+            raise _depends(
+                f"{one.key} has {len(one.outputs)} results for one size, {len(other.outputs)} for another", one
+            )
         for body, same in zip(one.bodies, other.bodies, strict=True):
             _merge(body, same, dims)
         for a, b in zip(one.outputs, other.outputs, strict=True):
@@ -117,7 +119,7 @@ def _merge(first: Tape, second: Tape, dims: dict[int, tuple[int | None, ...]]) -
         longer = first if len(first.entries) > len(second.entries) else second
         entry = longer.entries[min(len(first.entries), len(second.entries))]
         raise _depends(
-            f"{len(first.entries)} operations for one size, {len(second.entries)} for another; the first more is {entry.key}",
+            f"{len(first.entries)} operations for one size, {len(second.entries)} for another, from {entry.key} on",
             entry,
         )
     if first.decisions != second.decisions:

@@ -22,6 +22,19 @@ class NotConcrete(ExportFailed, TypeError):
         ExportFailed.__init__(self, summary, **labels)
 
 
+class RecordedShape(tuple[int, ...]):
+    """Dims of a recording tensor, with what Keras's layers ask of TensorFlow's shapes."""
+
+    @property
+    def rank(self) -> int:
+        """Number of dims."""
+        return len(self)
+
+    def as_list(self) -> list[int]:
+        """Return the dims as a list."""
+        return list(self)
+
+
 class RecordingTensor:
     """A tensor with an example value; what is done with it is recorded.
 
@@ -45,8 +58,8 @@ class RecordingTensor:
         self.known = known
         self.dtype: str = recorder.evaluator.dtype(example)
         sizes = tuple(int(d) for d in example.shape)
-        self.shape: tuple[int, ...] = (
-            tuple(Size.of(self, axis, size) for axis, size in enumerate(sizes)) if dynamic else sizes
+        self.shape: tuple[int, ...] = RecordedShape(
+            (Size.of(self, axis, size) for axis, size in enumerate(sizes)) if dynamic else sizes
         )
 
     def __repr__(self) -> str:
@@ -66,7 +79,7 @@ class RecordingTensor:
         return total
 
     @property
-    def T(self) -> Any:  # noqa: N802 - numpy's name
+    def T(self) -> Any:
         """The tensor with its dims reversed."""
         return self.recorder.invoke("numpy", "transpose", self)
 

@@ -1,0 +1,117 @@
+"""Runs the table of operations in a process of its own: `python run_ops.py BACKEND OPSET OUTPUT [NAME ...]`.
+
+Writes a JSON object: case → "" or what went wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from typing import Any
+
+import numpy as np
+
+
+def flat(structure: Any) -> list[Any]:
+    """Return the leaves of a nested result."""
+    if isinstance(structure, dict):
+        return [leaf for value in structure.values() for leaf in flat(value)]
+    if isinstance(structure, list | tuple):
+        return [leaf for value in structure for leaf in flat(value)]
+    return [] if structure is None else [structure]
+
+
+def convert(call: Any, arrays: tuple[np.ndarray, ...], opset: int, batch: int | None) -> Any:
+    """Return the ONNX model of a call; dims of size `batch` are dynamic."""
+    import onnx
+    import onnx_ir as ir
+
+    from any2onnx.converters.keras.trace import trace
+    from any2onnx.converters.translator import Translator
+    from any2onnx.graph.builder import GraphBuilder
+    from any2onnx.graph.opsets import Opsets
+    from any2onnx.graph.types import Value
+    from any2onnx.operator_mappings.keras_backend import ROWS
+    from any2onnx.operator_mappings.registry import Registry
+
+    g = GraphBuilder(Opsets.of(opset))
+    translator = Translator(Registry.of(ROWS), "keras", g)
+    values = [
+        g.input(f"x{k}", ir.DataType.from_numpy(a.dtype), ["batch" if d == batch else d for d in a.shape])
+        for k, a in enumerate(arrays)
+    ]
+    results = trace(call, values, g=g, convert=translator.convert)
+    # Sizes of dims and the like are numbers, or extents: not what is compared.
+    outputs = {f"y{k}": v for k, v in enumerate(flat(results)) if isinstance(v, Value)}
+    if not outputs:
+        return None
+    proto = ir.to_proto(g.build(outputs))
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def problem(case: Any, opset: int, batch: int | None) -> str:
+    """Return what differs between Keras and the converted call, or ''."""
+    import keras
+    import onnxruntime
+
+    tensors = [keras.ops.convert_to_tensor(a) for a in case.arrays]
+    with np.errstate(all="ignore"):
+        wanted = flat(case.call(keras.ops, *tensors))
+    proto = convert(lambda *xs: case.call(keras.ops, *xs), case.arrays, opset, batch)
+    if proto is None:
+        return "" if all(isinstance(v, int | bool | str) for v in wanted) else "no outputs"
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    feeds = {i.name: case.arrays[int(i.name[1:])] for i in session.get_inputs()}
+    names = [o.name for o in session.get_outputs()]
+    for name, a in zip(names, session.run(None, feeds), strict=True):
+        b = wanted[int(name[1:])]
+        typed = hasattr(b, "dtype") and not case.other_dtype
+        b = np.asarray(keras.ops.convert_to_numpy(b))
+        if (typed and a.dtype != b.dtype) or a.shape != b.shape:
+            return f"output {name} is {a.dtype}{a.shape}, Keras gives {b.dtype}{b.shape}"
+        if b.dtype.kind in "biu":
+            if not np.array_equal(a, b):
+                return f"output {name} is {a.ravel()[:12]}, Keras gives {b.ravel()[:12]}"
+            continue
+        finite = b[np.isfinite(b)]
+        scale = max(1.0, float(np.abs(finite).max())) if finite.size else 1.0
+        if not np.allclose(a, b, rtol=case.tolerance, atol=case.tolerance * scale, equal_nan=True):
+            return f"output {name} is {a.ravel()[:12]}, Keras gives {b.ravel()[:12]}"
+    return ""
+
+
+def main() -> None:
+    backend, opset, output, *names = sys.argv[1:]
+    os.environ["KERAS_BACKEND"] = backend
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    from ops_table import CASES, B
+
+    found: dict[str, str] = {}
+    seen: set[str] = set()
+    for case in CASES:
+        if (names and case.name not in names) or case.opset > int(opset):
+            continue
+        # All static once per operation: what is dynamic is the harder half.
+        for batch in (B,) if case.name in seen else (None, B):
+            seen.add(case.name)
+            key = f"{case.name}-{case.label}-{'static' if batch is None else 'dynamic'}"
+            while key in found:
+                key += "+"
+            try:
+                found[key] = problem(case, int(opset), batch)
+            except Exception as error:  # reported by the test that reads the file
+                last = traceback.extract_tb(error.__traceback__)[-1]
+                found[key] = (
+                    f"{type(error).__name__}: {str(error)[:600]} ({os.path.basename(last.filename)}:{last.lineno})"
+                )
+    with open(output, "w", encoding="utf-8") as file:
+        json.dump(found, file)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The public functions of `keras.ops`: Keras against the traced function in onnxruntime, from `ops_table.py`."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_HERE = Path(__file__).parent
+
+
+def _table():
+    name = "keras_trace_ops_table"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, _HERE / "ops_table.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+NAMES = sorted({case.name for case in _table().CASES})
+
+# Of these, the ones whose graph differs between opsets, or that have a dtype of their own under some backend.
+SAMPLE = """
+    add arange argmax average_pool batch_normalization cond conv conv_transpose cumprod einsum floor_divide gelu get_item
+    hard_silu layer_normalization mod max_pool mean median norm one_hot pad quantile reshape scan silu softmax sort split
+    squeeze sum take top_k tril var where while_loop
+""".split()
+
+# Not functions of tensors that a graph could have.
+NO_FUNCTIONS = {
+    "image": "a module",
+    "linalg": "a module",
+    "nn": "a module",
+    "numpy": "a module",
+    "convert_to_numpy": "leaves the graph: refused with the user's line",
+    "jvp": "a derivative: refused",
+    "ctc_decode": "lists of paths: refused",
+    "nextafter": "bits of floats: refused",
+    "view": "bits of floats: refused",
+}
+
+
+def _run(tmp_path: Path, backend: str, opset: int, names: list[str]) -> dict[str, str]:
+    output = tmp_path / f"{backend}-{opset}.json"
+    command = [sys.executable, "-W", "ignore", str(_HERE / "run_ops.py"), backend, str(opset), str(output), *names]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(output.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return _run(tmp_path_factory.mktemp("ops"), "numpy", 21, [])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_operation(results: dict[str, str], name: str) -> None:
+    own = {case: what for case, what in results.items() if case.startswith(f"{name}-")}
+    assert own
+    assert {case: what for case, what in own.items() if what} == {}
+
+
+@pytest.mark.parametrize("opset", [13, 18, 28])
+def test_sample_at_opset(tmp_path: Path, opset: int) -> None:
+    found = _run(tmp_path, "numpy", opset, SAMPLE)
+    assert len(found) > len(SAMPLE)
+    assert {case: what for case, what in found.items() if what} == {}
+
+
+@pytest.mark.keras_backend
+@pytest.mark.parametrize("backend", ["tensorflow", "torch", "jax"])
+def test_sample_under_backend(tmp_path: Path, backend: str) -> None:
+    found = _run(tmp_path, backend, 21, SAMPLE)
+    assert len(found) > len(SAMPLE)
+    assert {case: what for case, what in found.items() if what} == {}
+
+
+def test_every_public_operation_is_tried(capsys: pytest.CaptureFixture[str]) -> None:
+    import keras
+
+    public = [name for name in dir(keras.ops) if not name.startswith("_")]
+    missing = [name for name in public if name not in NAMES and name not in NO_FUNCTIONS]
+    with capsys.disabled():
+        print(f"\nkeras.ops: {len(public) - len(missing)} of {len(public)} accounted for; without a case: {missing}")
+    assert missing == MISSING
+
+
+# Public names without a converter yet.
+MISSING: list[str] = []
