@@ -154,6 +154,9 @@ class GraphBuilder(Operators, ControlFlow):
             OpsetNotSupported: The operator came with a later opset.
         """
         schema = self._schema(op_type, domain)
+        # Optional inputs left out at the end are not written: onnxruntime crashes on some of them ("" for a bias).
+        while inputs and inputs[-1] is None:
+            inputs = inputs[:-1]
         values = self._operands(schema, op_type, inputs)
         while values and values[-1] is None:
             values.pop()  # onnxruntime's optimizer crashes on a trailing input without a name

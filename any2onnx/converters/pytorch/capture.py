@@ -8,6 +8,7 @@ import re
 import threading
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,18 +57,39 @@ def capture(
     names: dict[int, Any] = {}
     if spec is not None:
         _align(spec, given, names)
-        spec = _without_texts(spec)
     with CAPTURE, _evaluation_mode(model), _settings(torch):
+        program = _exported(model, args, dict(kwargs), spec)
+    leaves = torch.utils._pytree.tree_leaves((args, dict(kwargs)))
+    return program, symbol_names(program, {k: names[id(leaf)] for k, leaf in enumerate(leaves) if id(leaf) in names})
+
+
+def _exported(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], spec: Any) -> Any:
+    """Trace, with dims of one name as one dim; where that asks too much of torch, with dims that are only dynamic."""
+    import torch
+
+    repeated = {text for text, count in Counter(_texts(spec)).items() if count > 1 and text.isidentifier()}
+    attempts = [{text: torch.export.Dim(text) for text in sorted(repeated)}, {}] if repeated else [{}]
+    for k, shared in enumerate(attempts):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                program = torch.export.export(model, args, dict(kwargs), dynamic_shapes=spec, strict=False)
+                return torch.export.export(
+                    model, args, kwargs, dynamic_shapes=_without_texts(spec, shared), strict=False
+                )
         except Any2OnnxError:
             raise
         except Exception as error:  # torch raises a dozen unrelated classes here
-            raise _explained(error) from error
-    leaves = torch.utils._pytree.tree_leaves((args, dict(kwargs)))
-    return program, symbol_names(program, {k: names[id(leaf)] for k, leaf in enumerate(leaves) if id(leaf) in names})
+            if k + 1 == len(attempts) or "Constraints violated" not in str(error):
+                raise _explained(error) from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _texts(spec: Any) -> Iterator[str]:
+    if isinstance(spec, str):
+        yield spec
+    elif isinstance(spec, Mapping | list | tuple):
+        for part in spec.values() if isinstance(spec, Mapping) else spec:
+            yield from _texts(part)
 
 
 @contextlib.contextmanager
@@ -119,16 +141,16 @@ def _complete(spec: Any, given: Mapping[str, Any]) -> Any:
     return {name: spec.get(name) for name in given}
 
 
-def _without_texts(spec: Any) -> Any:
-    """Replace names given as plain text by torch.export's mark of a dynamic dim; the text names it in the model."""
+def _without_texts(spec: Any, shared: Mapping[str, Any]) -> Any:
+    """Replace names given as plain text by torch.export's own marks; the text names the dim in the model."""
     import torch
 
     if isinstance(spec, str):
-        return torch.export.Dim.DYNAMIC
+        return shared.get(spec, torch.export.Dim.DYNAMIC)
     if isinstance(spec, Mapping):
-        return {key: _without_texts(value) for key, value in spec.items()}
+        return {key: _without_texts(value, shared) for key, value in spec.items()}
     if isinstance(spec, list | tuple):
-        return type(spec)(_without_texts(value) for value in spec)
+        return type(spec)(_without_texts(value, shared) for value in spec)
     return spec
 
 

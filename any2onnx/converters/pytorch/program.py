@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from any2onnx.converters.pytorch.capture import CAPTURE, short_path
-from any2onnx.converters.pytorch.keys import bound, known_key, schema_arguments, target_key
+from any2onnx.converters.pytorch.keys import bound, known_key, target_key
 from any2onnx.errors import UnsupportedOperator
 from any2onnx.operator_mappings.registry import Needed, Registry
 
@@ -81,10 +81,22 @@ def _viewed(node: Any) -> list[Any]:
     return [v for s in shared for v in (s if isinstance(s, list | tuple) else [s]) if hasattr(v, "meta")]
 
 
-def _shares_what_it_writes(module: Any, *, inner: bool = False) -> bool:
-    graph = module.graph
-    order = {node: k for k, node in enumerate(graph.nodes)}
-    same = identities(graph)
+def written_buffers(program: Any) -> list[str]:
+    """Return the names of the buffers that a program changes when it runs."""
+    graph = program.graph
+    targets = {s.arg.name: s.target for s in program.graph_signature.input_specs if s.kind.name == "BUFFER"}
+    found = [s.target for s in program.graph_signature.output_specs if s.kind.name == "BUFFER_MUTATION"]
+    written = [target for node in graph.nodes for target in _written(node)]
+    if written:
+        group, members = _groups(graph)
+        found += [
+            targets[n.name] for w in written for n in members[group[w]] if n.op == "placeholder" and n.name in targets
+        ]
+    return list(dict.fromkeys(found))
+
+
+def _groups(graph: Any) -> tuple[dict[Any, Any], dict[Any, list[Any]]]:
+    """Return the groups of nodes that may share memory: node → its group's first node → members."""
     group: dict[Any, Any] = {}
     members: dict[Any, list[Any]] = {}
     for node in graph.nodes:
@@ -97,7 +109,16 @@ def _shares_what_it_writes(module: Any, *, inner: bool = False) -> bool:
                 members[root].append(member)
         group[node] = root
         members.setdefault(root, []).append(node)
-    for node in graph.nodes:
+    return group, members
+
+
+def _shares_what_it_writes(module: Any, *, inner: bool = False) -> bool:
+    graph = module.graph
+    order = {node: k for k, node in enumerate(graph.nodes)}
+    writers = [node for node in graph.nodes if _written(node)]
+    group, members = _groups(graph) if writers else ({}, {})
+    same = identities(graph)
+    for node in writers:
         for target in _written(node):
             if not _returns_written(node):
                 return True
@@ -281,6 +302,3 @@ def _user_frame(trace: str) -> str:
 
 def _of_torch(path: str) -> bool:
     return "/torch/" in path.replace("\\", "/") or path.startswith(("torch/", "<"))
-
-
-__all__ = ["Plan", "identities", "node_location", "node_scope", "prepared", "schema_arguments"]

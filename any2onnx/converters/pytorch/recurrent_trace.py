@@ -23,6 +23,11 @@ def recurrent_layers_whole() -> Iterator[None]:
         (aten.gru.input, _one_state),
         (aten.rnn_tanh.input, _one_state),
         (aten.rnn_relu.input, _one_state),
+        # Packed sequences: refused later, by name; their unrolling would fail first, with an obscure message.
+        (aten.lstm.data, _packed_lstm),
+        (aten.gru.data, _packed),
+        (aten.rnn_tanh.data, _packed),
+        (aten.rnn_relu.data, _packed),
     ]
     before = [(op, op.py_kernels.get(key)) for op, _ in kernels]
     try:
@@ -74,3 +79,16 @@ def _one_state(
 ) -> Any:
     del params, has_biases, num_layers, dropout, train
     return _output(input, hx.shape[2], bidirectional, batch_first), hx.new_empty(hx.shape)
+
+
+def _packed_lstm(data: Any, batch_sizes: Any, hx: Any, *settings: Any) -> Any:
+    h, c = hx
+    return _packed_output(data, h, settings), h.new_empty(h.shape), c.new_empty(c.shape)
+
+
+def _packed(data: Any, batch_sizes: Any, hx: Any, *settings: Any) -> Any:
+    return _packed_output(data, hx, settings), hx.new_empty(hx.shape)
+
+
+def _packed_output(data: Any, h: Any, settings: Any) -> Any:
+    return data.new_empty((data.shape[0], h.shape[2] * (2 if settings[-1] else 1)))

@@ -19,7 +19,7 @@ from any2onnx.converters.pytorch.capture import capture
 from any2onnx.converters.pytorch.compute_dtype import boundary_dtype, raised
 from any2onnx.converters.pytorch.custom import custom_rows
 from any2onnx.converters.pytorch.keys import bound, known_key, target_key, tensor_names
-from any2onnx.converters.pytorch.program import Plan, identities, node_location, node_scope, prepared
+from any2onnx.converters.pytorch.program import Plan, identities, node_location, node_scope, prepared, written_buffers
 from any2onnx.converters.pytorch.sizes import Sizes, number_dtype
 from any2onnx.converters.translator import Translator
 from any2onnx.errors import ExportFailed, UsageError
@@ -81,6 +81,13 @@ def build_pytorch(
     rows = custom_rows(custom_translation_table or {})
     if rows:
         registry = registry.extended(rows, name="call", override=True)
+    for buffer in written_buffers(program):
+        warnings.warn(
+            f"the model writes into its buffer {buffer!r}; the ONNX model has no state and starts every run from the "
+            "value that the buffer has now",
+            UserWarning,
+            stacklevel=2,
+        )
     program = prepared(program)
     module = program.graph_module
     if compute_dtype is not None:
@@ -301,13 +308,6 @@ def _outputs(walker: Walker, program: Any, results: Any, output_names: Sequence[
     output_node = next(n for n in reversed(program.graph.nodes) if n.op == "output")
     arguments = output_node.args[0]
     for spec, result, argument in zip(specs, results, arguments, strict=True):
-        if spec.kind.name == "BUFFER_MUTATION":
-            warnings.warn(
-                f"the model writes into its buffer {spec.target!r}; the ONNX model has no state and starts every run "
-                "from the value that the buffer has now",
-                UserWarning,
-                stacklevel=2,
-            )
         if spec.kind.name != "USER_OUTPUT":
             continue
         chosen.append(result)

@@ -1,0 +1,139 @@
+"""torch's own operator database as test cases: every operator, its first samples, against onnxruntime."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import itertools
+import re
+import sys
+import types
+import unittest
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from any2onnx.errors import Any2OnnxError, ExportFailed
+from pytorch_support import as_array, build, run
+from torch import nn
+
+SAMPLES = 2
+# Their results are random, or whatever the memory held: shape and type are what can be compared.
+RANDOM = re.compile(
+    r"^(rand|randn|randint|bernoulli|normal|uniform|multinomial|cauchy|exponential|geometric|log_normal|empty|new_empty"
+    r"|randperm|nn\.functional\.(dropout|alpha_dropout|feature_alpha_dropout|fractional|rrelu)|torch\.ops\.aten\._safe)"
+)
+
+
+class NotExportable(Exception):
+    """torch.export itself cannot trace the sample, or torch cannot run it."""
+
+
+class Wrapped(nn.Module):
+    """An operator with its non-tensor arguments bound; its tensors are the inputs."""
+
+    def __init__(self, function: Any, leaves: list[Any], spec: Any) -> None:
+        super().__init__()
+        self._function, self._leaves, self._spec = function, leaves, spec
+
+    def forward(self, *tensors: torch.Tensor) -> Any:
+        supply = iter(tensors)
+        leaves = [next(supply) if isinstance(leaf, torch.Tensor) else leaf for leaf in self._leaves]
+        value, args, kwargs = torch.utils._pytree.tree_unflatten(leaves, self._spec)
+        return self._function(value, *args, **kwargs)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one sample: "same", or what went wrong."""
+
+    status: str
+    detail: str = ""
+
+
+@functools.cache
+def database() -> list[Any]:
+    # torch's test utilities import a helper of its own test suite that nothing here uses.
+    if importlib.util.find_spec("expecttest") is None:
+        stand_in = types.ModuleType("expecttest")
+        stand_in.TestCase = unittest.TestCase  # type: ignore[attr-defined]
+        sys.modules.setdefault("expecttest", stand_in)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from torch.testing._internal.common_methods_invocations import op_db
+    return list(op_db)
+
+
+def entries(dtype: torch.dtype) -> list[Any]:
+    return [op for op in database() if dtype in op.supported_dtypes("cpu")]
+
+
+def label(op: Any) -> str:
+    return f"{op.name}.{op.variant_test_name}" if op.variant_test_name else op.name
+
+
+def samples(op: Any, dtype: torch.dtype) -> Iterator[Any]:
+    torch.manual_seed(0)
+    np.random.seed(0)
+    return itertools.islice(op.sample_inputs("cpu", dtype, requires_grad=False), SAMPLES)
+
+
+def check(op: Any, sample: Any, opset: int = 21) -> Outcome:
+    """Convert and compare one sample.
+
+    Raises:
+        NotExportable: The sample says nothing about the converter.
+    """
+    leaves, spec = torch.utils._pytree.tree_flatten((sample.input, tuple(sample.args), dict(sample.kwargs)))
+    model = Wrapped(op.op, leaves, spec)
+    tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    if any(t.layout != torch.strided for t in tensors):
+        raise NotExportable("sparse or jagged inputs")
+    before = [t.clone() for t in tensors]
+    try:
+        want = [leaf for leaf in torch.utils._pytree.tree_leaves(model(*before)) if leaf is not None]
+        program = torch.export.export(model, tuple(t.clone() for t in tensors), strict=False)
+    except Exception as error:
+        raise NotExportable(f"{type(error).__name__}: {error}") from error
+    if not any(isinstance(leaf, torch.Tensor) for leaf in want):
+        raise NotExportable("no tensor comes out")
+    try:
+        proto = _proto(build(program, opset=opset))
+        got = run(proto, *(as_array(t) for t in tensors))
+    except ExportFailed as error:
+        raise NotExportable(str(error)) from error
+    except Any2OnnxError as error:
+        return Outcome("refused", f"{type(error).__name__}: {error}")
+    except Exception as error:
+        return Outcome("error", f"{type(error).__name__}: {error}")
+    return compare(op, got, [as_array(leaf) for leaf in want])
+
+
+def _proto(model: Any) -> Any:
+    import onnx
+    import onnx_ir as ir
+
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def compare(op: Any, got: list[np.ndarray], want: list[np.ndarray]) -> Outcome:
+    if len(got) != len(want):
+        return Outcome("wrong", f"{len(got)} outputs, not {len(want)}")
+    for k, (a, b) in enumerate(zip(got, want, strict=True)):
+        if a.shape != b.shape:
+            return Outcome("wrong", f"output {k}: shape {a.shape}, not {b.shape}")
+        if a.dtype != b.dtype and b.dtype.kind not in "O":
+            return Outcome("wrong", f"output {k}: {a.dtype}, not {b.dtype}")
+        if RANDOM.match(op.name):
+            continue
+        loose = {"float16": 2e-3, "float64": 1e-9}.get(str(b.dtype), 2e-5)
+        if not np.allclose(a, b, rtol=loose, atol=loose, equal_nan=True):
+            with np.errstate(all="ignore"):
+                worst = np.nanmax(np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)))
+            return Outcome("wrong", f"output {k}: values differ by up to {worst:.3g}")
+    return Outcome("same")
