@@ -19,6 +19,15 @@ if TYPE_CHECKING:
         to_onnx,
     )
     from any2onnx.converters.skl2onnx_adapter import update_registered_converter
+    from any2onnx.data_types import (
+        BooleanTensorType,
+        DoubleTensorType,
+        Float16TensorType,
+        FloatTensorType,
+        Int32TensorType,
+        Int64TensorType,
+        StringTensorType,
+    )
 
 _API: Final = (
     "check_parity",
@@ -35,6 +44,13 @@ _HOMES: Final = {
 }
 
 __all__ = [
+    "BooleanTensorType",
+    "DoubleTensorType",
+    "Float16TensorType",
+    "FloatTensorType",
+    "Int32TensorType",
+    "Int64TensorType",
+    "StringTensorType",
     "__version__",
     "check_parity",
     "convert",
