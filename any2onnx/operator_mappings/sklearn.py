@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from any2onnx.operator_mappings import sklearn_basic, sklearn_linear
+from any2onnx.operator_mappings import sklearn_basic, sklearn_linear, sklearn_meta
 from any2onnx.operator_mappings.mapping import OperatorMapping
 
-ROWS: tuple[OperatorMapping, ...] = (*sklearn_basic.ROWS, *sklearn_linear.ROWS)
+ROWS: tuple[OperatorMapping, ...] = (*sklearn_basic.ROWS, *sklearn_linear.ROWS, *sklearn_meta.ROWS)

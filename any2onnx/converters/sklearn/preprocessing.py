@@ -153,16 +153,43 @@ def kernel_centerer(g: GraphBuilder, call: Call) -> Results:
 
 
 def power_transformer(g: GraphBuilder, call: Call) -> Results:
-    """Convert PowerTransformer (Box-Cox, Yeo-Johnson), standardised where `standardize` says so."""
+    """Convert PowerTransformer (Box-Cox, Yeo-Johnson), standardised where `standardize` says so, and its inverse."""
     model = call.source
     dtype = inner_type(call)
     x = matrix(g, call, dtype)
     lambdas = np.asarray(model.lambdas_, np.float64)
-    y = _box_cox(g, x, lambdas) if model.method == "box-cox" else _yeo_johnson(g, x, lambdas)
-    if model.standardize:
-        scaler = model._scaler
+    box_cox = model.method == "box-cox"
+    scaler = model._scaler if model.standardize else None
+    if "inverse_transform" in call.methods:
+        if scaler is not None:
+            x = g.Add(g.Mul(x, weights(scaler.scale_, dtype)), weights(scaler.mean_, dtype))
+        y = _inverse_box_cox(g, x, lambdas) if box_cox else _inverse_yeo_johnson(g, x, lambdas)
+        return cast_results(g, call, {"inverse_transform": y})
+    y = _box_cox(g, x, lambdas) if box_cox else _yeo_johnson(g, x, lambdas)
+    if scaler is not None:
         y = g.Div(g.Sub(y, weights(scaler.mean_, dtype)), weights(scaler.scale_, dtype))
     return cast_results(g, call, {"transform": y})
+
+
+def _log_of_power(g: GraphBuilder, y: Value, lambdas: Array) -> Value:
+    """Return log(1 + λ y) / λ per column, y itself where λ is 0: the logarithm of what Box-Cox was given."""
+    dtype = dtype_of(y).numpy()
+    tiny = np.abs(lambdas) < 1e-19
+    safe = np.where(tiny, 1.0, lambdas).astype(dtype)
+    back = g.Div(log1p(g, g.Mul(y, safe)), safe)
+    return g.Where(tiny[None, :], y, back) if tiny.any() else back
+
+
+def _inverse_box_cox(g: GraphBuilder, y: Value, lambdas: Array) -> Value:
+    return g.Exp(_log_of_power(g, y, lambdas))
+
+
+def _inverse_yeo_johnson(g: GraphBuilder, y: Value, lambdas: Array) -> Value:
+    size = g.Abs(y)
+    positive = expm1(g, _log_of_power(g, size, lambdas))
+    negative = g.Neg(expm1(g, _log_of_power(g, size, 2.0 - lambdas)))
+    chosen = g.Where(g.GreaterOrEqual(y, g.scalar_like(0.0, y)), positive, negative)
+    return g.Where(g.IsNaN(y), y, chosen)
 
 
 def _box_cox(g: GraphBuilder, x: Value, lambdas: Array) -> Value:
