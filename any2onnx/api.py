@@ -6,6 +6,7 @@ and torch.onnx, so that moving over is a changed import line.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -115,6 +116,8 @@ def convert_sklearn(
         final_types=final_types,
         name=name or "",
     )
+    if hasattr(model, "feature_names_in_"):
+        built.metadata_props["any2onnx.features"] = json.dumps([str(column) for column in model.feature_names_in_])
     request = finishing_arguments("scikit-learn", name, doc_string, finishing, output_path, optimized=model_optim)
     return finish_and_check(
         model, built, request, parity, steps=zipmap_steps(built), allowed=white_op, forbidden=black_op, data=None

@@ -172,8 +172,14 @@ def tensor_type(dtype: Any, shape: Sequence[Dim] | None) -> TensorType:
 
     if str(dtype) == "bfloat16":
         raise InvalidType("bfloat16 columns are not supported", remedy="convert them to float32")
-    kind = np.dtype(dtype)
-    label = "string" if kind.kind in "OUST" else kind.name
+    if isinstance(dtype, str) and dtype in TENSOR_TYPES:
+        return TENSOR_TYPES[dtype](shape)
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        label = str(dtype)
+    else:
+        label = "string" if kind.kind in "OUST" else kind.name
     if label not in TENSOR_TYPES:
         raise InvalidType(f"{dtype!r} is no element type that ONNX has", needs=", ".join(sorted(TENSOR_TYPES)))
     return TENSOR_TYPES[label](shape)

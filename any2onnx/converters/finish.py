@@ -133,6 +133,8 @@ def _describe(model: ir.Model, request: Finish) -> None:
         model.graph.name = request.name
     versions = {name: package_metadata_version(name) for name in (request.framework, "onnx")}
     model.metadata_props["any2onnx.framework"] = request.framework
+    # scikit-learn's front-end has written methods here; the parity harness ties outputs to results by it.
+    model.metadata_props.setdefault("any2onnx.outputs", json.dumps([output.name for output in model.graph.outputs]))
     model.metadata_props["any2onnx.versions"] = json.dumps(versions, sort_keys=True)
     model.metadata_props.update({str(key): _text(value) for key, value in request.metadata.items()})
     properties = dict(sorted(model.metadata_props.items()))

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from any2onnx.operator_mappings import sklearn_basic, sklearn_kernels, sklearn_linear, sklearn_trees
+from any2onnx.operator_mappings import (
+    sklearn_basic,
+    sklearn_kernels,
+    sklearn_linear,
+    sklearn_meta,
+    sklearn_trees,
+)
 from any2onnx.operator_mappings.mapping import OperatorMapping
 
 ROWS: tuple[OperatorMapping, ...] = (
     *sklearn_basic.ROWS,
     *sklearn_linear.ROWS,
     *sklearn_kernels.ROWS,
+    *sklearn_meta.ROWS,
     *sklearn_trees.ROWS,
 )

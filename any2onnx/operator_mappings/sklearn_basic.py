@@ -104,7 +104,7 @@ _SCALERS: Final = (
         ".preprocessing.PowerTransformer",
         "preprocessing:power_transformer",
         "common:same_width",
-        methods="transform",
+        methods=_BOTH,
         honours="method standardize",
         irrelevant="copy",
     ),

@@ -46,7 +46,7 @@ class KerasReference:
                 f"{type(model).__name__} {model.name!r} is not built", remedy="call it once, or call build(input_shape)"
             )
         self._model = model
-        self.model_name = type(model).__qualname__
+        self.model_name = type(model).__name__
         self.version = f"keras {keras.__version__} ({keras.backend.backend()})"
         self._names: tuple[str, ...] = ()
         self._keys: tuple[Any, ...] = ()

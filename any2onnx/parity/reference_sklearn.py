@@ -54,7 +54,7 @@ class SklearnReference:
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self.model_name = type(model).__qualname__
+        self.model_name = type(model).__name__
         self.version = _version()
         self._bound: tuple[Bound, ...] = ()
         self._names: tuple[str, ...] = ()

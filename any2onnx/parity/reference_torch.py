@@ -40,7 +40,7 @@ class TorchReference:
             import torch
         except ImportError as error:
             raise MissingDependency("PyTorch is not installed", remedy="pip install 'any2onnx[torch]'") from error
-        self.model_name = type(model).__qualname__
+        self.model_name = type(model).__name__
         self.version = f"torch {torch.__version__}"
         self._exported = isinstance(model, torch.export.ExportedProgram)
         if self._exported:

@@ -79,22 +79,44 @@ def foot_lines(report: ParityReport) -> list[str]:
     return lines
 
 
+# Below this width the table leaves out the columns that only an investigation needs.
+_WIDE = 110
+_NARROW_HEADERS = ("output", "suite", "verdict", "used", "note")
+
+
 def rich_group(report: ParityReport) -> Any:
-    """Return the report as a rich renderable."""
-    from rich.console import Group
+    """Return the report as a rich renderable that fits the width of the terminal."""
+    return _Renderable(report)
+
+
+class _Renderable:
+    def __init__(self, report: ParityReport) -> None:
+        self._report = report
+
+    def __rich_console__(self, console: Any, options: Any) -> Any:
+        from rich.text import Text
+
+        yield _table(self._report, HEADERS if options.max_width >= _WIDE else _NARROW_HEADERS)
+        yield from (Text(line) for line in foot_lines(self._report))
+
+
+def _table(report: ParityReport, headers: tuple[str, ...]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=Text(head_line(report)), title_justify="left", show_lines=False)
-    for header in HEADERS:
+    for header in headers:
         right = header in ("used", "ulp", "error", "framework", "sens.")
-        table.add_column(header, justify="right" if right else "left", overflow="fold", no_wrap=right)
+        table.add_column(
+            header, justify="right" if right else "left", overflow="fold", no_wrap=right or header != "note"
+        )
+    shown = [HEADERS.index(header) for header in headers]
     for result in grouped(report):
         # Names come from files: Text keeps brackets in them from being read as markup.
-        row = [Text(text) for text in cells(result)]
-        row[2].stylize(_STYLES[result.status])
-        table.add_row(*row)
-    return Group(table, *(Text(line) for line in foot_lines(report)))
+        texts = [Text(text) for text in cells(result)]
+        texts[HEADERS.index("verdict")].stylize(_STYLES[result.status])
+        table.add_row(*(texts[k] for k in shown))
+    return table
 
 
 def plain_text(report: ParityReport, width: int = 140) -> str:

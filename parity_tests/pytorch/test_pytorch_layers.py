@@ -99,7 +99,10 @@ MASKS = {
     "boolean rows": (torch.rand(4, 5) > 0.4, False),
     "float": (torch.randn(2, 2, 4, 5), False),
     "broadcast": (torch.rand(2, 1, 1, 5) > 0.4, False),
-    "fully masked rows": (torch.tensor([[False] * 5, [True] * 5, [False] * 5, [True, False, True, False, True]]), False),
+    "fully masked rows": (
+        torch.tensor([[False] * 5, [True] * 5, [False] * 5, [True, False, True, False, True]]),
+        False,
+    ),
     "minus infinity": (torch.full((4, 5), float("-inf")), False),
 }
 
@@ -116,7 +119,12 @@ def test_every_form_of_mask(name: str, opset: int) -> None:
             )
 
     torch.manual_seed(0)
-    args = (torch.randn(2, 2, 4, 3), torch.randn(2, 2, 5, 3), torch.randn(2, 2, 5, 6), *([] if mask is None else [mask]))
+    args = (
+        torch.randn(2, 2, 4, 3),
+        torch.randn(2, 2, 5, 3),
+        torch.randn(2, 2, 5, 6),
+        *([] if mask is None else [mask]),
+    )
     same(run(convert(Attention(), args, opset=opset), *args), answers(Attention(), *args))
 
 

@@ -84,7 +84,9 @@ def test_a_dataclass_as_output() -> None:
 
 
 def test_names_of_inputs_and_outputs_can_be_chosen() -> None:
-    proto = convert(Function(lambda x, y: (x + y, x - y)), (torch.ones(2), torch.ones(2)), input_names=["a"], output_names=["sum"])
+    proto = convert(
+        Function(lambda x, y: (x + y, x - y)), (torch.ones(2), torch.ones(2)), input_names=["a"], output_names=["sum"]
+    )
     assert [i.name for i in proto.graph.input] == ["a", "args_1"]
     assert [o.name for o in proto.graph.output] == ["sum", "output_1"]
     with pytest.raises(UsageError, match="output_names has 3 names"):
@@ -399,7 +401,9 @@ def test_half_precision_computed_in_float32(dtype: torch.dtype) -> None:
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)).to(dtype)
     built = build(model, (torch.randn(2, 1, 4, 4, dtype=dtype),), compute_dtype="float32")
     assert built.graph.inputs[0].dtype == {torch.bfloat16: DataType.BFLOAT16, torch.float16: DataType.FLOAT16}[dtype]
-    assert {v.dtype for v in built.graph.initializers.values() if v.const_value.size > 3} == {built.graph.inputs[0].dtype}
+    assert {v.dtype for v in built.graph.initializers.values() if v.const_value.size > 3} == {
+        built.graph.inputs[0].dtype
+    }
     if dtype == torch.float16:
         x = torch.randn(2, 1, 4, 4, dtype=dtype)
         same(run(ir.to_proto(built), x), answers(model, x), rtol=5e-3, atol=5e-3)
@@ -407,7 +411,9 @@ def test_half_precision_computed_in_float32(dtype: torch.dtype) -> None:
 
 def test_an_exported_program_keeps_its_names() -> None:
     model = nn.Linear(3, 2)
-    program = torch.export.export(model, (torch.randn(2, 3),), dynamic_shapes=({0: torch.export.Dim("rows")},), strict=True)
+    program = torch.export.export(
+        model, (torch.randn(2, 3),), dynamic_shapes=({0: torch.export.Dim("rows")},), strict=True
+    )
     proto = convert(program)
     assert dims(proto.graph.input[0]) == ["rows", 3]
     x = torch.randn(5, 3)

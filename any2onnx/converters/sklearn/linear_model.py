@@ -19,6 +19,7 @@ from any2onnx.converters.sklearn.support import (
     inner_type,
     matrix,
     normalized_rows,
+    only,
     two_columns,
     weights,
 )
@@ -118,7 +119,7 @@ def ridge_classifier(g: GraphBuilder, call: Call) -> Results:
     decision = linear_decision(g, call)
     if getattr(call.source._label_binarizer, "y_type_", "").startswith("multilabel"):
         label = g.Cast(g.Greater(decision, g.scalar_like(0.0, decision)), DataType.INT64)
-        return cast_results(g, call, _only(call, {"predict": label, "decision_function": decision}), keep=("predict",))
+        return cast_results(g, call, only(call, {"predict": label, "decision_function": decision}), keep=("predict",))
     return _pick(g, call, decision, {})
 
 
@@ -127,11 +128,7 @@ def _pick(g: GraphBuilder, call: Call, decision: Value, more: Results) -> Result
     results: Results = {"decision_function": decision, **more}
     if "predict" in call.methods:
         results["predict"] = decision_label(g, decision, call.source.classes_)
-    return cast_results(g, call, _only(call, results), keep=("predict",))
-
-
-def _only(call: Call, results: Results) -> Results:
-    return {method: results[method] for method in call.methods}
+    return cast_results(g, call, only(call, results), keep=("predict",))
 
 
 def generalized_linear(g: GraphBuilder, call: Call) -> Results:
@@ -162,7 +159,7 @@ def bayesian_regressor(g: GraphBuilder, call: Call) -> Results:
             kept = g.Gather(kept, columns.astype(np.int64), axis=1)
         spread = g.ReduceSum(g.Mul(g.MatMul(kept, weights(model.sigma_, dtype)), kept), [1], keepdims=False)
         results["predict_std"] = g.Sqrt(g.Add(spread, g.scalar_like(1.0 / float(model.alpha_), spread)))
-    return cast_results(g, call, _only(call, results))
+    return cast_results(g, call, only(call, results))
 
 
 def one_class_sgd(g: GraphBuilder, call: Call) -> Results:
@@ -178,4 +175,4 @@ def one_class_sgd(g: GraphBuilder, call: Call) -> Results:
         "decision_function": decision,
         "score_samples": score,
     }
-    return cast_results(g, call, _only(call, results))
+    return cast_results(g, call, only(call, results))

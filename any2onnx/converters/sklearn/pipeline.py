@@ -65,8 +65,9 @@ def pipeline(g: GraphBuilder, call: Call) -> Results:
     table = Table(call.inputs, call.params["columns"])
     body, last = (steps, None) if _ends_in_identity(call.source) else (steps[:-1], steps[-1])
     for name, step in body:
-        result = convert_child(call, name, step, table.values, _TRANSFORM, columns=table.columns)["transform"]
-        table = Table((result,), ((),))
+        exact = last is not None or name != body[-1][0]
+        found = convert_child(call, name, step, table.values, _TRANSFORM, columns=table.columns, exact=exact)
+        table = Table((found["transform"],), ((),))
     if last is not None:
         return convert_child(call, last[0], last[1], table.values, call.methods, columns=table.columns)
     return {"transform": join(g, call, table.values)}
@@ -81,7 +82,8 @@ def _inverse_pipeline(g: GraphBuilder, call: Call) -> Results:
         )
     values: Sequence[Value] = call.inputs
     for name, step in reversed(_acting_steps(call.source)):
-        values = (convert_child(call, name, step, values, call.methods)[_INVERSE],)
+        exact = name != _acting_steps(call.source)[0][0]
+        values = (convert_child(call, name, step, values, call.methods, exact=exact)[_INVERSE],)
     return {_INVERSE: join(g, call, values)}
 
 

@@ -1,9 +1,11 @@
 """sklearn.preprocessing: scalers and element-wise transformers.
 
-Differences (x - mean) are taken in float64 and rounded once, also for float32 rows: at a large mean they cancel.
+Scalers round as scikit-learn does for the rows given: see `_affine`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -29,23 +31,43 @@ from any2onnx.operator_mappings.mapping import Call
 _FLOATS = (DataType.FLOAT, DataType.DOUBLE)
 
 
-def _shift_and_scale(g: GraphBuilder, call: Call, shift: Array | None, scale: Array | None) -> Results:
+def _affine(
+    g: GraphBuilder, call: Call, steps: Sequence[tuple[str, Array | None]], *, rounds_first: bool = False
+) -> Value:
+    """Apply `Sub`, `Div`, `Mul`, `Add` with fitted numbers one after the other, as scikit-learn does in place.
+
+    Rows of float32 stay float32 there: each step is computed in float64 and rounded (numpy's in-place arithmetic), or
+    the fitted numbers are rounded first (`rounds_first`, StandardScaler). A tree behind the scaler that meets its
+    threshold exactly branches by that last bit, so the same roundings are made here.
+    """
+    x = raw_matrix(g, call)
+    single = dtype_of(x) == DataType.FLOAT and call.options.get("precision") != "float64"
+    plain = call.options.get("precision") == "float32" or (single and rounds_first)
+    dtype = DataType.FLOAT if plain else DataType.DOUBLE
+    y = g.Cast(x, dtype)
+    for op_type, numbers in steps:
+        if numbers is not None:
+            y = g.op(op_type, g.Cast(y, dtype), weights(numbers, dtype))
+            y = g.Cast(y, DataType.FLOAT) if single else y
+    return y
+
+
+def _shift_and_scale(
+    g: GraphBuilder, call: Call, shift: Array | None, scale: Array | None, *, rounds_first: bool = False
+) -> Results:
     """(x - shift) / scale, or x · scale + shift for the inverse."""
-    dtype = inner_type(call) if shift is not None else steady_type(call)
-    x = matrix(g, call, dtype)
     if "inverse_transform" in call.methods:
-        y = x if scale is None else g.Mul(x, weights(scale, dtype))
-        y = y if shift is None else g.Add(y, weights(shift, dtype))
+        y = _affine(g, call, [("Mul", scale), ("Add", shift)], rounds_first=rounds_first)
         return cast_results(g, call, {"inverse_transform": y})
-    y = x if shift is None else g.Sub(x, weights(shift, dtype))
-    y = y if scale is None else g.Div(y, weights(scale, dtype))
+    y = _affine(g, call, [("Sub", shift), ("Div", scale)], rounds_first=rounds_first)
     return cast_results(g, call, {"transform": y})
 
 
 def standard_scaler(g: GraphBuilder, call: Call) -> Results:
     """Convert StandardScaler."""
     model = call.source
-    return _shift_and_scale(g, call, model.mean_ if model.with_mean else None, model.scale_ if model.with_std else None)
+    mean, scale = model.mean_ if model.with_mean else None, model.scale_ if model.with_std else None
+    return _shift_and_scale(g, call, mean, scale, rounds_first=True)
 
 
 def robust_scaler(g: GraphBuilder, call: Call) -> Results:
@@ -67,12 +89,10 @@ def max_abs_scaler(g: GraphBuilder, call: Call) -> Results:
 def min_max_scaler(g: GraphBuilder, call: Call) -> Results:
     """Convert MinMaxScaler: x · scale_ + min_, clipped to the range where `clip` says so."""
     model = call.source
-    dtype = inner_type(call)
-    x = matrix(g, call, dtype)
-    scale, low = weights(model.scale_, dtype), weights(model.min_, dtype)
     if "inverse_transform" in call.methods:
-        return cast_results(g, call, {"inverse_transform": g.Div(g.Sub(x, low), scale)})
-    y = g.Add(g.Mul(x, scale), low)
+        y = _affine(g, call, [("Sub", model.min_), ("Div", model.scale_)])
+        return cast_results(g, call, {"inverse_transform": y})
+    y = _affine(g, call, [("Mul", model.scale_), ("Add", model.min_)])
     if model.clip:
         y = clip_keeping_nan(g, y, float(model.feature_range[0]), float(model.feature_range[1]))
     return cast_results(g, call, {"transform": y})
@@ -153,16 +173,43 @@ def kernel_centerer(g: GraphBuilder, call: Call) -> Results:
 
 
 def power_transformer(g: GraphBuilder, call: Call) -> Results:
-    """Convert PowerTransformer (Box-Cox, Yeo-Johnson), standardised where `standardize` says so."""
+    """Convert PowerTransformer (Box-Cox, Yeo-Johnson), standardised where `standardize` says so, and its inverse."""
     model = call.source
     dtype = inner_type(call)
     x = matrix(g, call, dtype)
     lambdas = np.asarray(model.lambdas_, np.float64)
-    y = _box_cox(g, x, lambdas) if model.method == "box-cox" else _yeo_johnson(g, x, lambdas)
-    if model.standardize:
-        scaler = model._scaler
+    box_cox = model.method == "box-cox"
+    scaler = model._scaler if model.standardize else None
+    if "inverse_transform" in call.methods:
+        if scaler is not None:
+            x = g.Add(g.Mul(x, weights(scaler.scale_, dtype)), weights(scaler.mean_, dtype))
+        y = _inverse_box_cox(g, x, lambdas) if box_cox else _inverse_yeo_johnson(g, x, lambdas)
+        return cast_results(g, call, {"inverse_transform": y})
+    y = _box_cox(g, x, lambdas) if box_cox else _yeo_johnson(g, x, lambdas)
+    if scaler is not None:
         y = g.Div(g.Sub(y, weights(scaler.mean_, dtype)), weights(scaler.scale_, dtype))
     return cast_results(g, call, {"transform": y})
+
+
+def _log_of_power(g: GraphBuilder, y: Value, lambdas: Array) -> Value:
+    """Return log(1 + λ y) / λ per column, y itself where λ is 0: the logarithm of what Box-Cox was given."""
+    dtype = dtype_of(y).numpy()
+    tiny = np.abs(lambdas) < 1e-19
+    safe = np.where(tiny, 1.0, lambdas).astype(dtype)
+    back = g.Div(log1p(g, g.Mul(y, safe)), safe)
+    return g.Where(tiny[None, :], y, back) if tiny.any() else back
+
+
+def _inverse_box_cox(g: GraphBuilder, y: Value, lambdas: Array) -> Value:
+    return g.Exp(_log_of_power(g, y, lambdas))
+
+
+def _inverse_yeo_johnson(g: GraphBuilder, y: Value, lambdas: Array) -> Value:
+    size = g.Abs(y)
+    positive = expm1(g, _log_of_power(g, size, lambdas))
+    negative = g.Neg(expm1(g, _log_of_power(g, size, 2.0 - lambdas)))
+    chosen = g.Where(g.GreaterOrEqual(y, g.scalar_like(0.0, y)), positive, negative)
+    return g.Where(g.IsNaN(y), y, chosen)
 
 
 def _box_cox(g: GraphBuilder, x: Value, lambdas: Array) -> Value:

@@ -11,7 +11,7 @@ import numpy as np
 
 from any2onnx.converters.sklearn.context import FRAMEWORK, Context, location
 from any2onnx.converters.sklearn.support import Child
-from any2onnx.errors import NotAModel, NotFitted, UnknownOption, UnsupportedParameter, did_you_mean
+from any2onnx.errors import NotAModel, NotFitted, UnknownOption, UnsupportedOperator, UnsupportedParameter, did_you_mean
 from any2onnx.operator_mappings.mapping import OperatorMapping
 from any2onnx.operator_mappings.registry import Needed
 
@@ -47,7 +47,7 @@ def scan(model: Any, methods: tuple[str, ...], context: Context) -> list[Found]:
         UnsupportedOperator: Some have no row; the message names all.
         OpsetNotSupported: Some have a row for other opsets only.
         UnsupportedParameter: A parameter that no converter reads is not at its default.
-        UnknownOption: A method that an estimator, or its converter, does not have.
+        UnknownOption: A method that an estimator does not have.
     """
     found = list(_walk(Found(model, methods, "", True), context))
     needed = [Needed(context.key_of(type(f.estimator)), location(f.scope, f.estimator)) for f in found]
@@ -120,10 +120,18 @@ def check_methods(estimator: Any, methods: tuple[str, ...], row: OperatorMapping
     """Check that an estimator has the methods that are wanted.
 
     Raises:
-        UnknownOption: It, or its row, has not.
+        UnknownOption: It has not.
+        UnsupportedOperator: It has, and its converter has not.
     """
     have = offered(estimator, row)
     for method in methods:
+        if method not in have and hasattr(estimator, PSEUDO_METHODS.get(method, method)):
+            raise UnsupportedOperator(
+                f"{type(estimator).__name__}.{method} has no ONNX mapping",
+                where=location(scope, estimator),
+                needs=f"one of {', '.join(have)}",
+                remedy="register a converter of your own: docs/custom_converters.md",
+            )
         if method not in have:
             raise UnknownOption(
                 f"{type(estimator).__name__} offers no {method!r} here{did_you_mean(method, have)}",

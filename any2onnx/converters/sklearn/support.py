@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -62,9 +62,26 @@ def convert_child(
     *,
     g: GraphBuilder | None = None,
     columns: Sequence[Sequence[str]] | None = None,
+    exact: bool = False,
 ) -> Results:
-    """Convert a sub-estimator and return its results by method."""
+    """Convert a sub-estimator and return its results by method.
+
+    Args:
+        call: Of the parent.
+        name: Of the step.
+        estimator: Fitted.
+        inputs: Its X.
+        methods: Wanted.
+        g: Builder of a sub-graph.
+        columns: Names of the columns of each input.
+        exact: The results go on into further steps: keep them in float64 (unless ``precision`` says "float32"), so
+            that rounding happens once, at the end of the model.
+    """
     context: Context = call.params["context"]
+    if exact:
+        context = replace(context, float_type=inner_type(call))
+    else:
+        context = replace(context, float_type=working_type(call))
     scope = f"{call.scope}/{name}" if call.scope else name
     child = context.call(estimator, inputs, methods, scope, inherited=call.options, columns=columns)
     assert call.convert is not None
@@ -282,6 +299,11 @@ def binary_label(g: GraphBuilder, score: Value, classes: Any) -> Value:
 def decision_label(g: GraphBuilder, decision: Value, classes: Any) -> Value:
     """Return labels from a decision function as scikit-learn shapes it: [N] for two classes, else [N, classes]."""
     return binary_label(g, decision, classes) if rank_of(decision) == 1 else argmax_label(g, decision, classes)
+
+
+def only(call: Call, results: Results) -> Results:
+    """Return the wanted methods, in their order."""
+    return {method: results[method] for method in call.methods}
 
 
 def two_columns(g: GraphBuilder, positive: Value) -> Value:

@@ -157,3 +157,8 @@ def components(call: Call) -> Promise:
 def named_features(call: Call) -> Promise:
     """transform [N, k] floats, k by `get_feature_names_out`."""
     return _pick(call, {"transform": lambda: floats(call, len(call.source.get_feature_names_out()))})
+
+
+def isotonic(call: Call) -> Promise:
+    """predict and transform [N]."""
+    return _pick(call, {"predict": lambda: floats(call), "transform": lambda: floats(call)})
