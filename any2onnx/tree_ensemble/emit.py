@@ -145,6 +145,7 @@ def emit_leaves(g: GraphBuilder, e: TreeEnsemble, x: Value) -> Value:
 def _ready(g: GraphBuilder, e: TreeEnsemble, x: Value) -> _Ready:
     exact = e.compare == "float32" or x.dtype in _NARROW
     x = g.Cast(x, DataType.FLOAT if exact else DataType.DOUBLE)
+    e = e.without_neq()
     if e.has_members and g.opsets.ml < 5:
         e, x = expand_members(g, e, x)
     narrow = exact and fits_float32(e)

@@ -135,8 +135,26 @@ class TreeEnsemble:
         place, size, _ = order.preorder(self.true_child, self.false_child, self.is_leaf, self.tree_start[:-1])
         return place, size
 
+    def without_neq(self) -> TreeEnsemble:
+        """Return the same trees with `x == t` and swapped children in place of `x != t`.
+
+        onnxruntime sends NaN to the true child of NEQ, whatever `missing_true` says: NaN is not equal to anything.
+        """
+        neq = self.mode == Mode.NEQ
+        if not neq.any():
+            return self
+        return replace(
+            self,
+            mode=np.where(neq, np.uint8(Mode.EQ), self.mode),
+            true_child=np.where(neq, self.false_child, self.true_child),
+            false_child=np.where(neq, self.true_child, self.false_child),
+            missing_true=self.missing_true ^ neq,
+        )
+
     def canonical(self) -> TreeEnsemble:
-        """Return the same trees with the nodes of each in the order of a walk that takes the true child first."""
+        """Return the same trees without NEQ, each in the order of a walk that takes the true child first."""
+        if Mode.NEQ in self.modes():
+            return self.without_neq().canonical()
         place, _ = self.preorder()
         new = place + np.repeat(self.tree_start[:-1], np.diff(self.tree_start))
         old = np.empty(self.n_nodes, np.int64)
@@ -368,8 +386,8 @@ def floor32(t: Array) -> Array:
     """Return the largest float32 that is not above each number: for float32 x, `x <= t` and `x <= floor32(t)` agree."""
     with np.errstate(over="ignore"):
         rounded = t.astype(np.float32)
-    above = rounded > t
-    rounded[above] = np.nextafter(rounded[above], np.float32(-np.inf))
+        above = rounded > t
+        rounded[above] = np.nextafter(rounded[above], np.float32(-np.inf))
     return rounded
 
 

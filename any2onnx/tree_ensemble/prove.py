@@ -74,7 +74,9 @@ def prove(source: TreeEnsemble, model: onnx.ModelProto) -> TreeProof:
         assumed += _assumed(source, run)
         walks += 1
         tests += int(np.count_nonzero(~source.is_leaf))
-        differences += _compare_decisions(plain if expanded else source, run, expanded)
+        differences += _compare_decisions(plain if expanded else source, run)
+        if source.leaf_target is not None and any(f.tables for f in run):
+            assumed.append("the file adds what it looks up to the right sums")
         values = _leaf_values(source, run)
         if values is None:
             continue
@@ -83,7 +85,8 @@ def prove(source: TreeEnsemble, model: onnx.ModelProto) -> TreeProof:
         same = rounded or bool(np.array_equal(got, wanted))
         alike = same and alike is not False
         if not same:
-            differences.append(f"{_count(np.any(got != wanted, axis=1))} leaves have another value")
+            off = np.any((got != wanted) & (got != wanted.astype(np.float32)), axis=1)
+            differences.append(f"{_count(off)} leaves have another value")
         worst = max(worst, float(np.abs(got - wanted).max(initial=0.0)))
         bound = max(bound, _sum_bound(source, wanted, got, run))
     if not walks:
@@ -123,16 +126,16 @@ def _count(wrong: Array) -> int:
     return int(np.count_nonzero(wrong))
 
 
-def _compare_decisions(source: TreeEnsemble, run: Sequence[Found], expanded: bool) -> list[str]:
+def _compare_decisions(source: TreeEnsemble, run: Sequence[Found]) -> list[str]:
     differences, first = [], 0
     for found in run:
         part = source.slice(first, first + found.ensemble.n_trees)
         first += part.n_trees
-        differences += [f"{found.name}: {d}" for d in _compare_part(part, found, expanded)]
+        differences += [f"{found.name}: {d}" for d in _compare_part(part, found)]
     return differences
 
 
-def _compare_part(source: TreeEnsemble, found: Found, expanded: bool) -> Iterator[str]:
+def _compare_part(source: TreeEnsemble, found: Found) -> Iterator[str]:
     file = found.ensemble
     leaf = source.is_leaf
     for what, a, b in (
@@ -148,7 +151,7 @@ def _compare_part(source: TreeEnsemble, found: Found, expanded: bool) -> Iterato
     yield from _compare_rows(source, found)
     narrow = source.compare == "float32" or found.rows == "float32"
     # Rows that are computed in the file: float32 thresholds are right for float32 rows, which is then assumed.
-    narrow = narrow or (found.rows == "computed" and file.compare == "float32" and not expanded)
+    narrow = narrow or (found.rows == "computed" and file.compare == "float32")
     yield from _compare_thresholds(source, file, narrow)
     yield from _compare_sets(source, file)
 
@@ -164,7 +167,7 @@ def _assumed(source: TreeEnsemble, run: Sequence[Found]) -> Iterator[str]:
     """Yield what the proof cannot see in the file."""
     if source.has_members and not any(f.ensemble.has_members for f in run):
         yield "the columns that stand for membership tests are computed right"
-    elif any(f.rows == "computed" for f in run) and any("float32" in (source.compare, f.ensemble.compare) for f in run):
+    if any(f.rows == "computed" for f in run) and any("float32" in (source.compare, f.ensemble.compare) for f in run):
         yield "the rows that the file computes are float32"
 
 
@@ -205,31 +208,40 @@ def _members_by_node(e: TreeEnsemble) -> Array:
 
 def _leaf_values(source: TreeEnsemble, run: Sequence[Found]) -> tuple[Array, Array] | None:
     """Return what the leaves add by the source and by the file, [leaves, width] each, or None."""
-    parts = []
-    for found in run:
-        values = found.ensemble.leaf_values
-        if found.numbers:
-            looked_up = [t.reshape(len(t), -1) for t in found.tables if len(t) > values.max(initial=0)]
-            if not looked_up:
-                return None
-            values = np.concatenate(looked_up, axis=1)[values[:, 0].astype(np.int64)]
-        elif found.ensemble.leaf_target is not None:
-            wide = np.zeros((len(values), found.ensemble.n_targets))
-            wide[np.arange(len(values)), found.ensemble.leaf_target] = values[:, 0]
-            values = wide
-        parts.append(values)
-    if len({p.shape[1] for p in parts}) != 1:
-        return None
-    got = np.concatenate(parts)
-    wanted = source.leaf_values
-    if source.leaf_target is not None and got.shape[1] == source.n_targets:
-        wide = np.zeros((len(wanted), source.n_targets))
-        wide[np.arange(len(wanted)), source.leaf_target] = wanted[:, 0]
-        wanted = wide
+    if any(f.numbers for f in run):
+        tables = [_looked_up(f) for f in run]
+        if any(t is None for t in tables) or len({t.shape[1] for t in tables if t is not None}) != 1:
+            return None
+        got = np.concatenate([t for t in tables if t is not None])
+    else:
+        pairs = [f.ensemble.scalar_leaves() for f in run]
+        mine = source.scalar_leaves()
+        if mine is not None and source.n_targets == run[0].ensemble.n_targets and all(p is not None for p in pairs):
+            # A leaf that adds nothing may add it anywhere.
+            value, target = (np.concatenate([p[k] for p in pairs if p is not None]) for k in (0, 1))
+            same_target = (target == mine[1]) | (value == 0)
+            return mine[0][:, None], np.where(same_target, value, np.inf)[:, None]
+        got = np.concatenate([_wide(f.ensemble) for f in run])
+    wanted = source.leaf_values if got.shape[1] == 1 else _wide(source)
     if got.shape[1] == 1 and wanted.shape[1] == 2:
         # Of two classes the second says it all.
         wanted = wanted[:, 1:]
     return (wanted, got) if wanted.shape == got.shape else None
+
+
+def _looked_up(found: Found) -> Array | None:
+    """Return the rows of the tables that belong to the leaves [leaves, width], or None."""
+    numbers = found.ensemble.leaf_values[:, 0].astype(np.int64)
+    tables = [t.reshape(len(t), -1) for t in found.tables if len(t) > numbers.max(initial=0)]
+    return np.concatenate(tables, axis=1)[numbers] if tables else None
+
+
+def _wide(e: TreeEnsemble) -> Array:
+    if e.leaf_target is None:
+        return e.leaf_values
+    wide = np.zeros((len(e.leaf_values), e.n_targets))
+    wide[np.arange(len(wide)), e.leaf_target] = e.leaf_values[:, 0]
+    return wide
 
 
 def _sum_bound(source: TreeEnsemble, wanted: Array, got: Array, run: Sequence[Found]) -> float:

@@ -114,7 +114,7 @@ class _Graph:
 
     def tables(self, name: str) -> tuple[Array, ...]:
         """Return the floating-point tables that are read at the positions that a value holds."""
-        tables: list[Array] = []
+        tables: dict[str, Array] = {}
         todo = [name]
         seen: set[str] = set()
         while todo:
@@ -128,8 +128,8 @@ class _Graph:
                     continue
                 table = self.array(node.input[0]) if node.input[1] == current else None
                 if table is not None and table.dtype.kind == "f":
-                    tables.append(table)
-        return tuple(tables)
+                    tables[node.input[0]] = table
+        return tuple(tables.values())
 
 
 def _attribute(node: onnx.NodeProto, name: str) -> Any:
@@ -334,7 +334,7 @@ def _ordered(
     old[new[reached]] = reached
     is_leaf = leaf[old]
     values, target = _leaves(new[leaf_position], leaf_value, leaf_target, is_leaf, n_targets)
-    return TreeEnsemble(
+    ensemble = TreeEnsemble(
         feature=feature[old].astype(np.int32),
         threshold=threshold[old],
         mode=mode[old],
@@ -351,6 +351,7 @@ def _ordered(
         tree_weight=None if aggregate else np.full(len(roots), 1 / len(roots)),
         **_member_sets(members, mode, old),
     )
+    return ensemble.canonical() if Mode.NEQ in ensemble.modes() else ensemble
 
 
 def _leaves(position: Array, value: Array, target: Array, is_leaf: Array, n_targets: int) -> tuple[Array, Array | None]:
