@@ -8,6 +8,7 @@ Keras backend, which have rows of their own. No backend's own graph is involved.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -55,7 +56,18 @@ class Walker:
         self.masks = Masks()
         self.weights = Weights()
         self.errors: list[Any2OnnxError] = []
+        self._open: contextlib.ExitStack | None = None
         self.translator = Translator(registry, "keras", builder, general_shapes=promised)
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[None]:
+        """Keep one recording session for all that is traced inside: opening one takes time."""
+        with contextlib.ExitStack() as stack:
+            self._open = stack
+            try:
+                yield
+            finally:
+                self._open = None
 
     # --- what is needed ----------------------------------------------------------------------------------------------
 
@@ -336,9 +348,14 @@ class Walker:
     ) -> Any:
         """Run Python code once on recording tensors and convert what it does; return its results, nested."""
         from any2onnx.converters.keras.trace import trace
+        from any2onnx.converters.keras.tracing_patch import open_session
 
         location = self.location(what, path)
         masked = _MaskedCall(function, self.masks)
+        if self._open is not None:
+            # A session opened inside another one is the same, so every trace until the end of the walk shares it.
+            self._open.enter_context(open_session())
+            self._open = None
         with g.scope(path, source=location, rule="keras.trace"):
             results, masks = trace(
                 masked.run,
