@@ -16,6 +16,10 @@ def _layer(name: str, converter: str, **row: Any) -> OperatorMapping:
     return OperatorMapping(framework="keras", key=f"keras.layers.{name}", converter=f"{_CONVERTERS}.{converter}", **row)
 
 
+def _refused(name: str, reason: str) -> OperatorMapping:
+    return OperatorMapping(framework="keras", key=f"keras.layers.{name}", refused=reason)
+
+
 def _ranks(pattern: str, converter: str, ranks: str = "123", **row: Any) -> Iterator[OperatorMapping]:
     for rank in ranks:
         yield _layer(pattern.replace("#", rank), converter, **row)
@@ -168,6 +172,25 @@ PREPROCESSING: tuple[OperatorMapping, ...] = (
     *(_layer(name, "preprocessing:augmentation", note="inference: unchanged") for name in _AUGMENTATIONS),
 )
 
+# Their own code runs once on recording tensors and comes apart into functions of the backend.
+_TRACED = (
+    "AutoContrast", "ContrastLimitedAdaptiveHistogramEqualization", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D",
+    "Discretization", "GRUCell", "GroupQueryAttention", "LSTMCell", "Lambda", "MaxNumBoundingBoxes", "Pipeline",
+    "ReversibleEmbedding", "STFTSpectrogram", "SimpleRNNCell", "StackedRNNCells",
+)  # fmt: skip
+
+_FOREIGN = "its code belongs to another framework, and Keras cannot look into it"
+_LOOKUP = "it runs TensorFlow's string and hash operations, which have no mapping in this version"
+
+TRACED: tuple[OperatorMapping, ...] = (
+    *(_layer(name, "core:traced", note="by its own code") for name in _TRACED),
+    *(_refused(name, _FOREIGN) for name in ("FlaxLayer", "JaxLayer", "TFSMLayer", "TorchModuleWrapper")),
+    *(
+        _refused(name, _LOOKUP)
+        for name in ("HashedCrossing", "Hashing", "IntegerLookup", "StringLookup", "TextVectorization")
+    ),
+)
+
 LAYER_ROWS: tuple[OperatorMapping, ...] = (
     *ACTIVATIONS,
     *CORE,
@@ -181,4 +204,5 @@ LAYER_ROWS: tuple[OperatorMapping, ...] = (
     *RNN,
     *ATTENTION,
     *PREPROCESSING,
+    *TRACED,
 )

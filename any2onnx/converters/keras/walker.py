@@ -27,6 +27,9 @@ from any2onnx.operator_mappings.mapping import Call
 from any2onnx.operator_mappings.registry import Needed, Registry
 from any2onnx.options import Options
 
+TRACED = "any2onnx.converters.keras.core:traced"
+"""The converter of layers that come apart into functions of the backend."""
+
 
 class Walker:
     """Converts layers and models into nodes of a builder.
@@ -378,7 +381,10 @@ class Walker:
     def _whole(self, layer: Any) -> str | None:
         """Return the key of a layer inside traced code that is converted as a whole; None to look into it."""
         key = self.key(layer)
-        return key if self.registry.knows("keras", key) else None
+        if not self.registry.knows("keras", key):
+            return None
+        row = self.registry.find("keras", key, self.builder.opsets.main)
+        return None if row is not None and row.converter == TRACED else key
 
     def _convert_traced(self, call: Call, g: GraphBuilder) -> Any:
         """Convert a call that the recorder noted: of a backend function, or of a layer as a whole."""
