@@ -163,19 +163,21 @@ _AUGMENTATIONS = (
 )  # fmt: skip
 
 PREPROCESSING: tuple[OperatorMapping, ...] = (
+    _layer("CategoryEncoding", "preprocessing:category_encoding"),
+    _layer("Discretization", "preprocessing:discretization"),
     _layer("CenterCrop", "preprocessing:center_crop"),
     _layer("Normalization", "preprocessing:normalization"),
     # Keras crops in training only, and infers the cropped shape all the same.
     _layer("RandomCrop", "core:identity", shapes=f"{_SHAPES}.general:dtypes_only", note="inference: unchanged"),
     _layer("Rescaling", "preprocessing:rescaling"),
-    _layer("Resizing", "preprocessing:resizing"),
+    _layer("Resizing", "preprocessing:resizing", shapes=f"{_SHAPES}.preprocessing:resizing"),
     *(_layer(name, "preprocessing:augmentation", note="inference: unchanged") for name in _AUGMENTATIONS),
 )
 
 # Their own code runs once on recording tensors and comes apart into functions of the backend.
 _TRACED = (
     "AutoContrast", "ContrastLimitedAdaptiveHistogramEqualization", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D",
-    "Discretization", "GRUCell", "GroupQueryAttention", "LSTMCell", "Lambda", "MaxNumBoundingBoxes", "Pipeline",
+    "GRUCell", "GroupQueryAttention", "LSTMCell", "Lambda", "MaxNumBoundingBoxes", "Pipeline",
     "ReversibleEmbedding", "STFTSpectrogram", "SimpleRNNCell", "StackedRNNCells",
 )  # fmt: skip
 

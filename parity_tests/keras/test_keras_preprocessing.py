@@ -69,3 +69,23 @@ def test_adapted_normalization_has_no_extra_inputs() -> None:
     x = keras.Input((4,), name="x")
     proto = check(keras.Model(x, layer(x)))
     assert [value.name for value in proto.graph.input] == ["x"]
+
+
+@pytest.mark.parametrize("mode", ["int", "one_hot", "multi_hot", "count"])
+def test_discretization(mode: str) -> None:
+    x = keras.Input((3,), name="x")
+    model = keras.Model(x, layers.Discretization([-1.0, 0.0, 0.5], output_mode=mode)(x))
+    data = np.array([[-2.0, -1.0, 0.25], [0.5, 7.0, np.inf]], "float32")
+    check(model, batches=(2,), inputs=lambda n: [data])
+
+
+@pytest.mark.parametrize("mode", ["one_hot", "multi_hot", "count"])
+@pytest.mark.parametrize("columns", [1, 4])
+def test_category_encoding(mode: str, columns: int) -> None:
+    x = keras.Input((columns,), dtype="int32", name="x")
+    check(keras.Model(x, layers.CategoryEncoding(5, output_mode=mode)(x)))
+
+
+def test_category_encoding_with_weights() -> None:
+    x, weights = keras.Input((4,), dtype="int32"), keras.Input((4,))
+    check(keras.Model([x, weights], layers.CategoryEncoding(5, output_mode="count")(x, count_weights=weights)))

@@ -23,7 +23,6 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[int, ...], str]] = {
     "ConvLSTM1D": (lambda: layers.ConvLSTM1D(2, 3), (4, 6, 3), "float32"),
     "ConvLSTM2D": (lambda: layers.ConvLSTM2D(2, 3, return_sequences=True, padding="same"), (3, 5, 5, 2), "float32"),
     "ConvLSTM3D": (lambda: layers.ConvLSTM3D(2, 2), (3, 4, 4, 4, 2), "float32"),
-    "Discretization": (lambda: layers.Discretization([0.0, 1.0, 2.0]), (4,), "float32"),
     "Lambda": (lambda: layers.Lambda(lambda x: keras.ops.tanh(x) + 1), (4,), "float32"),
     "MaxNumBoundingBoxes": (lambda: layers.MaxNumBoundingBoxes(3), (5, 5, 3), "float32"),
     "Pipeline": (lambda: layers.Pipeline([layers.Rescaling(2.0), layers.CenterCrop(3, 3)]), (5, 5, 3), "float32"),
@@ -46,7 +45,7 @@ def test_layer_by_its_own_code(name: str) -> None:
     build, shape, dtype = CASES[name]
     x = keras.Input(shape, dtype=dtype, name="x")
     model = keras.Model(x, build()(x))
-    if name not in {"Discretization", "STFTSpectrogram"}:  # their weights are tables
+    if name != "STFTSpectrogram":  # its weights are tables
         randomize(model)
     check(model, batches=(2,))
 
@@ -136,7 +135,6 @@ def test_layers_without_a_row_are_few() -> None:
     missing = sorted(key for key in keys if not registry.knows("keras", key))
     assert missing == [
         "keras.Layer",
-        "keras.layers.CategoryEncoding",
         "keras.layers.Equalization",
         "keras.layers.InputLayer",
         "keras.layers.MelSpectrogram",
