@@ -19,6 +19,7 @@ MODULES: Final = ("core", "numpy", "nn", "image", "linalg", "math", "random", "r
 
 # Costly to run, and their result is known by its type alone.
 _CONVOLUTIONS: Final = frozenset({"conv", "depthwise_conv", "separable_conv"})
+_DIVISIONS: Final = frozenset({"mod", "fmod", "floor_divide"})
 _POOLS: Final = frozenset({"max_pool", "average_pool"})
 # Change their first argument in place under NumPy.
 _IN_PLACE: Final = frozenset({"slice_update", "scatter_update"})
@@ -33,10 +34,15 @@ class Evaluator:
         self.backend = backend
         self.name: str = backend.backend()
         self.is_numpy = self.name in ("numpy", "jax")
-        self.modules: dict[str, ModuleType] = {
-            name: importlib.import_module(f"keras.src.backend.{'numpy' if self.is_numpy else self.name}.{name}")
-            for name in MODULES
-        }
+        package = "numpy" if self.is_numpy else self.name
+        # Importing the package keras.src.backend.numpy would hide the loaded backend's module of that name.
+        loaded = backend.numpy
+        try:
+            self.modules: dict[str, ModuleType] = {
+                name: importlib.import_module(f"keras.src.backend.{package}.{name}") for name in MODULES
+            }
+        finally:
+            backend.numpy = loaded
         self._convert = self.modules["core"].convert_to_tensor
         self._is_tensor = self.modules["core"].is_tensor
 
@@ -87,6 +93,10 @@ class Evaluator:
         if name == "digitize":
             # Random examples are no bins; sorted ones are.
             args = (args[0], self.native(np.sort(self.numpy(args[1]))))
+        if name in _DIVISIONS and hasattr(args[1], "dtype") and "int" in self.dtype(args[1]):
+            # Random integers may be 0, by which some backends refuse to divide.
+            divisor = self.numpy(args[1])
+            args = (args[0], self.native(np.where(divisor == 0, np.ones_like(divisor), divisor)))
         with self._quiet():
             return self._numeric(module, function, args, kwargs)
 

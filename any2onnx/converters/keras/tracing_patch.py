@@ -225,6 +225,11 @@ def _table(backend: str, modules: int) -> _Table:
         for attribute, value in list(vars(module).items())
         if isinstance(value, FunctionType | type) and value in replacements
     ]
+    if backend == "torch":
+        # Keras's layer_normalization takes PyTorch's own function where this says yes.
+        namespace = vars(importlib.import_module("keras.src.ops.nn"))
+        if (original := namespace.get("is_continuous_axis")) is not None:
+            sites.append((namespace, "is_continuous_axis", original, _not_while_recording(original)))
     core = importlib.import_module(f"keras.src.backend.{backend}.core")
     return _Table(functions, sites, core.is_tensor)
 
@@ -251,6 +256,14 @@ def _replacement(entry: Replaced) -> Callable[..., Any]:
 
     replaced.__wrapped_original__ = entry.original  # type: ignore[attr-defined]
     return replaced
+
+
+def _not_while_recording(original: Callable[..., Any]) -> Callable[..., Any]:
+    def answer(axis: Any) -> bool:
+        session = _CURRENT[-1] if _CURRENT else None
+        return bool(original(axis)) if session is None or session.active() is None else False
+
+    return answer
 
 
 def _restore(sites: list[tuple[dict[str, Any], str, Any, Callable[..., Any]]]) -> None:
