@@ -628,7 +628,7 @@ def _other() -> list[OpCase]:
     add("image.resize", lambda o, x: o.image.resize(x, (5, 5), pad_to_aspect_ratio=True, fill_value=0.5), pictures, label="pad")
     add("image.resize", lambda o, x: o.image.resize(x, (5, 5), data_format="channels_first"), floats(B, 2, 6, 8), label="first")
     add("image.resize", lambda o, x: o.image.resize(x, (5, 5)), ints(B, 6, 8, 3, low=0, high=256, dtype="uint8"), label="uint8")
-    for name in ("rgb_to_grayscale", "rgb_to_hsv", "hsv_to_rgb", "gaussian_blur"):
+    for name in ("rgb_to_grayscale", "rgb_to_hsv", "hsv_to_rgb", "gaussian_blur", "sobel_edges"):
         add(f"image.{name}", lambda o, x, n=name: getattr(o.image, n)(x), pictures)
         add(f"image.{name}", lambda o, x, n=name: getattr(o.image, n)(x, data_format="channels_first"), np.moveaxis(pictures, -1, 1).copy())
     add("image.gaussian_blur", lambda o, x: o.image.gaussian_blur(x, kernel_size=(3, 5), sigma=(0.5, 2.0)), pictures)

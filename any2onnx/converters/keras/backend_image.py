@@ -274,8 +274,11 @@ def sobel_edges(c: Context, images: Any, data_format: Any) -> Value:
     channels = c.static_dim(x, 1, "of the channels")
     vertical = np.outer([-1, 0, 1], [1, 2, 1]).astype(dtype_of(x).numpy())
     kernel = np.tile(np.stack([vertical, vertical.T])[:, None], (channels, 1, 1, 1))
-    # scipy mirrors with the border repeated, which for one pixel is the border itself.
-    padded = g.Pad(x, [0, 0, 1, 1, 0, 0, 1, 1], mode="edge")
+    # Around the image Keras has zeros under PyTorch and JAX, other pixels under NumPy and TensorFlow.
+    from keras.src.backend import backend
+
+    mode = {"numpy": "edge", "tensorflow": "reflect"}.get(backend(), "constant")
+    padded = g.Pad(x, [0, 0, 1, 1, 0, 0, 1, 1], mode=mode)
     edges = g.Conv(padded, g.const(kernel), group=channels, kernel_shape=[3, 3])
     sizes = c.sizes_of(x)
     parts = g.Reshape(edges, g.shape_vector([0, channels, 2, *sizes[2:]]))
