@@ -100,7 +100,8 @@ def _unary() -> list[OpCase]:
         "selu elu celu gelu leaky_relu tanh_shrink sparse_plus sparse_sigmoid squareplus soft_shrink hard_shrink", X * 2
     )
     add("relu relu6", I)
-    add("softmax log_softmax sparsemax logsumexp", X, CUBE)
+    add("softmax log_softmax logsumexp", X, CUBE)
+    add("sparsemax", X, CUBE, other_dtype=True)
     add("glu", X)
     add("erf erfc", X)
     add("erfinv", UNIT)
@@ -270,7 +271,7 @@ def _other() -> list[OpCase]:
             "sparsemax",
             "diff",
         ]:
-            add(name, lambda o, x, n=name, a=axis: getattr(o, n)(x, axis=a), CUBE, label=f"axis{axis}")
+            add(name, lambda o, x, n=name, a=axis: getattr(o, n)(x, axis=a), CUBE, label=f"axis{axis}", other_dtype=name == "sparsemax")
     add("cumsum", lambda o, x: o.cumsum(x, axis=1, dtype="float32"), I)
     add("softmax", lambda o, x: o.softmax(x, axis=(1, 2)), CUBE)
     add("softmax", lambda o, x: o.softmax(x, axis=None), X)
@@ -572,7 +573,7 @@ def _other() -> list[OpCase]:
         opset = 16 if name in ("segment_sum", "segment_prod") else 18
         add(name, lambda o, x, i, n=name: getattr(o, n)(x, i, num_segments=4), floats(6, 4), ids, opset=opset)
     add("segment_sum", lambda o, x: o.segment_sum(x, np.array([0, 0, 1, 2, 1, 0])), floats(6), opset=16)
-    add("top_k", lambda o, x: o.top_k(x, 2), CUBE)
+    add("top_k", lambda o, x: o.top_k(x, 2), CUBE, other_dtype=True)
     add("in_top_k", lambda o, t, x: o.in_top_k(t, x, 2), ints(B, low=0, high=4), X)
     add("extract_sequences", lambda o, x: o.extract_sequences(x, 3, 2), floats(B, 10))
     add("fft", lambda o, x, y: o.fft((x, y)), CUBE, CUBE[::-1].copy(), opset=17)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from any2onnx.converters.keras.backend_common import Context, backend_function
+from any2onnx.converters.keras.backend_common import Context, backend_function, keras_backend
 from any2onnx.converters.keras.backend_convolution import _layout, channels_first
 from any2onnx.graph.types import DataType, Value, dtype_of, rank_of, shape_of
 
@@ -49,6 +49,19 @@ def weights(size: int, target: int, scale: float, translation: float, kernel: An
     total = matrix.sum(axis=0, keepdims=True)
     matrix = np.where(np.abs(total) > 1000 * np.finfo(np.float32).eps, matrix / np.where(total != 0, total, 1), 0)
     return np.where(((places >= -0.5) & (places <= size - 0.5))[None, :], matrix, 0)
+
+
+def clamped_weights(size: int, target: int, factor: float) -> Any:
+    """Return the matrix of PyTorch's bicubic interpolation: a = -3/4, the border repeated."""
+    places = (np.arange(target) + 0.5) / factor - 0.5
+    base = np.floor(places).astype(np.int64)
+    matrix = np.zeros((size, target))
+    for tap in range(-1, 3):
+        x = np.abs(places - (base + tap))
+        near = ((1.25 * x - 2.25) * x) * x + 1.0
+        far = ((-0.75 * x + 3.75) * x - 6.0) * x + 3.0
+        np.add.at(matrix, (np.clip(base + tap, 0, size - 1), np.arange(target)), np.where(x <= 1.0, near, far))
+    return matrix
 
 
 def along(c: Context, x: Value, matrix: Any, axis: int) -> Value:
@@ -101,18 +114,24 @@ def resize(
 
 def _interpolated(c: Context, x: Value, targets: Mapping[int, int], method: str, antialias: bool) -> Value:
     sizes = {axis: shape_of(x)[axis] for axis in targets}
+    torch_cubic = method == "bicubic" and not antialias and keras_backend() == "torch"
     if all(isinstance(size, int) for size in sizes.values()):
         for axis, target in targets.items():
             size = sizes[axis]
             assert isinstance(size, int)
-            if size != target:
-                x = along(c, x, weights(size, target, target / size, 0.0, KERNELS[method], antialias), axis)
+            if size == target:
+                continue
+            if torch_cubic:
+                matrix = clamped_weights(size, target, target / size)
+            else:
+                matrix = weights(size, target, target / size, 0.0, KERNELS[method], antialias)
+            x = along(c, x, matrix, axis)
         return x
     if method not in ("bilinear", "bicubic"):
         raise c.refuse(f"interpolation={method!r} of images with dynamic height or width", "static sizes")
     attributes: dict[str, Any] = {"mode": "linear" if method == "bilinear" else "cubic"}
     if method == "bicubic":
-        attributes |= {"cubic_coeff_a": -0.5, "exclude_outside": 1}
+        attributes |= {"cubic_coeff_a": -0.75} if torch_cubic else {"cubic_coeff_a": -0.5, "exclude_outside": 1}
     if antialias:
         attributes["antialias"] = 1
     return _resize_node(c, x, targets, coordinate_transformation_mode="half_pixel", **attributes)
@@ -275,9 +294,7 @@ def sobel_edges(c: Context, images: Any, data_format: Any) -> Value:
     vertical = np.outer([-1, 0, 1], [1, 2, 1]).astype(dtype_of(x).numpy())
     kernel = np.tile(np.stack([vertical, vertical.T])[:, None], (channels, 1, 1, 1))
     # Around the image Keras has zeros under PyTorch and JAX, other pixels under NumPy and TensorFlow.
-    from keras.src.backend import backend
-
-    mode = {"numpy": "edge", "tensorflow": "reflect"}.get(backend(), "constant")
+    mode = {"numpy": "edge", "tensorflow": "reflect"}.get(keras_backend(), "constant")
     padded = g.Pad(x, [0, 0, 1, 1, 0, 0, 1, 1], mode=mode)
     edges = g.Conv(padded, g.const(kernel), group=channels, kernel_shape=[3, 3])
     sizes = c.sizes_of(x)
@@ -294,10 +311,11 @@ def gaussian_blur(c: Context, images: Any, kernel_size: Any, sigma: Any, data_fo
     single = rank_of(value) == 3
     x = channels_first(c, g.Unsqueeze(value, [0]) if single else value, layout)
     channels = c.static_dim(x, 1, "of the channels")
-    # Keras gives the first size and sigma to the width.
-    sizes = c.ints(kernel_size, "kernel_size")[::-1]
+    # Under NumPy the first size and sigma are those of the width.
+    turn = -1 if keras_backend() == "numpy" else 1
+    sizes = c.ints(kernel_size, "kernel_size")[::turn]
     spreads = [float(s) for s in np.atleast_1d(np.asarray(c.static(sigma, "sigma"))).ravel()]
-    spreads = spreads * 2 if len(spreads) == 1 else spreads[::-1]
+    spreads = spreads * 2 if len(spreads) == 1 else spreads[::turn]
     bells = []
     for size, spread in zip(sizes, spreads, strict=True):
         places = np.arange(size) - (size - 1) / 2

@@ -25,6 +25,12 @@ _POOLS: Final = frozenset({"max_pool", "average_pool"})
 _IN_PLACE: Final = frozenset({"slice_update", "scatter_update"})
 
 
+def _leaves(structure: Any) -> list[Any]:
+    if isinstance(structure, list | tuple):
+        return [leaf for item in structure for leaf in _leaves(item)]
+    return [structure]
+
+
 class Evaluator:
     """Example values and functions on them, for one Keras backend."""
 
@@ -97,8 +103,27 @@ class Evaluator:
             # Random integers may be 0, by which some backends refuse to divide.
             divisor = self.numpy(args[1])
             args = (args[0], self.native(np.where(divisor == 0, np.ones_like(divisor), divisor)))
+        if name == "binary_crossentropy":
+            # PyTorch wants probabilities.
+            args = tuple(self.native(np.full_like(self.numpy(a), 0.5)) if hasattr(a, "dtype") else a for a in args)
         with self._quiet():
-            return self._numeric(module, function, args, kwargs)
+            results = self._numeric(module, function, args, kwargs)
+        return self._without_leaks(name, results, args, kwargs) if self.is_numpy else results
+
+    def _without_leaks(self, name: str, results: Any, args: Any, kwargs: Any) -> Any:
+        """Give results the dtypes that the other backends agree on, where NumPy's own promotion shows through."""
+        given = [*_leaves(args), *_leaves(list(kwargs.values()))]
+        wide = any(str(getattr(v, "dtype", v)) in ("float64", "int64", "uint64", "complex128") for v in given)
+
+        def narrowed(result: Any) -> Any:
+            if not wide and str(getattr(result, "dtype", "")) == "float64":
+                return result.astype(np.float32)
+            return result
+
+        results = tuple(map(narrowed, results)) if isinstance(results, tuple) else narrowed(results)
+        if name == "top_k":
+            return results[0], results[1].astype(np.int32)
+        return results
 
     def _numeric(self, module: str, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         if module != "linalg":
