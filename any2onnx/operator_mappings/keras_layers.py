@@ -155,7 +155,7 @@ ATTENTION: tuple[OperatorMapping, ...] = (
 
 # They change nothing at inference but the dtype.
 _AUGMENTATIONS = (
-    "AugMix", "CutMix", "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration",
+    "AugMix", "CutMix", "Equalization", "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration",
     "RandomColorJitter", "RandomContrast", "RandomElasticTransform", "RandomErasing", "RandomFlip",
     "RandomGaussianBlur", "RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization",
     "RandomRotation", "RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom",
@@ -177,7 +177,8 @@ PREPROCESSING: tuple[OperatorMapping, ...] = (
 # Their own code runs once on recording tensors and comes apart into functions of the backend.
 _TRACED = (
     "AutoContrast", "ContrastLimitedAdaptiveHistogramEqualization", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D",
-    "GRUCell", "GroupQueryAttention", "LSTMCell", "Lambda", "MaxNumBoundingBoxes", "Pipeline",
+    "GRUCell", "GroupQueryAttention", "LSTMCell", "Lambda", "MaxNumBoundingBoxes",
+    "MelSpectrogram", "Pipeline",
     "ReversibleEmbedding", "STFTSpectrogram", "SimpleRNNCell", "StackedRNNCells",
 )  # fmt: skip
 

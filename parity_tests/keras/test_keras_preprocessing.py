@@ -44,6 +44,23 @@ def test_augmentations_do_nothing_at_inference(name: str, options: dict[str, Any
     check(of_layer(getattr(layers, name)(**options), (6, 6, 3)), batches=(2,))
 
 
+def test_equalization_does_nothing_at_inference() -> None:
+    class Around(layers.Layer):
+        """Keras itself cannot put Equalization into a graph: it returns its very input there."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = layers.Equalization()
+
+        def call(self, x: Any) -> Any:
+            return self.inner(x) * 2
+
+        def compute_output_shape(self, shape: Any) -> Any:
+            return shape
+
+    check(of_layer(Around(), (4, 4, 3)), batches=(2,))
+
+
 @pytest.mark.parametrize(
     ("layer", "shape", "dtype"),
     [
@@ -56,6 +73,13 @@ def test_augmentations_do_nothing_at_inference(name: str, options: dict[str, Any
         (lambda: layers.Resizing(5, 3), (7, 8, 2), "float32"),
         (lambda: layers.Resizing(9, 9), (None, None, 2), "float32"),
         (lambda: layers.Resizing(5, 9, interpolation="nearest"), (7, 8, 2), "float32"),
+        (lambda: layers.Resizing(3, 3), (6, 8, 3), "uint8"),
+        (lambda: layers.Resizing(3, 3, antialias=True), (6, 8, 3), "float32"),
+        (lambda: layers.Resizing(3, 3, crop_to_aspect_ratio=True), (6, 8, 3), "float32"),
+        (lambda: layers.Resizing(4, 4, pad_to_aspect_ratio=True, fill_value=0.5), (6, 8, 3), "float32"),
+        (lambda: layers.CenterCrop(8, 8), (6, 7, 3), "float32"),
+        (lambda: layers.UpSampling2D(2, interpolation="bicubic"), (4, 5, 2), "float32"),
+        (lambda: layers.UpSampling2D(2, interpolation="lanczos3"), (4, 5, 2), "float32"),
     ],
 )
 def test_numbers_and_images(layer: Any, shape: tuple[int | None, ...], dtype: str) -> None:
