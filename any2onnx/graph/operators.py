@@ -13,7 +13,7 @@ import numpy as np
 
 from any2onnx.errors import OpsetNotSupported
 from any2onnx.graph import decompositions
-from any2onnx.graph.types import DataType, Dim, Value, dims_of, dtype_of, rank_of, shape_of, to_dtype
+from any2onnx.graph.types import DataType, Dim, Value, broadcast_dims, dims_of, dtype_of, rank_of, shape_of, to_dtype
 
 if TYPE_CHECKING:
     from any2onnx.graph.builder import GraphBuilder
@@ -321,6 +321,28 @@ class Operators:
         if self.opsets.main >= 24:
             return self.op("Swish", x, alpha=alpha)
         return decompositions.swish(self._builder(), x, alpha)
+
+    def GreaterOrEqual(self, a: Operand, b: Operand) -> Value:
+        """a ≥ b; ONNX's own inference forgets the shape before opset 16."""
+        return self._broadcast("GreaterOrEqual", a, b)
+
+    def LessOrEqual(self, a: Operand, b: Operand) -> Value:
+        """a ≤ b; ONNX's own inference forgets the shape before opset 16."""
+        return self._broadcast("LessOrEqual", a, b)
+
+    def _broadcast(self, op_type: str, a: Operand, b: Operand) -> Value:
+        result = self.op(op_type, a, b)
+        shapes = [dims_of(v.shape) if isinstance(v, Value) else np.shape(v) for v in (a, b)]  # type: ignore[arg-type]
+        known = [shape for shape in shapes if shape is not None]
+        return self._builder().annotate(result, broadcast_dims(*known)) if len(known) == len(shapes) else result
+
+    def IsNaN(self, x: Value) -> Value:
+        """Whether elements are NaN; ONNX's own inference forgets the shape before opset 20."""
+        return self._builder().annotate(self.op("IsNaN", x), dims_of(x.shape))
+
+    def IsInf(self, x: Value, **attributes: Any) -> Value:
+        """Whether elements are infinite; ONNX's own inference forgets the shape before opset 20."""
+        return self._builder().annotate(self.op("IsInf", x, **attributes), dims_of(x.shape))
 
     def RMSNormalization(self, x: Value, scale: Operand, *, axis: int = -1, epsilon: float = 1e-5) -> Value:
         """x / sqrt(mean(x²) + epsilon) · scale over the dims from `axis` on (opset 23; decomposed below)."""

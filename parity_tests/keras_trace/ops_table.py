@@ -100,7 +100,8 @@ def _unary() -> list[OpCase]:
         "selu elu celu gelu leaky_relu tanh_shrink sparse_plus sparse_sigmoid squareplus soft_shrink hard_shrink", X * 2
     )
     add("relu relu6", I)
-    add("softmax log_softmax sparsemax logsumexp", X, CUBE)
+    add("softmax log_softmax logsumexp", X, CUBE)
+    add("sparsemax", X, CUBE, other_dtype=True)
     add("glu", X)
     add("erf erfc", X)
     add("erfinv", UNIT)
@@ -270,7 +271,7 @@ def _other() -> list[OpCase]:
             "sparsemax",
             "diff",
         ]:
-            add(name, lambda o, x, n=name, a=axis: getattr(o, n)(x, axis=a), CUBE, label=f"axis{axis}")
+            add(name, lambda o, x, n=name, a=axis: getattr(o, n)(x, axis=a), CUBE, label=f"axis{axis}", other_dtype=name == "sparsemax")
     add("cumsum", lambda o, x: o.cumsum(x, axis=1, dtype="float32"), I)
     add("softmax", lambda o, x: o.softmax(x, axis=(1, 2)), CUBE)
     add("softmax", lambda o, x: o.softmax(x, axis=None), X)
@@ -572,7 +573,7 @@ def _other() -> list[OpCase]:
         opset = 16 if name in ("segment_sum", "segment_prod") else 18
         add(name, lambda o, x, i, n=name: getattr(o, n)(x, i, num_segments=4), floats(6, 4), ids, opset=opset)
     add("segment_sum", lambda o, x: o.segment_sum(x, np.array([0, 0, 1, 2, 1, 0])), floats(6), opset=16)
-    add("top_k", lambda o, x: o.top_k(x, 2), CUBE)
+    add("top_k", lambda o, x: o.top_k(x, 2), CUBE, other_dtype=True)
     add("in_top_k", lambda o, t, x: o.in_top_k(t, x, 2), ints(B, low=0, high=4), X)
     add("extract_sequences", lambda o, x: o.extract_sequences(x, 3, 2), floats(B, 10))
     add("fft", lambda o, x, y: o.fft((x, y)), CUBE, CUBE[::-1].copy(), opset=17)
@@ -585,6 +586,60 @@ def _other() -> list[OpCase]:
     add("stft", lambda o, x: o.stft(x, 8, 4, 8), floats(B, 32), opset=17)
     add("stft", lambda o, x: o.stft(x, 6, 4, 8, window="hamming", center=False), floats(B, 32), opset=17)
     add("istft", lambda o, x, y: o.istft((x, y), 8, 4, 8), floats(B, 7, 5), floats(B, 7, 5, seed=3))
+    # Matrices.
+    square = floats(B, 4, 4) + 3 * np.eye(4, dtype="float32")
+    definite = (square @ np.swapaxes(square, 1, 2)).astype("float32")
+    tall = floats(B, 6, 4)
+    for name in ("inv", "slogdet", "logdet", "cholesky", "lu_factor"):
+        add(name, lambda o, x, n=name: getattr(o, n)(x), definite)
+        add(name, lambda o, x, n=name: getattr(o, n)(x), definite[0])
+    add("slogdet", lambda o, x: o.slogdet(x), floats(B, 4, 4))
+    add("lu_factor", lambda o, x: o.lu_factor(x), floats(4, 4))
+    add("inv", lambda o, x: o.inv(x), floats(B, 5, 5))
+    add("cholesky", lambda o, x: o.cholesky(x, upper=True), definite)
+    add("cholesky_inverse", lambda o, x: o.cholesky_inverse(x), np.tril(definite[0]))
+    add("cholesky_inverse", lambda o, x: o.cholesky_inverse(x, upper=True), np.triu(definite[0]))
+    add("solve", lambda o, a, b: o.solve(a, b), floats(B, 4, 4), floats(B, 4, 2))
+    add("solve", lambda o, a, b: o.solve(a, b), floats(4, 4), floats(4))
+    add("solve_triangular", lambda o, a, b: o.solve_triangular(a, b, lower=True), square, floats(B, 4, 2))
+    add("solve_triangular", lambda o, a, b: o.solve_triangular(a, b), square[0], floats(4))
+    for mode in ("reduced", "complete"):
+        add("qr", lambda o, x, m=mode: o.qr(x, mode=m), tall, label=mode)
+        add("qr", lambda o, x, m=mode: o.qr(x, mode=m), floats(4, 6), label=mode + "wide")
+    add("svd", lambda o, x: o.svd(x, compute_uv=False), tall)
+    add("svd", lambda o, x: o.svd(x, compute_uv=False), floats(4, 6))
+    add("svd", lambda o, x: (lambda u, s, v: (o.abs(u), s, o.matmul(u * s[..., None, :], v)))(*o.svd(x, full_matrices=False)), tall)
+    add("eigh", lambda o, x: (lambda w, v: (w, o.abs(v)))(*o.eigh(x)), definite - 12 * np.eye(4, dtype="float32"), tolerance=2e-5)
+    add("pinv", lambda o, x: o.pinv(x), tall)
+    add("matrix_rank", lambda o, x: o.matrix_rank(x), np.concatenate([tall[:, :, :2], tall[:, :, :2]], -1))
+    add("lstsq", lambda o, a, b: o.lstsq(a, b), tall[0], floats(6))
+    add("corrcoef", lambda o, x: o.corrcoef(x), floats(4, 6))
+    for mode in ("valid", "same", "full"):
+        add("correlate", lambda o, x, y, m=mode: o.correlate(x, y, mode=m), floats(7), floats(4), label=mode)
+        add("correlate", lambda o, x, y, m=mode: o.correlate(x, y, mode=m), floats(4), floats(7), label=mode + "-swapped")
+    add("unique", lambda o, x: o.unique(x), ints(12))
+    add("unique", lambda o, x: o.unique(x, return_index=True, return_inverse=True, return_counts=True), ints(12))
+    # Images.
+    pictures = floats(B, 6, 8, 3, low=0.05, high=1.0)
+    for method in ("bilinear", "nearest", "bicubic", "lanczos3", "lanczos5"):
+        for antialias in (False, True):
+            for size in ((4, 12), (13, 5)):
+                add("image.resize", lambda o, x, m=method, a=antialias, s=size: o.image.resize(x, s, interpolation=m, antialias=a), pictures, label=f"{method}{antialias}{size[0]}")
+    add("image.resize", lambda o, x: o.image.resize(x, (5, 5), crop_to_aspect_ratio=True), pictures, label="crop")
+    add("image.resize", lambda o, x: o.image.resize(x, (5, 5), pad_to_aspect_ratio=True, fill_value=0.5), pictures, label="pad")
+    add("image.resize", lambda o, x: o.image.resize(x, (5, 5), data_format="channels_first"), floats(B, 2, 6, 8), label="first")
+    add("image.resize", lambda o, x: o.image.resize(x, (5, 5)), ints(B, 6, 8, 3, low=0, high=256, dtype="uint8"), label="uint8")
+    for name in ("rgb_to_grayscale", "rgb_to_hsv", "hsv_to_rgb", "gaussian_blur", "sobel_edges"):
+        add(f"image.{name}", lambda o, x, n=name: getattr(o.image, n)(x), pictures)
+        add(f"image.{name}", lambda o, x, n=name: getattr(o.image, n)(x, data_format="channels_first"), np.moveaxis(pictures, -1, 1).copy())
+    add("image.gaussian_blur", lambda o, x: o.image.gaussian_blur(x, kernel_size=(3, 5), sigma=(0.5, 2.0)), pictures)
+    add("image.scale_and_translate", lambda o, x: o.image.scale_and_translate(x, (B, 10, 8, 3), np.array([1.7], "float32"), np.array([0.3], "float32"), (1,), "bicubic"), pictures)
+    add("image.crop_images", lambda o, x: o.image.crop_images(x, 1, 2, target_height=3, target_width=4), pictures)
+    add("image.pad_images", lambda o, x: o.image.pad_images(x, 1, 2, target_height=9, target_width=11), pictures)
+    add("image.extract_patches", lambda o, x: o.image.extract_patches(x, (2, 4)), pictures)
+    add("image.extract_patches", lambda o, x: o.image.extract_patches(x, 3, strides=2, padding="same"), pictures)
+    add("image.extract_patches_3d", lambda o, x: o.image.extract_patches_3d(x, 2), floats(B, 4, 6, 8, 2))
+    add("image.ssim", lambda o, x, y: o.image.ssim(x, y, 1.0, filter_size=3), pictures, pictures[::-1].copy(), tolerance=1e-4)
     # Control flow.
     add("cond", lambda o, x: o.cond(o.sum(x) > 0, lambda: x + 1, lambda: x * 2), X)
     add("switch", lambda o, i, x: o.switch(i, [lambda x: x, lambda x: x * 2, lambda x: -x], x), np.array(1, "int32"), X)

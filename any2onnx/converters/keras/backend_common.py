@@ -245,6 +245,13 @@ class Context:
         return self.g.Range(np.asarray(0, np.int64), stop, np.asarray(1, np.int64))
 
 
+def keras_backend() -> str:
+    """Return the name of the loaded backend, where Keras itself gives other results under another one."""
+    from keras.src.backend import backend
+
+    return str(backend())
+
+
 def keras_name(dtype: DataType) -> str:
     """Return Keras's name of an element type."""
     return "string" if dtype == DataType.STRING else str(dtype.numpy())

@@ -701,6 +701,9 @@ def where(c: Context, condition: Any, x1: Any, x2: Any) -> Any:
     if x1 is None and x2 is None:
         from any2onnx.converters.keras.backend_indexing import nonzero_positions
 
+        if len(c.specs) == 1 and len(c.dims) == 2:
+            # Keras under PyTorch gives one matrix.
+            return c.g.NonZero(truth(c, condition))
         return nonzero_positions(c, c.t(condition))
     a, b = c.as_out(x1, x2)
     return c.g.Where(truth(c, condition), a, b)

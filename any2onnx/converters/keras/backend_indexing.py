@@ -193,8 +193,11 @@ def nonzero_positions(c: Context, x: Value) -> list[Value]:
 
 
 @backend_function
-def nonzero(c: Context, x: Any) -> list[Value]:
+def nonzero(c: Context, x: Any) -> Value | list[Value]:
     """Positions of elements that are not 0."""
+    if len(c.specs) == 1 and len(c.dims) == 2:
+        # Keras under PyTorch gives one matrix.
+        return c.g.NonZero(c.t(x, DataType.BOOL))
     return nonzero_positions(c, c.t(x))
 
 

@@ -8,11 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.keras.backend_common import Context, backend_function
+from any2onnx.converters.keras.backend_common import Context, backend_function, keras_backend
 from any2onnx.converters.keras.backend_reductions import reduce
 from any2onnx.errors import OpsetNotSupported
 from any2onnx.graph.special_functions import erf_double
 from any2onnx.graph.types import DataType, Value, dtype_of, rank_of, shape_of
+
+
+def _empty_segment(reduction: str, dtype: DataType) -> float:
+    """Return the result of a segment without elements."""
+    if reduction in ("add", "mul"):
+        return 0.0 if reduction == "add" else 1.0
+    floating = dtype.is_floating_point()
+    if floating and keras_backend() != "tensorflow":
+        return -math.inf if reduction == "max" else math.inf
+    limits: Any = np.finfo(dtype.numpy()) if floating else np.iinfo(dtype.numpy())
+    return float(limits.min if reduction == "max" else limits.max)
 
 
 def _segments(reduction: str) -> Callable[..., Any]:
@@ -29,10 +40,7 @@ def _segments(reduction: str) -> Callable[..., Any]:
         # Ids outside go to one more segment, which is cut off.
         outside = g.Or(g.Less(ids, np.asarray(0, np.int64)), g.GreaterOrEqual(ids, g.Reshape(count, [])))
         ids = g.Where(outside, g.Reshape(count, []), ids)
-        start = {"add": 0.0, "mul": 1.0, "max": -math.inf, "min": math.inf}[reduction]
-        if not dtype.is_floating_point() and math.isinf(start):
-            limits = np.iinfo(dtype.numpy())
-            start = limits.min if reduction == "max" else limits.max
+        start = _empty_segment(reduction, dtype)
         rest = c.sizes_of(value)[1:]
         rows = g.Add(count, np.asarray([1], np.int64))
         target = c.expand(g.const(np.asarray(start, dtype.numpy())), g.shape_vector([rows, *rest]))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.keras.backend_common import Context, backend_function
+from any2onnx.converters.keras.backend_common import Context, backend_function, keras_backend
 from any2onnx.converters.keras.backend_elementwise import expm1_of, log1p_of
 from any2onnx.converters.keras.backend_reductions import ordered, reduce
 from any2onnx.graph.types import DataType, Value, dtype_of, rank_of, shape_of
@@ -29,7 +29,8 @@ def _scaled(c: Context, x: Value, factor: float) -> Value:
 @backend_function
 def relu(c: Context, x: Any) -> Value:
     """max(x, 0)."""
-    return c.g.Relu(c.t(x, c.out))
+    value = c.t(x, c.out)
+    return c.g.Relu(value) if c.out.is_floating_point() else c.g.Max(value, c.number(0, value))
 
 
 @backend_function
@@ -413,8 +414,9 @@ def _blocks(op_type: str) -> Callable[..., Any]:
         value = c.t(x)
         if data_format == "channels_last":
             value = g.Transpose(value, perm=[0, 3, 1, 2])
-        # Keras counts channels as (channel, block) in one layout and (block, channel) in the other.
-        first = data_format != "channels_last"
+        # Keras counts channels as (channel, block) in one layout and (block, channel) in the other, but under
+        # TensorFlow always the latter way.
+        first = data_format != "channels_last" and keras_backend() != "tensorflow"
         result = (
             _depth_to_space(c, value, int(block_size), first)
             if op_type == "DepthToSpace"

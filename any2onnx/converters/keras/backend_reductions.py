@@ -59,6 +59,8 @@ def _extreme(op_type: str) -> Callable[..., Any]:
     @backend_function
     def convert(c: Context, x: Any, axis: Any, keepdims: Any, initial: Any = None) -> Value:
         value = c.t(x)
+        if dtype_of(value) == DataType.BOOL:
+            value = c.g.Cast(value, DataType.INT32)
         result = reduce(c, op_type, value, axis, keepdims)
         if initial is not None:
             result = getattr(c.g, op_type)(result, c.t(initial, dtype_of(value)))

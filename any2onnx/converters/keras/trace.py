@@ -30,7 +30,8 @@ from any2onnx.graph.types import DataType, Dim, Value, dims_of, dtype_of, shape_
 # Example sizes of dynamic dims, for the two recordings; far apart, so that a dim that depends on them differs. The
 # first pair is quick; the others serve models with a minimal size, or that want sizes divisible by powers of two.
 _ATTEMPTS: Final = (((2, 3, 5, 7, 11, 13), (29, 31, 37, 41, 43, 47)), ((64,), (160,)), ((224,), (320,)))
-_BATCH: Final = (2, 3)
+_BLOCK: Final = 4093
+_BATCHES: Final = ((2, 5, 11), (3, 7, 13))
 
 
 def trace(
@@ -152,13 +153,15 @@ def _key(k: int, axis: int, dim: Dim) -> Any:
 
 def _sizes(names: Sequence[tuple[Any, bool]], sizes: Sequence[int], run: int) -> dict[Any, int]:
     result: dict[Any, int] = {}
-    position = 0
+    batches, others = 0, 0
     for key, batch in names:
-        if batch and len(sizes) == 1:
-            result[key] = _BATCH[run]
+        if batch:
+            # Small, for the sake of images: nothing shrinks a batch.
+            result[key] = _BATCHES[run][batches % len(_BATCHES[run])]
+            batches += 1
         else:
-            result[key] = sizes[position % len(sizes)]
-            position += 1
+            result[key] = sizes[others % len(sizes)]
+            others += 1
     return result
 
 
@@ -205,7 +208,10 @@ def example_array(dtype: DataType, shape: Sequence[int], *, seed: int) -> np.nda
         return random.integers(0, 2, shape).astype(numpy_dtype)
     if np.issubdtype(numpy_dtype, np.complexfloating):
         return (random.standard_normal(shape) + 1j * random.standard_normal(shape)).astype(numpy_dtype)
-    return random.standard_normal(shape).astype(numpy_dtype)
+    count = int(np.prod(shape))
+    # A block of a prime length, repeated: drawing the numbers of a whole image would take longer than all the rest.
+    block = random.standard_normal(min(count, _BLOCK)).astype(numpy_dtype)
+    return np.resize(block, shape) if count else np.zeros(shape, numpy_dtype)
 
 
 __all__ = ["Constant", "Extent", "RecordedCall", "example_array", "trace"]

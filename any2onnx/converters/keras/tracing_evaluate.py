@@ -19,9 +19,16 @@ MODULES: Final = ("core", "numpy", "nn", "image", "linalg", "math", "random", "r
 
 # Costly to run, and their result is known by its type alone.
 _CONVOLUTIONS: Final = frozenset({"conv", "depthwise_conv", "separable_conv"})
+_DIVISIONS: Final = frozenset({"mod", "fmod", "floor_divide"})
 _POOLS: Final = frozenset({"max_pool", "average_pool"})
 # Change their first argument in place under NumPy.
 _IN_PLACE: Final = frozenset({"slice_update", "scatter_update"})
+
+
+def _leaves(structure: Any) -> list[Any]:
+    if isinstance(structure, list | tuple):
+        return [leaf for item in structure for leaf in _leaves(item)]
+    return [structure]
 
 
 class Evaluator:
@@ -33,10 +40,15 @@ class Evaluator:
         self.backend = backend
         self.name: str = backend.backend()
         self.is_numpy = self.name in ("numpy", "jax")
-        self.modules: dict[str, ModuleType] = {
-            name: importlib.import_module(f"keras.src.backend.{'numpy' if self.is_numpy else self.name}.{name}")
-            for name in MODULES
-        }
+        package = "numpy" if self.is_numpy else self.name
+        # Importing the package keras.src.backend.numpy would hide the loaded backend's module of that name.
+        loaded = backend.numpy
+        try:
+            self.modules: dict[str, ModuleType] = {
+                name: importlib.import_module(f"keras.src.backend.{package}.{name}") for name in MODULES
+            }
+        finally:
+            backend.numpy = loaded
         self._convert = self.modules["core"].convert_to_tensor
         self._is_tensor = self.modules["core"].is_tensor
 
@@ -87,8 +99,31 @@ class Evaluator:
         if name == "digitize":
             # Random examples are no bins; sorted ones are.
             args = (args[0], self.native(np.sort(self.numpy(args[1]))))
+        if name in _DIVISIONS and hasattr(args[1], "dtype") and "int" in self.dtype(args[1]):
+            # Random integers may be 0, by which some backends refuse to divide.
+            divisor = self.numpy(args[1])
+            args = (args[0], self.native(np.where(divisor == 0, np.ones_like(divisor), divisor)))
+        if name == "binary_crossentropy":
+            # PyTorch wants probabilities.
+            args = tuple(self.native(np.full_like(self.numpy(a), 0.5)) if hasattr(a, "dtype") else a for a in args)
         with self._quiet():
-            return self._numeric(module, function, args, kwargs)
+            results = self._numeric(module, function, args, kwargs)
+        return self._without_leaks(name, results, args, kwargs) if self.is_numpy else results
+
+    def _without_leaks(self, name: str, results: Any, args: Any, kwargs: Any) -> Any:
+        """Give results the dtypes that the other backends agree on, where NumPy's own promotion shows through."""
+        given = [*_leaves(args), *_leaves(list(kwargs.values()))]
+        wide = any(str(getattr(v, "dtype", v)) in ("float64", "int64", "uint64", "complex128") for v in given)
+
+        def narrowed(result: Any) -> Any:
+            if not wide and str(getattr(result, "dtype", "")) == "float64":
+                return result.astype(np.float32)
+            return result
+
+        results = tuple(map(narrowed, results)) if isinstance(results, tuple) else narrowed(results)
+        if name == "top_k":
+            return results[0], results[1].astype(np.int32)
+        return results
 
     def _numeric(self, module: str, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         if module != "linalg":

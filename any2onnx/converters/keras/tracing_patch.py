@@ -20,8 +20,21 @@ from any2onnx.converters.keras.tracing_sizes import is_size
 from any2onnx.converters.keras.tracing_tensor import NotConcrete, RecordingTensor
 from any2onnx.errors import ExportFailed, MissingDependency
 
-# The patch is seen by the whole process: one recording at a time.
-_LOCK = threading.RLock()
+
+class _Process:
+    """The patch is seen by the whole process: one recording at a time.
+
+    Attributes:
+        lock: Held while Keras is patched.
+        session: Of the thread that holds the lock; None at any other time.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.session: Session | None = None
+
+
+_PROCESS = _Process()
 
 # Functions that are answered without a record, or on which the recording itself depends.
 _NEEDED = {
@@ -225,6 +238,11 @@ def _table(backend: str, modules: int) -> _Table:
         for attribute, value in list(vars(module).items())
         if isinstance(value, FunctionType | type) and value in replacements
     ]
+    if backend == "torch":
+        # Keras's layer_normalization takes PyTorch's own function where this says yes.
+        namespace = vars(importlib.import_module("keras.src.ops.nn"))
+        if (original := namespace.get("is_continuous_axis")) is not None:
+            sites.append((namespace, "is_continuous_axis", original, _not_while_recording(original)))
     core = importlib.import_module(f"keras.src.backend.{backend}.core")
     return _Table(functions, sites, core.is_tensor)
 
@@ -246,11 +264,19 @@ def _check_complete(module: Any, name: str, backend: str) -> None:
 def _replacement(entry: Replaced) -> Callable[..., Any]:
     @functools.wraps(entry.original)
     def replaced(*args: Any, **kwargs: Any) -> Any:
-        session = _CURRENT[-1] if _CURRENT else None
+        session = _PROCESS.session
         return entry.original(*args, **kwargs) if session is None else session.call(entry, args, kwargs)
 
     replaced.__wrapped_original__ = entry.original  # type: ignore[attr-defined]
     return replaced
+
+
+def _not_while_recording(original: Callable[..., Any]) -> Callable[..., Any]:
+    def answer(axis: Any) -> bool:
+        session = _PROCESS.session
+        return bool(original(axis)) if session is None or session.active() is None else False
+
+    return answer
 
 
 def _restore(sites: list[tuple[dict[str, Any], str, Any, Callable[..., Any]]]) -> None:
@@ -271,21 +297,21 @@ def recorder_examples(args: Any, kwargs: Any) -> tuple[Any, Any]:
 @contextmanager
 def open_session() -> Iterator[Session]:
     """Patch the loaded backend, for one thread at a time; inside a session, the same one again."""
-    with _LOCK:
-        if _CURRENT:
-            yield _CURRENT[-1]
+    with _PROCESS.lock:
+        if _PROCESS.session is not None:
+            yield _PROCESS.session
             return
         session = Session()
         with ExitStack() as stack:
             stack.enter_context(_stateless())
             stack.enter_context(session.patched())
-            _CURRENT.append(session)
-            stack.callback(_CURRENT.pop)
+            _PROCESS.session = session
+            stack.callback(_leave)
             yield session
 
 
-# The session of the thread that holds the lock; empty at any other time.
-_CURRENT: list[Session] = []
+def _leave() -> None:
+    _PROCESS.session = None
 
 
 @contextmanager

@@ -1,0 +1,331 @@
+"""`keras.src.backend.image`: resizing, colours, filters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from any2onnx.converters.keras.backend_common import Context, backend_function, keras_backend
+from any2onnx.converters.keras.backend_convolution import _layout, channels_first
+from any2onnx.graph.types import DataType, Value, dtype_of, rank_of, shape_of
+
+
+def _triangle(x: Any) -> Any:
+    return np.maximum(0, 1 - np.abs(x))
+
+
+def _cubic(x: Any) -> Any:
+    # Keys' cubic with a = -1/2.
+    near = ((1.5 * x - 2.5) * x) * x + 1.0
+    far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
+    return np.where(x >= 2.0, 0.0, np.where(x >= 1.0, far, near))
+
+
+def _lanczos(radius: float) -> Callable[[Any], Any]:
+    def kernel(x: Any) -> Any:
+        safe = np.where(x > 1e-3, x, 1.0)
+        value = radius * np.sin(np.pi * safe) * np.sin(np.pi * safe / radius) / (np.pi**2 * safe**2)
+        return np.where(x > radius, 0.0, np.where(x > 1e-3, value, 1.0))
+
+    return kernel
+
+
+KERNELS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "bilinear": _triangle,
+    "bicubic": _cubic,
+    "lanczos3": _lanczos(3.0),
+    "lanczos5": _lanczos(5.0),
+}
+
+
+def weights(size: int, target: int, scale: float, translation: float, kernel: Any, antialias: bool) -> Any:
+    """Return the matrix [size, target] that resizes one dim."""
+    inverse = 1.0 / scale
+    width = max(inverse, 1.0) if antialias else 1.0
+    places = (np.arange(target) + 0.5) * inverse - translation * inverse - 0.5
+    matrix = kernel(np.abs(places[None, :] - np.arange(size)[:, None]) / width)
+    total = matrix.sum(axis=0, keepdims=True)
+    matrix = np.where(np.abs(total) > 1000 * np.finfo(np.float32).eps, matrix / np.where(total != 0, total, 1), 0)
+    return np.where(((places >= -0.5) & (places <= size - 0.5))[None, :], matrix, 0)
+
+
+def clamped_weights(size: int, target: int, factor: float) -> Any:
+    """Return the matrix of PyTorch's bicubic interpolation: a = -3/4, the border repeated."""
+    places = (np.arange(target) + 0.5) / factor - 0.5
+    base = np.floor(places).astype(np.int64)
+    matrix = np.zeros((size, target))
+    for tap in range(-1, 3):
+        x = np.abs(places - (base + tap))
+        near = ((1.25 * x - 2.25) * x) * x + 1.0
+        far = ((-0.75 * x + 3.75) * x - 6.0) * x + 3.0
+        np.add.at(matrix, (np.clip(base + tap, 0, size - 1), np.arange(target)), np.where(x <= 1.0, near, far))
+    return matrix
+
+
+def along(c: Context, x: Value, matrix: Any, axis: int) -> Value:
+    """Multiply one dim by a constant matrix [size, target]."""
+    g = c.g
+    constant = g.const(np.ascontiguousarray(matrix, dtype=dtype_of(x).numpy()))
+    if axis == rank_of(x) - 1:
+        return g.MatMul(x, constant)
+    if axis == rank_of(x) - 2:
+        return g.MatMul(g.const(np.ascontiguousarray(matrix.T, dtype=dtype_of(x).numpy())), x)
+    moved = c.move(x, axis, rank_of(x) - 1)
+    return c.move(g.MatMul(moved, constant), rank_of(x) - 1, axis)
+
+
+@backend_function
+def resize(
+    c: Context,
+    images: Any,
+    size: Any,
+    interpolation: Any,
+    antialias: Any,
+    crop_to_aspect_ratio: Any,
+    pad_to_aspect_ratio: Any,
+    fill_mode: Any,
+    fill_value: Any,
+    data_format: Any,
+) -> Value:
+    """Another height and width."""
+    g = c.g
+    value = c.t(images)
+    height, width = (int(v) for v in c.static(tuple(size), "size"))
+    batched = rank_of(value) == 4
+    first = (1 if batched else 0) if _layout(data_format) == "channels_last" else (2 if batched else 1)
+    if crop_to_aspect_ratio or pad_to_aspect_ratio:
+        value = _same_ratio(c, value, first, (height, width), bool(crop_to_aspect_ratio), fill_value)
+    kind = dtype_of(value)
+    targets = {first: height, first + 1: width}
+    if interpolation == "nearest":
+        return _nearest(c, value, targets)
+    if interpolation not in KERNELS:
+        raise c.refuse(f"interpolation={interpolation!r} is unknown")
+    wide = value if kind in (DataType.FLOAT, DataType.DOUBLE) else g.Cast(value, DataType.FLOAT)
+    result = _interpolated(c, wide, targets, str(interpolation), bool(antialias))
+    if kind.is_integer() and c.out.is_integer():
+        # Keras rounds, and keeps to the range of the input.
+        low, high = g.ReduceMin(wide, keepdims=False), g.ReduceMax(wide, keepdims=False)
+        result = g.Min(g.Max(g.Round(result), low), high)
+    return result
+
+
+def _interpolated(c: Context, x: Value, targets: Mapping[int, int], method: str, antialias: bool) -> Value:
+    sizes = {axis: shape_of(x)[axis] for axis in targets}
+    torch_cubic = method == "bicubic" and not antialias and keras_backend() == "torch"
+    if all(isinstance(size, int) for size in sizes.values()):
+        for axis, target in targets.items():
+            size = sizes[axis]
+            assert isinstance(size, int)
+            if size == target:
+                continue
+            if torch_cubic:
+                matrix = clamped_weights(size, target, target / size)
+            else:
+                matrix = weights(size, target, target / size, 0.0, KERNELS[method], antialias)
+            x = along(c, x, matrix, axis)
+        return x
+    if method not in ("bilinear", "bicubic"):
+        raise c.refuse(f"interpolation={method!r} of images with dynamic height or width", "static sizes")
+    attributes: dict[str, Any] = {"mode": "linear" if method == "bilinear" else "cubic"}
+    if method == "bicubic":
+        attributes |= {"cubic_coeff_a": -0.75} if torch_cubic else {"cubic_coeff_a": -0.5, "exclude_outside": 1}
+    if antialias:
+        attributes["antialias"] = 1
+    return _resize_node(c, x, targets, coordinate_transformation_mode="half_pixel", **attributes)
+
+
+def _resize_node(c: Context, x: Value, targets: Mapping[int, int], **attributes: Any) -> Value:
+    """Resize with the two dims last, where the runtime's kernels want them."""
+    rank = rank_of(x)
+    axes = sorted(targets)
+    order = [k for k in range(rank) if k not in axes] + axes
+    moved = c.transpose(x, order)
+    sizes = [targets.get(k, c.sizes_of(x)[k]) for k in order]
+    result = c.g.Resize(moved, sizes=c.g.shape_vector(sizes), **attributes)
+    return c.transpose(result, [order.index(k) for k in range(rank)])
+
+
+def _nearest(c: Context, x: Value, targets: Mapping[int, int]) -> Value:
+    g = c.g
+    for axis, target in targets.items():
+        size = shape_of(x)[axis]
+        steps = np.arange(target, dtype=np.float32) + np.float32(0.5)
+        if isinstance(size, int):
+            if size == target:
+                continue
+            index: Any = g.const(np.floor(steps * size / target).astype(np.int64))
+        else:
+            length = g.Cast(g.Reshape(g.dim(x, axis), []), DataType.FLOAT)
+            index = g.Cast(g.Floor(g.Div(g.Mul(steps, length), np.float32(target))), DataType.INT64)
+        x = g.Gather(x, index, axis=axis)
+    return x
+
+
+def _same_ratio(c: Context, x: Value, first: int, target: tuple[int, int], crop: bool, fill: Any) -> Value:
+    """Crop or pad to the target's ratio of height and width."""
+    g = c.g
+    height = c.static_dim(x, first, "to keep the aspect ratio")
+    width = c.static_dim(x, first + 1, "to keep the aspect ratio")
+    rows, columns = int(float(width * target[0]) / target[1]), int(float(height * target[1]) / target[0])
+    if crop:
+        rows, columns = max(min(height, rows), 1), max(min(width, columns), 1)
+        top, left = int(float(height - rows) / 2), int(float(width - columns) / 2)
+        return g.Slice(x, [top, left], [top + rows, left + columns], [first, first + 1])
+    top = int(float(max(height, rows) - height) / 2)
+    left = int(float(max(width, columns) - width) / 2)
+    pads = (top, 0) if top > 0 else (0, left)
+    return g.Pad(x, [*pads, *pads], c.t(fill, dtype_of(x)), axes=[first, first + 1])
+
+
+@backend_function
+def scale_and_translate(
+    c: Context,
+    images: Any,
+    output_shape: Any,
+    scale: Any,
+    translation: Any,
+    spatial_dims: Any,
+    method: Any,
+    antialias: Any,
+) -> Value:
+    """Resize dims by factors, with an offset."""
+    g = c.g
+    names = {"linear": "bilinear", "trilinear": "bilinear", "cubic": "bicubic", "tricubic": "bicubic"}
+    kernel = KERNELS[names.get(method, method)]
+    factors = np.atleast_1d(np.asarray(c.static(scale, "scale"), np.float64))
+    offsets = np.atleast_1d(np.asarray(c.static(translation, "translation"), np.float64))
+    value = c.t(images)
+    kind = dtype_of(value)
+    result = value if kind in (DataType.FLOAT, DataType.DOUBLE) else g.Cast(value, DataType.FLOAT)
+    for axis, factor, offset in zip(c.ints(spatial_dims, "spatial_dims"), factors, offsets, strict=True):
+        axis %= rank_of(value)
+        size = c.static_dim(value, axis, "to be scaled")
+        target = int(c.static(output_shape[axis], "output_shape"))
+        result = along(c, result, weights(size, target, float(factor), float(offset), kernel, bool(antialias)), axis)
+    return result
+
+
+# --- colours ---------------------------------------------------------------------------------------------------------
+
+
+def _channels(c: Context, x: Value, data_format: Any) -> tuple[int, list[Value]]:
+    axis = rank_of(x) - (1 if _layout(data_format) == "channels_last" else 3)
+    return axis, [c.g.Squeeze(v, [axis]) for v in c.g.Split(x, [1, 1, 1], axis=axis)]
+
+
+def _joined(c: Context, parts: Sequence[Value], axis: int) -> Value:
+    return c.g.Concat(*[c.g.Unsqueeze(v, [axis]) for v in parts], axis=axis)
+
+
+@backend_function
+def rgb_to_grayscale(c: Context, images: Any, data_format: Any) -> Value:
+    """Weighted sum of the colours."""
+    g = c.g
+    value = c.t(images)
+    axis = rank_of(value) - (1 if _layout(data_format) == "channels_last" else 3)
+    if shape_of(value)[axis] == 1:
+        return value
+    wide = value if dtype_of(value).is_floating_point() else g.Cast(value, DataType.FLOAT)
+    shape = [3 if k == axis else 1 for k in range(rank_of(value))]
+    shares = np.array([0.2989, 0.5870, 0.1140]).reshape(shape).astype(dtype_of(wide).numpy())
+    return g.ReduceSum(g.Mul(wide, g.const(shares)), [axis], keepdims=True)
+
+
+@backend_function
+def rgb_to_hsv(c: Context, images: Any, data_format: Any) -> Value:
+    """Hue, saturation and value."""
+    g = c.g
+    value = c.t(images)
+    tiny = float(np.finfo(dtype_of(value).numpy()).eps)
+    value = g.Where(g.Less(g.Abs(value), c.number(tiny, value)), c.number(0, value), value)
+    axis, (red, green, blue) = _channels(c, value, data_format)
+    zero, one = c.number(0, value), c.number(1, value)
+    high, low = g.Max(red, green, blue), g.Min(red, green, blue)
+    span = g.Sub(high, low)
+    grey = g.Equal(span, zero)
+    safe = g.Where(grey, one, span)
+    saturation = g.Where(g.Greater(high, zero), g.Div(span, g.Where(g.Equal(high, zero), one, high)), zero)
+    sixth = g.Div(one, g.Mul(safe, c.number(6, value)))
+
+    def hue_from(a: Value, b: Value, offset: float) -> Value:
+        return g.Add(g.Mul(g.Sub(a, b), sixth), c.number(offset, value))
+
+    hue = g.Where(
+        g.Equal(high, red),
+        hue_from(green, blue, 0.0),
+        g.Where(g.Equal(high, green), hue_from(blue, red, 2 / 6), hue_from(red, green, 4 / 6)),
+    )
+    hue = g.Where(grey, zero, hue)
+    hue = g.Add(hue, g.Cast(g.Less(hue, zero), dtype_of(value)))
+    return _joined(c, [hue, saturation, high], axis)
+
+
+@backend_function
+def hsv_to_rgb(c: Context, images: Any, data_format: Any) -> Value:
+    """Red, green and blue."""
+    g = c.g
+    value = c.t(images)
+    axis, (hue, saturation, high) = _channels(c, value, data_format)
+    one, six = c.number(1, value), c.number(6, value)
+    turn = g.Mul(g.Sub(hue, g.Floor(hue)), six)
+
+    def colour(shift: float, sign: float, limit: float) -> Value:
+        distance = g.Abs(g.Sub(turn, c.number(shift, value)))
+        plane = g.Mul(g.Sub(distance, c.number(limit, value)), c.number(sign, value))
+        share = g.Clip(plane, 0.0, 1.0)
+        return g.Mul(high, g.Add(g.Sub(one, saturation), g.Mul(share, saturation)))
+
+    return _joined(c, [colour(3, 1, 1), colour(2, -1, 2), colour(4, -1, 2)], axis)
+
+
+# --- filters ---------------------------------------------------------------------------------------------------------
+
+
+@backend_function
+def sobel_edges(c: Context, images: Any, data_format: Any) -> Value:
+    """Differences of neighbours along height and width, as a last dim of two."""
+    g = c.g
+    layout = _layout(data_format)
+    x = channels_first(c, c.t(images), layout)
+    channels = c.static_dim(x, 1, "of the channels")
+    vertical = np.outer([-1, 0, 1], [1, 2, 1]).astype(dtype_of(x).numpy())
+    kernel = np.tile(np.stack([vertical, vertical.T])[:, None], (channels, 1, 1, 1))
+    # Around the image Keras has zeros under PyTorch and JAX, other pixels under NumPy and TensorFlow.
+    mode = {"numpy": "edge", "tensorflow": "reflect"}.get(keras_backend(), "constant")
+    padded = g.Pad(x, [0, 0, 1, 1, 0, 0, 1, 1], mode=mode)
+    edges = g.Conv(padded, g.const(kernel), group=channels, kernel_shape=[3, 3])
+    sizes = c.sizes_of(x)
+    parts = g.Reshape(edges, g.shape_vector([0, channels, 2, *sizes[2:]]))
+    return g.Transpose(parts, perm=[0, 3, 4, 1, 2] if layout == "channels_last" else [0, 1, 3, 4, 2])
+
+
+@backend_function
+def gaussian_blur(c: Context, images: Any, kernel_size: Any, sigma: Any, data_format: Any) -> Value:
+    """Convolution of each channel with a bell, zeros around."""
+    g = c.g
+    layout = _layout(data_format)
+    value = c.t(images)
+    single = rank_of(value) == 3
+    x = channels_first(c, g.Unsqueeze(value, [0]) if single else value, layout)
+    channels = c.static_dim(x, 1, "of the channels")
+    # Under NumPy the first size and sigma are those of the width.
+    turn = -1 if keras_backend() == "numpy" else 1
+    sizes = c.ints(kernel_size, "kernel_size")[::turn]
+    spreads = [float(s) for s in np.atleast_1d(np.asarray(c.static(sigma, "sigma"))).ravel()]
+    spreads = spreads * 2 if len(spreads) == 1 else spreads[::turn]
+    bells = []
+    for size, spread in zip(sizes, spreads, strict=True):
+        places = np.arange(size) - (size - 1) / 2
+        bell = np.exp(-0.5 * (places / spread) ** 2)
+        bells.append(bell / bell.sum())
+    kernel = np.tile(np.outer(*bells)[None, None].astype(dtype_of(x).numpy()), (channels, 1, 1, 1))
+    before = [(s - 1) // 2 for s in sizes]
+    after = [s - 1 - b for s, b in zip(sizes, before, strict=True)]
+    blurred = g.Conv(x, g.const(kernel), group=channels, kernel_shape=sizes, pads=[*before, *after])
+    if layout == "channels_last":
+        blurred = g.Transpose(blurred, perm=[0, 2, 3, 1])
+    return g.Squeeze(blurred, [0]) if single else blurred
+
