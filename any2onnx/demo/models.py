@@ -36,7 +36,7 @@ def mixed_frame() -> tuple[Any, np.ndarray[Any, Any]]:
 
     wine = load_wine()
     rng = np.random.default_rng(SEED)
-    frame = pd.DataFrame(wine.data[:, :4].astype(np.float32), columns=["alcohol", "malic_acid", "ash", "alcalinity"])
+    frame = pd.DataFrame(wine.data[:, :4], columns=["alcohol", "malic_acid", "ash", "alcalinity"])
     frame = frame.mask(rng.random(frame.shape) < 0.05)
     colour = np.digitize(wine.data[:, 9], [3.5, 6.0])
     frame["colour"] = pd.Series(np.array(["blass", "rubinrot", "schwärzlich"], dtype=object)[colour], dtype=object)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from any2onnx.errors import GraphError
+from any2onnx.tree_ensemble import order
 
 Array = npt.NDArray[Any]
 Compare = Literal["float32", "float64"]
@@ -117,15 +118,7 @@ class TreeEnsemble:
         Raises:
             GraphError: The children form a cycle.
         """
-        level = np.asarray(self.tree_start[:-1])
-        seen = 0
-        while len(level):
-            seen += len(level)
-            if seen > self.n_nodes:
-                raise GraphError("the children of a tree ensemble form a cycle")
-            yield level
-            inner = level[self.mode[level] != Mode.LEAF]
-            level = np.concatenate([self.true_child[inner], self.false_child[inner]])
+        return order.levels(self.true_child, self.false_child, self.is_leaf, self.tree_start[:-1])
 
     def depth(self) -> int:
         """Return the largest number of tests on the way to a leaf."""
@@ -138,23 +131,48 @@ class TreeEnsemble:
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
 
     def preorder(self) -> tuple[Array, Array]:
-        """Return the order of a walk that takes the true child first, and the sizes of the subtrees.
-
-        Returns:
-            int64 [nodes], each node's place within its tree, and int64 [nodes], the number of nodes from it down. A
-            leaf lies below a node exactly if its place is one of the `size` places from the node's on.
-        """
-        levels = list(self.levels())
-        size = np.ones(self.n_nodes, np.int64)
-        inner = [level[self.mode[level] != Mode.LEAF] for level in levels]
-        for nodes in reversed(inner):
-            size[nodes] += size[self.true_child[nodes]] + size[self.false_child[nodes]]
-        place = np.zeros(self.n_nodes, np.int64)
-        for nodes in inner:
-            true, false = self.true_child[nodes], self.false_child[nodes]
-            place[true] = place[nodes] + 1
-            place[false] = place[true] + size[true]
+        """Return each node's place and the size of its subtree, as `order.preorder` defines them."""
+        place, size, _ = order.preorder(self.true_child, self.false_child, self.is_leaf, self.tree_start[:-1])
         return place, size
+
+    def without_neq(self) -> TreeEnsemble:
+        """Return the same trees with `x == t` and swapped children in place of `x != t`.
+
+        onnxruntime sends NaN to the true child of NEQ, whatever `missing_true` says: NaN is not equal to anything.
+        """
+        neq = self.mode == Mode.NEQ
+        if not neq.any():
+            return self
+        return replace(
+            self,
+            mode=np.where(neq, np.uint8(Mode.EQ), self.mode),
+            true_child=np.where(neq, self.false_child, self.true_child),
+            false_child=np.where(neq, self.true_child, self.false_child),
+            missing_true=self.missing_true ^ neq,
+        )
+
+    def canonical(self) -> TreeEnsemble:
+        """Return the same trees without NEQ, each in the order of a walk that takes the true child first."""
+        if Mode.NEQ in self.modes():
+            return self.without_neq().canonical()
+        place, _ = self.preorder()
+        new = place + np.repeat(self.tree_start[:-1], np.diff(self.tree_start))
+        old = np.empty(self.n_nodes, np.int64)
+        old[new] = np.arange(self.n_nodes)
+        leaf_rows = (np.cumsum(self.is_leaf) - 1)[old[self.is_leaf[old]]]
+        leaf = self.is_leaf[old]
+        return replace(
+            self,
+            feature=self.feature[old],
+            threshold=self.threshold[old],
+            mode=self.mode[old],
+            true_child=np.where(leaf, -1, new[self.true_child[old]]).astype(np.int32),
+            false_child=np.where(leaf, -1, new[self.false_child[old]]).astype(np.int32),
+            missing_true=self.missing_true[old],
+            leaf_values=self.leaf_values[leaf_rows],
+            leaf_target=None if self.leaf_target is None else self.leaf_target[leaf_rows],
+            set_of_node=None if self.set_of_node is None else self.set_of_node[old],
+        )
 
     def slice(self, first: int, last: int, leaf_start: Array | None = None) -> TreeEnsemble:
         """Return the trees first … last - 1 as an ensemble of their own, without the base."""
@@ -368,8 +386,8 @@ def floor32(t: Array) -> Array:
     """Return the largest float32 that is not above each number: for float32 x, `x <= t` and `x <= floor32(t)` agree."""
     with np.errstate(over="ignore"):
         rounded = t.astype(np.float32)
-    above = rounded > t
-    rounded[above] = np.nextafter(rounded[above], np.float32(-np.inf))
+        above = rounded > t
+        rounded[above] = np.nextafter(rounded[above], np.float32(-np.inf))
     return rounded
 
 

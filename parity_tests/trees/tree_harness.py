@@ -15,6 +15,7 @@ from any2onnx.graph import DataType, GraphBuilder, Opsets
 from any2onnx.operator_mappings.mapping import Call
 from any2onnx.operator_mappings.registry import Registry, default_registry
 from any2onnx.operator_mappings.sklearn_trees import ROWS
+from any2onnx.passes.pipeline import optimize
 
 OPSETS: list[Any] = [13, 15, 18, 21, 28, {"": 21, "ai.onnx.ml": 1}]
 ROW_OF = {row.key: row for row in ROWS}
@@ -54,7 +55,8 @@ def convert(
         location=key,
     )
     results = Translator(registry(), "sklearn", g).convert(call)
-    return onnx_ir.to_proto(g.build(dict(results)))
+    # With the passes that every conversion runs.
+    return onnx_ir.to_proto(optimize(g.build(dict(results))))
 
 
 def methods_of(estimator: Any) -> tuple[str, ...]:

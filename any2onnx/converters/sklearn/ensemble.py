@@ -34,16 +34,22 @@ from any2onnx.tree_ensemble.ir import TreeEnsemble
 # --- forests --------------------------------------------------------------------------------------------------------
 
 
+def forest_ensemble(estimator: Any) -> TreeEnsemble:
+    """Return the ensemble of a forest: the sums of its trees' values, or of their probabilities."""
+    n_classes = outputs_of(estimator)[1] if hasattr(estimator, "classes_") else None
+    trees = [t.tree_ for t in estimator.estimators_]
+    tables = [leaf_table(t, n_classes) for t in trees]
+    return ensemble_of(trees, tables, n_features=estimator.n_features_in_, n_targets=tables[0].shape[1])
+
+
 def forest_classifier(g: GraphBuilder, call: Call) -> Results:
     """Convert RandomForestClassifier and ExtraTreesClassifier.
 
     The trees' probabilities are summed and divided once, as scikit-learn does.
     """
     estimator = call.source
-    trees = [t.tree_ for t in estimator.estimators_]
     classes, n_classes = outputs_of(estimator)
-    tables = [leaf_table(t, n_classes) for t in trees]
-    e = ensemble_of(trees, tables, n_features=estimator.n_features_in_, n_targets=sum(n_classes))
+    e = forest_ensemble(estimator)
     x = matrix(g, call)
     results: Results = {}
     sums: list[Value] = []
@@ -55,7 +61,7 @@ def forest_classifier(g: GraphBuilder, call: Call) -> Results:
             results[method] = stack_columns(g, [pick_label(g, c, b) for c, b in zip(classes, best, strict=True)])
         elif method in ("predict_proba", "predict_log_proba"):
             wide = [g.Cast(s, DataType.DOUBLE) if float_type(call) == DataType.DOUBLE else s for s in sums]
-            shares = [g.Div(s, g.scalar_like(len(trees), s)) for s in wide]
+            shares = [g.Div(s, g.scalar_like(e.n_trees, s)) for s in wide]
             store_probabilities(g, call, results, shares, [method])
         else:
             results[method] = _structure(g, e, x, method)
@@ -95,34 +101,38 @@ def _structure(g: GraphBuilder, e: TreeEnsemble, x: Value, method: str) -> Value
 def forest_regressor(g: GraphBuilder, call: Call) -> Results:
     """Convert RandomForestRegressor and ExtraTreesRegressor."""
     estimator = call.source
-    trees = [t.tree_ for t in estimator.estimators_]
-    n_outputs = int(estimator.n_outputs_)
-    tables = [leaf_table(t) for t in trees]
-    e = ensemble_of(trees, tables, n_features=estimator.n_features_in_, n_targets=n_outputs)
+    e = forest_ensemble(estimator)
     x = matrix(g, call)
     results: Results = {}
     for method in call.methods:
         if method == "predict":
             scores = emit_scores(g, e, x, result=float_type(call), precision=precision(call))
-            mean = g.Div(scores, g.scalar_like(len(trees), scores))
-            results[method] = as_prediction(g, call, mean, n_outputs)
+            mean = g.Div(scores, g.scalar_like(e.n_trees, scores))
+            results[method] = as_prediction(g, call, mean, int(estimator.n_outputs_))
         else:
             results[method] = _structure(g, e, x, method)
     return results
 
 
-def random_trees_embedding(g: GraphBuilder, call: Call) -> Results:
-    """Convert RandomTreesEmbedding: each leaf adds 1 to its own column."""
-    estimator = call.source
+def embedding_ensemble(estimator: Any) -> TreeEnsemble:
+    """Return the ensemble of a RandomTreesEmbedding: each leaf adds 1 to its own column."""
     trees = [t.tree_ for t in estimator.estimators_]
-    n_out = int(estimator._n_features_out)
     columns, offset = [], 0
     for tree, categories in zip(trees, estimator.one_hot_encoder_.categories_, strict=True):
         columns.append(offset + np.searchsorted(categories, np.flatnonzero(tree.children_left < 0)))
         offset += len(categories)
-    target = np.concatenate(columns).astype(np.int32)
-    ones = [np.ones(len(c)) for c in columns]
-    e = ensemble_of(trees, ones, n_features=estimator.n_features_in_, n_targets=n_out, leaf_target=target)
+    return ensemble_of(
+        trees,
+        [np.ones(len(c)) for c in columns],
+        n_features=estimator.n_features_in_,
+        n_targets=int(estimator._n_features_out),
+        leaf_target=np.concatenate(columns).astype(np.int32),
+    )
+
+
+def random_trees_embedding(g: GraphBuilder, call: Call) -> Results:
+    """Convert RandomTreesEmbedding; the result is dense."""
+    e = embedding_ensemble(call.source)
     x = matrix(g, call)
     results: Results = {}
     for method in call.methods:
@@ -133,9 +143,8 @@ def random_trees_embedding(g: GraphBuilder, call: Call) -> Results:
     return results
 
 
-def isolation_forest(g: GraphBuilder, call: Call) -> Results:
-    """Convert IsolationForest. Scores are float64 inside: `predict` compares them with a score of the training set."""
-    estimator = call.source
+def isolation_ensemble(estimator: Any) -> TreeEnsemble:
+    """Return the ensemble of an IsolationForest: the sum of the depths, with what would come below the leaves."""
     trees = [t.tree_ for t in estimator.estimators_]
     depths = [
         (length + average - 1.0)[tree.children_left < 0]
@@ -145,11 +154,17 @@ def isolation_forest(g: GraphBuilder, call: Call) -> Results:
     ]
     n_features = int(estimator.n_features_in_)
     subset = estimator.estimators_features_ if estimator._max_features != n_features else None
-    e = ensemble_of(trees, depths, n_features=n_features, features=subset)
-    denominator = len(trees) * _average_path_length(int(estimator._max_samples))
+    return ensemble_of(trees, depths, n_features=n_features, features=subset)
+
+
+def isolation_forest(g: GraphBuilder, call: Call) -> Results:
+    """Convert IsolationForest. Scores are float64 inside: `predict` compares them with a score of the training set."""
+    estimator = call.source
+    e = isolation_ensemble(estimator)
+    denominator = e.n_trees * _average_path_length(int(estimator._max_samples))
     depth = g.Cast(emit_scores(g, e, matrix(g, call), precision=precision(call)), DataType.DOUBLE)
     depth = g.Squeeze(depth, 1)
-    # One training sample: scikit-learn sets the exponent to 1.
+    # One training sample: scikit-learn sets the exponent to -1.
     exponent = g.Neg(g.Div(depth, denominator)) if denominator else g.Sub(g.Mul(depth, 0.0), 1.0)
     score = g.Neg(g.Pow(g.scalar_like(2.0, exponent), exponent))
     decision = g.Sub(score, float(estimator.offset_))
@@ -178,7 +193,7 @@ def _average_path_length(n: int) -> float:
 def gradient_boosting_classifier(g: GraphBuilder, call: Call) -> Results:
     """Convert GradientBoostingClassifier, both losses, any `init`."""
     estimator = call.source
-    e = _boosted_trees(call)
+    e = boosted_ensemble(call.source)
     x = matrix(g, call)
     binary = estimator.n_trees_per_iteration_ == 1
     factor = 2.0 if estimator.loss == "exponential" else 1.0
@@ -236,7 +251,7 @@ def class_probabilities(g: GraphBuilder, raw: Value, binary: bool, *, factor: fl
 
 def gradient_boosting_regressor(g: GraphBuilder, call: Call) -> Results:
     """Convert GradientBoostingRegressor; all its losses predict the raw score."""
-    e = _boosted_trees(call)
+    e = boosted_ensemble(call.source)
     x = matrix(g, call)
     results: Results = {}
     for method in call.methods:
@@ -247,8 +262,12 @@ def gradient_boosting_regressor(g: GraphBuilder, call: Call) -> Results:
     return results
 
 
-def _boosted_trees(call: Call) -> TreeEnsemble:
-    estimator = call.source
+def boosted_ensemble(estimator: Any) -> TreeEnsemble:
+    """Return the ensemble of a gradient boosting: the raw scores, without those of an `init` that looks at x.
+
+    Raises:
+        UnsupportedParameter: `init` predicts at random.
+    """
     stages, width = estimator.estimators_.shape
     trees = [t.tree_ for t in estimator.estimators_.ravel()]
     tables = [estimator.learning_rate * t.value[t.children_left < 0, 0, 0] for t in trees]
@@ -262,7 +281,7 @@ def _boosted_trees(call: Call) -> TreeEnsemble:
         n_features=estimator.n_features_in_,
         n_targets=width,
         leaf_target=target,
-        base=_constant_start(call),
+        base=_constant_start(estimator),
     )
 
 
@@ -272,16 +291,13 @@ def _boosted_leaves(g: GraphBuilder, call: Call, e: TreeEnsemble, x: Value) -> V
     return g.Reshape(emit_leaves(g, e, x), [0, stages, width])
 
 
-def _constant_start(call: Call) -> Array | None:
+def _constant_start(estimator: Any) -> Array | None:
     """Return the raw scores before the first tree where they are the same for every row, else None."""
     from sklearn.dummy import DummyClassifier, DummyRegressor
 
-    estimator = call.source
     start = estimator.init_
     if isinstance(start, DummyClassifier) and start.strategy in ("stratified", "uniform"):
-        raise UnsupportedParameter(
-            f"init=DummyClassifier(strategy={start.strategy!r}) predicts at random", where=call.location or None
-        )
+        raise UnsupportedParameter(f"init=DummyClassifier(strategy={start.strategy!r}) predicts at random")
     if isinstance(start, str | DummyClassifier | DummyRegressor):
         # scikit-learn's own number: with the data type's limits, in its order of operations.
         row = np.zeros((1, estimator.n_features_in_), np.float32)

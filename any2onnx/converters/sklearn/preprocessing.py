@@ -1,6 +1,6 @@
 """sklearn.preprocessing: scalers and element-wise transformers.
 
-Scalers round as scikit-learn does for the rows given: see `_affine`.
+Float32 rows are scaled in float64 and rounded once, at the end of the model (docs/architecture.md, section 4).
 """
 
 from __future__ import annotations
@@ -31,43 +31,31 @@ from any2onnx.operator_mappings.mapping import Call
 _FLOATS = (DataType.FLOAT, DataType.DOUBLE)
 
 
-def _affine(
-    g: GraphBuilder, call: Call, steps: Sequence[tuple[str, Array | None]], *, rounds_first: bool = False
-) -> Value:
-    """Apply `Sub`, `Div`, `Mul`, `Add` with fitted numbers one after the other, as scikit-learn does in place.
-
-    Rows of float32 stay float32 there: each step is computed in float64 and rounded (numpy's in-place arithmetic), or
-    the fitted numbers are rounded first (`rounds_first`, StandardScaler). A tree behind the scaler that meets its
-    threshold exactly branches by that last bit, so the same roundings are made here.
-    """
-    x = raw_matrix(g, call)
-    single = dtype_of(x) == DataType.FLOAT and call.options.get("precision") != "float64"
-    plain = call.options.get("precision") == "float32" or (single and rounds_first)
-    dtype = DataType.FLOAT if plain else DataType.DOUBLE
-    y = g.Cast(x, dtype)
+def _affine(g: GraphBuilder, call: Call, steps: Sequence[tuple[str, Array | None]]) -> Value:
+    """Apply `Sub`, `Div`, `Mul`, `Add` with fitted numbers one after the other; None leaves a step out."""
+    # A difference cancels at a large mean, so it is taken in float64; a quotient alone does not need it.
+    shifts = any(numbers is not None and op_type in ("Sub", "Add") for op_type, numbers in steps)
+    dtype = inner_type(call) if shifts else steady_type(call)
+    y = matrix(g, call, dtype)
     for op_type, numbers in steps:
         if numbers is not None:
-            y = g.op(op_type, g.Cast(y, dtype), weights(numbers, dtype))
-            y = g.Cast(y, DataType.FLOAT) if single else y
+            y = g.op(op_type, y, weights(numbers, dtype))
     return y
 
 
-def _shift_and_scale(
-    g: GraphBuilder, call: Call, shift: Array | None, scale: Array | None, *, rounds_first: bool = False
-) -> Results:
+def _shift_and_scale(g: GraphBuilder, call: Call, shift: Array | None, scale: Array | None) -> Results:
     """(x - shift) / scale, or x · scale + shift for the inverse."""
     if "inverse_transform" in call.methods:
-        y = _affine(g, call, [("Mul", scale), ("Add", shift)], rounds_first=rounds_first)
+        y = _affine(g, call, [("Mul", scale), ("Add", shift)])
         return cast_results(g, call, {"inverse_transform": y})
-    y = _affine(g, call, [("Sub", shift), ("Div", scale)], rounds_first=rounds_first)
+    y = _affine(g, call, [("Sub", shift), ("Div", scale)])
     return cast_results(g, call, {"transform": y})
 
 
 def standard_scaler(g: GraphBuilder, call: Call) -> Results:
     """Convert StandardScaler."""
     model = call.source
-    mean, scale = model.mean_ if model.with_mean else None, model.scale_ if model.with_std else None
-    return _shift_and_scale(g, call, mean, scale, rounds_first=True)
+    return _shift_and_scale(g, call, model.mean_ if model.with_mean else None, model.scale_ if model.with_std else None)
 
 
 def robust_scaler(g: GraphBuilder, call: Call) -> Results:

@@ -191,13 +191,18 @@ def store_probabilities(
 # --- converters -----------------------------------------------------------------------------------------------------
 
 
+def tree_ensemble(estimator: Any) -> TreeEnsemble:
+    """Return the ensemble of a single tree: values of its outputs, or probabilities of all outputs' classes."""
+    table = leaf_table(estimator.tree_, outputs_of(estimator)[1] if hasattr(estimator, "classes_") else None)
+    return ensemble_of([estimator.tree_], [table], n_features=estimator.n_features_in_, n_targets=table.shape[1])
+
+
 def decision_tree_classifier(g: GraphBuilder, call: Call) -> Results:
     """Convert DecisionTreeClassifier and ExtraTreeClassifier: one walk to the leaf's number, then tables."""
     estimator = call.source
-    tree = estimator.tree_
     classes, n_classes = outputs_of(estimator)
-    table = leaf_table(tree, n_classes)
-    e = ensemble_of([tree], [table], n_features=estimator.n_features_in_, n_targets=table.shape[1])
+    e = tree_ensemble(estimator)
+    table = e.leaf_values
     x = matrix(g, call)
     results: Results = {}
     if any(method.startswith("predict") for method in call.methods):
@@ -231,12 +236,7 @@ def decision_tree_regressor(g: GraphBuilder, call: Call) -> Results:
     """Convert DecisionTreeRegressor and ExtraTreeRegressor."""
     estimator = call.source
     n_outputs = int(estimator.n_outputs_)
-    e = ensemble_of(
-        [estimator.tree_],
-        [leaf_table(estimator.tree_)],
-        n_features=estimator.n_features_in_,
-        n_targets=n_outputs,
-    )
+    e = tree_ensemble(estimator)
     x = matrix(g, call)
     results: Results = {}
     for method in call.methods:

@@ -23,6 +23,7 @@ from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value
 from any2onnx.operator_mappings.mapping import Call
 from any2onnx.tree_ensemble.emit import emit_scores
+from any2onnx.tree_ensemble.ir import TreeEnsemble
 
 
 def ada_boost_classifier(g: GraphBuilder, call: Call) -> Results:
@@ -78,33 +79,36 @@ def _is_tree(estimator: Any) -> bool:
 def _votes(g: GraphBuilder, call: Call, x: Value) -> Value:
     """Return the weight behind each class [batch, classes]; for two classes that of the second less the first."""
     estimator = call.source
-    n_classes = int(estimator.n_classes_)
-    weights = np.asarray(estimator.estimator_weights_[: len(estimator.estimators_)], np.float64)
     if not all(_is_tree(sub) for sub in estimator.estimators_):
-        return _votes_of_estimators(g, call, x, weights)
+        return _votes_of_estimators(g, call, x)
+    return emit_scores(g, vote_ensemble(estimator), x, result=float_type(call), precision=precision(call))
+
+
+def vote_ensemble(estimator: Any) -> TreeEnsemble:
+    """Return the ensemble of an AdaBoostClassifier over trees; each leaf votes for one class."""
+    n_classes = int(estimator.n_classes_)
     values, targets = [], []
-    for sub, weight in zip(estimator.estimators_, weights, strict=True):
+    for sub, weight in zip(estimator.estimators_, estimator.estimator_weights_, strict=False):
         best = leaf_table(sub.tree_, [int(sub.n_classes_)]).argmax(axis=1)
         winner = np.searchsorted(estimator.classes_, sub.classes_[best])
         values.append(np.where(winner == 1, weight, -weight) if n_classes == 2 else np.full(len(winner), weight))
         targets.append(winner)
     several = n_classes > 2
-    e = ensemble_of(
+    return ensemble_of(
         [sub.tree_ for sub in estimator.estimators_],
         values,
         n_features=estimator.n_features_in_,
         n_targets=n_classes if several else 1,
         leaf_target=np.concatenate(targets).astype(np.int32) if several else None,
     )
-    return emit_scores(g, e, x, result=float_type(call), precision=precision(call))
 
 
-def _votes_of_estimators(g: GraphBuilder, call: Call, x: Value, weights: Any) -> Value:
+def _votes_of_estimators(g: GraphBuilder, call: Call, x: Value) -> Value:
     estimator = call.source
     labels = class_labels(estimator.classes_)
     two = len(labels) == 2
     total: Value | None = None
-    for k, (sub, weight) in enumerate(zip(estimator.estimators_, weights, strict=True)):
+    for k, (sub, weight) in enumerate(zip(estimator.estimators_, estimator.estimator_weights_, strict=False)):
         predicted = g.Unsqueeze(convert_sub_model(call, sub, [x], "predict", f"estimator{k}", g), 1)
         hit = _equals(g, predicted, labels[1:] if two else labels)
         vote = g.Where(hit, np.asarray(weight), np.asarray(-weight if two else 0.0))
@@ -130,6 +134,18 @@ def _equals(g: GraphBuilder, predicted: Value, labels: Any) -> Value:
     return g.Equal(position, np.arange(len(texts))[None, :])
 
 
+def median_ensemble(estimator: Any) -> TreeEnsemble:
+    """Return the ensemble of an AdaBoostRegressor over trees: each tree has a sum of its own."""
+    tables = [leaf_table(sub.tree_) for sub in estimator.estimators_]
+    return ensemble_of(
+        [sub.tree_ for sub in estimator.estimators_],
+        tables,
+        n_features=estimator.n_features_in_,
+        n_targets=len(tables),
+        leaf_target=np.repeat(np.arange(len(tables), dtype=np.int32), [len(t) for t in tables]),
+    )
+
+
 def ada_boost_regressor(g: GraphBuilder, call: Call) -> Results:
     """Convert AdaBoostRegressor: the weighted median of the estimators' predictions."""
     estimator = call.source
@@ -137,14 +153,7 @@ def ada_boost_regressor(g: GraphBuilder, call: Call) -> Results:
     count = len(estimator.estimators_)
     weights = np.asarray(estimator.estimator_weights_, np.float64)
     if all(_is_tree(sub) for sub in estimator.estimators_):
-        tables = [leaf_table(sub.tree_) for sub in estimator.estimators_]
-        e = ensemble_of(
-            [sub.tree_ for sub in estimator.estimators_],
-            tables,
-            n_features=estimator.n_features_in_,
-            n_targets=count,
-            leaf_target=np.repeat(np.arange(count, dtype=np.int32), [len(t) for t in tables]),
-        )
+        e = median_ensemble(estimator)
         predictions = emit_scores(g, e, x, result=float_type(call), precision=precision(call))
     else:
         columns = [
