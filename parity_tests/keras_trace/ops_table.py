@@ -4,7 +4,7 @@ Every dim of size B is dynamic in the dynamic run. `o` is `keras.ops`.
 """
 
 # A table: one call a line.
-# ruff: noqa: C901, E501, PERF401
+# ruff: noqa: C901, E501, PERF401, PLC3002
 
 from __future__ import annotations
 
@@ -271,7 +271,13 @@ def _other() -> list[OpCase]:
             "sparsemax",
             "diff",
         ]:
-            add(name, lambda o, x, n=name, a=axis: getattr(o, n)(x, axis=a), CUBE, label=f"axis{axis}", other_dtype=name == "sparsemax")
+            add(
+                name,
+                lambda o, x, n=name, a=axis: getattr(o, n)(x, axis=a),
+                CUBE,
+                label=f"axis{axis}",
+                other_dtype=name == "sparsemax",
+            )
     add("cumsum", lambda o, x: o.cumsum(x, axis=1, dtype="float32"), I)
     add("softmax", lambda o, x: o.softmax(x, axis=(1, 2)), CUBE)
     add("softmax", lambda o, x: o.softmax(x, axis=None), X)
@@ -608,15 +614,30 @@ def _other() -> list[OpCase]:
         add("qr", lambda o, x, m=mode: o.qr(x, mode=m), floats(4, 6), label=mode + "wide")
     add("svd", lambda o, x: o.svd(x, compute_uv=False), tall)
     add("svd", lambda o, x: o.svd(x, compute_uv=False), floats(4, 6))
-    add("svd", lambda o, x: (lambda u, s, v: (o.abs(u), s, o.matmul(u * s[..., None, :], v)))(*o.svd(x, full_matrices=False)), tall)
-    add("eigh", lambda o, x: (lambda w, v: (w, o.abs(v)))(*o.eigh(x)), definite - 12 * np.eye(4, dtype="float32"), tolerance=2e-5)
+    add(
+        "svd",
+        lambda o, x: (lambda u, s, v: (o.abs(u), s, o.matmul(u * s[..., None, :], v)))(*o.svd(x, full_matrices=False)),
+        tall,
+    )
+    add(
+        "eigh",
+        lambda o, x: (lambda w, v: (w, o.abs(v)))(*o.eigh(x)),
+        definite - 12 * np.eye(4, dtype="float32"),
+        tolerance=2e-5,
+    )
     add("pinv", lambda o, x: o.pinv(x), tall)
     add("matrix_rank", lambda o, x: o.matrix_rank(x), np.concatenate([tall[:, :, :2], tall[:, :, :2]], -1))
     add("lstsq", lambda o, a, b: o.lstsq(a, b), tall[0], floats(6))
     add("corrcoef", lambda o, x: o.corrcoef(x), floats(4, 6))
     for mode in ("valid", "same", "full"):
         add("correlate", lambda o, x, y, m=mode: o.correlate(x, y, mode=m), floats(7), floats(4), label=mode)
-        add("correlate", lambda o, x, y, m=mode: o.correlate(x, y, mode=m), floats(4), floats(7), label=mode + "-swapped")
+        add(
+            "correlate",
+            lambda o, x, y, m=mode: o.correlate(x, y, mode=m),
+            floats(4),
+            floats(7),
+            label=mode + "-swapped",
+        )
     add("unique", lambda o, x: o.unique(x), ints(12))
     add("unique", lambda o, x: o.unique(x, return_index=True, return_inverse=True, return_counts=True), ints(12))
     # Images.
@@ -624,22 +645,102 @@ def _other() -> list[OpCase]:
     for method in ("bilinear", "nearest", "bicubic", "lanczos3", "lanczos5"):
         for antialias in (False, True):
             for size in ((4, 12), (13, 5)):
-                add("image.resize", lambda o, x, m=method, a=antialias, s=size: o.image.resize(x, s, interpolation=m, antialias=a), pictures, label=f"{method}{antialias}{size[0]}")
+                add(
+                    "image.resize",
+                    lambda o, x, m=method, a=antialias, s=size: o.image.resize(x, s, interpolation=m, antialias=a),
+                    pictures,
+                    label=f"{method}{antialias}{size[0]}",
+                )
     add("image.resize", lambda o, x: o.image.resize(x, (5, 5), crop_to_aspect_ratio=True), pictures, label="crop")
-    add("image.resize", lambda o, x: o.image.resize(x, (5, 5), pad_to_aspect_ratio=True, fill_value=0.5), pictures, label="pad")
-    add("image.resize", lambda o, x: o.image.resize(x, (5, 5), data_format="channels_first"), floats(B, 2, 6, 8), label="first")
-    add("image.resize", lambda o, x: o.image.resize(x, (5, 5)), ints(B, 6, 8, 3, low=0, high=256, dtype="uint8"), label="uint8")
+    add(
+        "image.resize",
+        lambda o, x: o.image.resize(x, (5, 5), pad_to_aspect_ratio=True, fill_value=0.5),
+        pictures,
+        label="pad",
+    )
+    add(
+        "image.resize",
+        lambda o, x: o.image.resize(x, (5, 5), data_format="channels_first"),
+        floats(B, 2, 6, 8),
+        label="first",
+    )
+    add(
+        "image.resize",
+        lambda o, x: o.image.resize(x, (5, 5)),
+        ints(B, 6, 8, 3, low=0, high=256, dtype="uint8"),
+        label="uint8",
+    )
     for name in ("rgb_to_grayscale", "rgb_to_hsv", "hsv_to_rgb", "gaussian_blur", "sobel_edges"):
         add(f"image.{name}", lambda o, x, n=name: getattr(o.image, n)(x), pictures)
-        add(f"image.{name}", lambda o, x, n=name: getattr(o.image, n)(x, data_format="channels_first"), np.moveaxis(pictures, -1, 1).copy())
+        add(
+            f"image.{name}",
+            lambda o, x, n=name: getattr(o.image, n)(x, data_format="channels_first"),
+            np.moveaxis(pictures, -1, 1).copy(),
+        )
     add("image.gaussian_blur", lambda o, x: o.image.gaussian_blur(x, kernel_size=(3, 5), sigma=(0.5, 2.0)), pictures)
-    add("image.scale_and_translate", lambda o, x: o.image.scale_and_translate(x, (B, 10, 8, 3), np.array([1.7], "float32"), np.array([0.3], "float32"), (1,), "bicubic"), pictures)
+    add(
+        "image.scale_and_translate",
+        lambda o, x: o.image.scale_and_translate(
+            x, (B, 10, 8, 3), np.array([1.7], "float32"), np.array([0.3], "float32"), (1,), "bicubic"
+        ),
+        pictures,
+    )
     add("image.crop_images", lambda o, x: o.image.crop_images(x, 1, 2, target_height=3, target_width=4), pictures)
     add("image.pad_images", lambda o, x: o.image.pad_images(x, 1, 2, target_height=9, target_width=11), pictures)
     add("image.extract_patches", lambda o, x: o.image.extract_patches(x, (2, 4)), pictures)
     add("image.extract_patches", lambda o, x: o.image.extract_patches(x, 3, strides=2, padding="same"), pictures)
     add("image.extract_patches_3d", lambda o, x: o.image.extract_patches_3d(x, 2), floats(B, 4, 6, 8, 2))
-    add("image.ssim", lambda o, x, y: o.image.ssim(x, y, 1.0, filter_size=3), pictures, pictures[::-1].copy(), tolerance=1e-4)
+    add(
+        "image.ssim",
+        lambda o, x, y: o.image.ssim(x, y, 1.0, filter_size=3),
+        pictures,
+        pictures[::-1].copy(),
+        tolerance=1e-4,
+    )
+    for mode in ("constant", "nearest", "wrap", "mirror", "reflect"):
+        for order in (0, 1):
+            # Half-way positions are rounded in several ways.
+            where_to = floats(2, 5, 4, low=-7.0, high=14.0) * np.float32(1.013)
+            add(
+                "image.map_coordinates",
+                lambda o, x, w, m=mode, r=order: o.image.map_coordinates(x, w, r, fill_mode=m, fill_value=0.5),
+                floats(6, 8),
+                where_to,
+                label=f"{mode}{order}",
+            )
+        add(
+            "image.affine_transform",
+            lambda o, x, t, m=mode: o.image.affine_transform(x, t, fill_mode=m),
+            pictures,
+            floats(B, 8, low=0.5, high=1.5) * np.array([1, 0.3, 2, -0.2, 1, 1, 0, 0], "float32"),
+            label=mode,
+            tolerance=1e-4,
+        )
+    add(
+        "image.affine_transform",
+        lambda o, x, t: o.image.affine_transform(x, t, interpolation="nearest", data_format="channels_first"),
+        floats(B, 2, 6, 8),
+        np.tile(np.array([[1.1, 0.2, -0.7, 0.1, 0.9, 0.6, 0, 0]], "float32"), (B, 1)),
+    )
+    corners = np.array([[0, 0], [7, 0], [0, 5], [7, 5]], "float32")
+    add(
+        "image.perspective_transform",
+        lambda o, x: o.image.perspective_transform(
+            x, corners, corners + np.array([[1, 0.5], [-1, 1], [0.3, -1], [0, 0]], "float32")
+        ),
+        pictures,
+        tolerance=1e-4,
+    )
+    lengths = ints(B, low=1, high=4)
+    add(
+        "ctc_loss",
+        lambda o, t, x, n, m: o.ctc_loss(t, x, n, m),
+        ints(B, 4, low=1, high=6),
+        floats(B, 12, 6),
+        lengths,
+        ints(B, low=8, high=13),
+        tolerance=1e-4,
+    )
     # Control flow.
     add("cond", lambda o, x: o.cond(o.sum(x) > 0, lambda: x + 1, lambda: x * 2), X)
     add("switch", lambda o, i, x: o.switch(i, [lambda x: x, lambda x: x * 2, lambda x: -x], x), np.array(1, "int32"), X)
@@ -664,7 +765,6 @@ def _other() -> list[OpCase]:
     add("vectorize", lambda o, x: o.vectorize(lambda v: v * 2 + 1)(x), floats(4))
     add("custom_gradient", lambda o, x: o.custom_gradient(lambda v: (v * 2, None))(x), X)
     add("rearrange", lambda o, x: o.rearrange(x, "b h w -> b (h w)"), CUBE)
-    add("view_as_complex", lambda o, x: o.abs(x[..., 0]), X)
     return cases
 
 

@@ -26,11 +26,45 @@ def _table():
 NAMES = sorted({case.name for case in _table().CASES})
 
 # Of these, the ones whose graph differs between opsets, or that have a dtype of their own under some backend.
-SAMPLE = """
-    add arange argmax average_pool batch_normalization cond conv conv_transpose cumprod einsum floor_divide gelu get_item
-    hard_silu layer_normalization mod max_pool mean median norm one_hot pad quantile reshape scan silu softmax sort split
-    squeeze sum take top_k tril var where while_loop
-""".split()
+SAMPLE = [
+    "add",
+    "arange",
+    "argmax",
+    "average_pool",
+    "batch_normalization",
+    "cond",
+    "conv",
+    "conv_transpose",
+    "cumprod",
+    "einsum",
+    "floor_divide",
+    "gelu",
+    "get_item",
+    "hard_silu",
+    "layer_normalization",
+    "mod",
+    "max_pool",
+    "mean",
+    "median",
+    "norm",
+    "one_hot",
+    "pad",
+    "quantile",
+    "reshape",
+    "scan",
+    "silu",
+    "softmax",
+    "sort",
+    "split",
+    "squeeze",
+    "sum",
+    "take",
+    "top_k",
+    "tril",
+    "var",
+    "where",
+    "while_loop",
+]
 
 # Not functions of tensors that a graph could have.
 NO_FUNCTIONS = {
@@ -40,6 +74,11 @@ NO_FUNCTIONS = {
     "numpy": "a module",
     "convert_to_numpy": "leaves the graph: refused with the user's line",
     "jvp": "a derivative: refused",
+    "eig": "complex values: refused",
+    "polar": "complex values: refused",
+    "view_as_complex": "complex values: refused",
+    "view_as_real": "complex values: refused",
+    "image.elastic_transform": "noise of Keras's own generator: refused",
     "ctc_decode": "lists of paths: refused",
     "nextafter": "bits of floats: refused",
     "view": "bits of floats: refused",
@@ -81,10 +120,38 @@ def test_sample_under_backend(tmp_path: Path, backend: str) -> None:
     assert {case: what for case, what in found.items() if what} == {}
 
 
+@pytest.mark.parametrize("name", ["ctc_decode", "nextafter", "view", "eig", "polar", "view_as_complex"])
+def test_refused_operation_says_so(name: str) -> None:
+    import keras
+    import onnx_ir as ir
+
+    from any2onnx.converters.keras.trace import trace
+    from any2onnx.converters.translator import Translator
+    from any2onnx.errors import Any2OnnxError
+    from any2onnx.graph.builder import GraphBuilder
+    from any2onnx.operator_mappings.keras_backend import ROWS
+    from any2onnx.operator_mappings.registry import Registry
+
+    calls = {
+        "ctc_decode": lambda x: keras.ops.ctc_decode(x[:, :, None] + keras.ops.ones((4, 4, 3)), [4, 4, 4, 4]),
+        "nextafter": lambda x: keras.ops.nextafter(x, x + 1),
+        "view": lambda x: keras.ops.view(x, "int32"),
+        "eig": keras.ops.eig,
+        "polar": lambda x: keras.ops.polar(x, x),
+        "view_as_complex": lambda x: keras.ops.view_as_complex(keras.ops.stack([x, x], axis=-1)),
+    }
+    g = GraphBuilder()
+    x = g.input("x", ir.DataType.FLOAT, (4, 4))
+    with pytest.raises(Any2OnnxError) as caught:
+        trace(calls[name], [x], g=g, convert=Translator(Registry.of(ROWS), "keras", g).convert)
+    assert caught.value.exit_code == 4
+
+
 def test_every_public_operation_is_tried(capsys: pytest.CaptureFixture[str]) -> None:
     import keras
 
     public = [name for name in dir(keras.ops) if not name.startswith("_")]
+    public += [f"image.{name}" for name in dir(keras.ops.image) if not name.startswith("_")]
     missing = [name for name in public if name not in NAMES and name not in NO_FUNCTIONS]
     with capsys.disabled():
         print(f"\nkeras.ops: {len(public) - len(missing)} of {len(public)} accounted for; without a case: {missing}")

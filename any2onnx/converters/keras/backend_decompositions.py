@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from any2onnx.converters.keras.backend_common import Context, backend_function
+from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, rank_of, shape_of
 
 _D = DataType.DOUBLE
@@ -18,7 +19,7 @@ def _n(value: float) -> Any:
     return np.asarray(value, np.float64)
 
 
-def _swapped(g: Any, x: Value) -> Value:
+def _swapped(g: GraphBuilder, x: Value) -> Value:
     rank = rank_of(x)
     return g.Transpose(x, perm=[*range(rank - 2), rank - 1, rank - 2])
 
@@ -30,17 +31,17 @@ def _matrix(c: Context, x: Any) -> tuple[Value, int, int]:
     return value, c.static_dim(value, rank - 2, "of a matrix"), c.static_dim(value, rank - 1, "of a matrix")
 
 
-def _unit(g: Any, k: Value, size: int) -> Value:
+def _unit(g: GraphBuilder, k: Value, size: int) -> Value:
     """Return which of `size` positions is k (a bool vector)."""
     return g.Equal(np.arange(size, dtype=np.int64), k)
 
 
-def _column(g: Any, x: Value, k: Value) -> Value:
+def _column(g: GraphBuilder, x: Value, k: Value) -> Value:
     """Return column k as [..., rows, 1]."""
     return g.Unsqueeze(g.Gather(x, k, axis=rank_of(x) - 1), [rank_of(x) - 1])
 
 
-def _row(g: Any, x: Value, k: Value) -> Value:
+def _row(g: GraphBuilder, x: Value, k: Value) -> Value:
     """Return row k as [..., 1, columns]."""
     return g.Unsqueeze(g.Gather(x, k, axis=rank_of(x) - 2), [rank_of(x) - 2])
 
@@ -50,7 +51,7 @@ def eliminated(c: Context, a: Value, b: Value, size: int) -> Value:
     g = c.g
     axis = rank_of(a) - 2
 
-    def step(inner: Any, k: Value, condition: Value, left: Value, right: Value) -> list[Value]:
+    def step(inner: GraphBuilder, k: Value, condition: Value, left: Value, right: Value) -> list[Value]:
         column = _column(inner, left, k)
         done = inner.Less(np.arange(size, dtype=np.int64)[:, None], k)
         candidates = inner.Where(done, _n(-1.0), inner.Abs(column))
@@ -123,7 +124,7 @@ def lower_factor(c: Context, a: Value, size: int) -> Value:
     """Return the lower Cholesky factor, column by column; NaN where the matrix is not positive definite."""
     g = c.g
 
-    def step(inner: Any, k: Value, condition: Value, factor: Value) -> list[Value]:
+    def step(inner: GraphBuilder, k: Value, condition: Value, factor: Value) -> list[Value]:
         known = inner.MatMul(factor, _swapped(inner, _row(inner, factor, k)))
         rest = inner.Sub(_column(inner, a, k), known)
         root = inner.Sqrt(_row(inner, rest, k))
@@ -191,7 +192,7 @@ def factored(c: Context, x: Any) -> tuple[Value, Value, int]:
     axis = rank_of(value) - 2
     order = np.arange(rows, dtype=np.int64)[:, None]
 
-    def step(inner: Any, k: Value, condition: Value, a: Value, pivots: Value) -> list[Value]:
+    def step(inner: GraphBuilder, k: Value, condition: Value, a: Value, pivots: Value) -> list[Value]:
         size = inner.Where(inner.Less(order, k), _n(-1.0), inner.Abs(_column(inner, a, k)))
         best = inner.ArgMax(size, axis=axis, keepdims=1)
         source = inner.Where(inner.Equal(order, k), best, inner.Where(inner.Equal(order, best), k, order))
@@ -228,7 +229,7 @@ def qr(c: Context, x: Any, mode: Any = "reduced") -> list[Value]:
     order = np.arange(rows, dtype=np.int64)[:, None]
     axis = rank_of(value) - 2
 
-    def step(inner: Any, k: Value, condition: Value, q: Value, r: Value) -> list[Value]:
+    def step(inner: GraphBuilder, k: Value, condition: Value, q: Value, r: Value) -> list[Value]:
         column = inner.Where(inner.GreaterOrEqual(order, k), _column(inner, r, k), _n(0.0))
         below = inner.Where(inner.Greater(order, k), column, _n(0.0))
         rest = inner.ReduceSum(inner.Mul(below, below), [axis], keepdims=True)
@@ -251,7 +252,7 @@ def qr(c: Context, x: Any, mode: Any = "reduced") -> list[Value]:
     return [q, r]
 
 
-# --- eigenvalues and singular values, by rotations -----------------------------------------------------------------------
+# --- eigenvalues and singular values, by rotations --------------------------------------------------------------------
 
 
 def _pairs(size: int) -> np.ndarray[Any, Any]:
@@ -282,7 +283,7 @@ def rotated_columns(c: Context, a: Value, size: int) -> tuple[Value, Value]:
     first, second = g.const(rounds[:, :, 0].copy()), g.const(rounds[:, :, 1].copy())
     axis = rank_of(a) - 1
 
-    def step(inner: Any, k: Value, condition: Value, x: Value, basis: Value) -> list[Value]:
+    def step(inner: GraphBuilder, k: Value, condition: Value, x: Value, basis: Value) -> list[Value]:
         now = inner.Mod(k, np.asarray(len(rounds), np.int64))
         p, q = inner.Gather(first, now, axis=0), inner.Gather(second, now, axis=0)
         left, right = inner.Gather(x, p, axis=axis), inner.Gather(x, q, axis=axis)
@@ -291,9 +292,7 @@ def rotated_columns(c: Context, a: Value, size: int) -> tuple[Value, Value]:
             return inner.ReduceSum(inner.Mul(u, w), [axis - 1], keepdims=True)
 
         alpha, beta, gamma = product(left, left), product(right, right), product(left, right)
-        none = inner.LessOrEqual(
-            inner.Abs(gamma), inner.Mul(_n(1e-16), inner.Sqrt(inner.Mul(alpha, beta)))
-        )
+        none = inner.LessOrEqual(inner.Abs(gamma), inner.Mul(_n(1e-16), inner.Sqrt(inner.Mul(alpha, beta))))
         safe = inner.Where(none, _n(1.0), gamma)
         zeta = inner.Div(inner.Sub(beta, alpha), inner.Mul(safe, _n(2.0)))
         up = inner.Where(inner.Less(zeta, _n(0.0)), _n(-1.0), _n(1.0))
@@ -377,7 +376,7 @@ def singular_of(c: Context, a: Value, size: int) -> tuple[Value, Value, Value]:
     return singular(c, a)
 
 
-def _reversed(g: Any, x: Value, axes: Sequence[int]) -> Value:
+def _reversed(g: GraphBuilder, x: Value, axes: Sequence[int]) -> Value:
     lowest = int(np.iinfo(np.int64).min)
     return g.Slice(x, [-1] * len(axes), [lowest] * len(axes), list(axes), [-1] * len(axes))
 
@@ -399,7 +398,7 @@ def _limit(c: Context, x: Any, sizes: Value, tol: Any) -> Value:
     largest = g.ReduceMax(sizes, [-1], keepdims=True)
     kind = value.dtype if value.dtype is not None and value.dtype.is_floating_point() else DataType.DOUBLE
     epsilon = float(np.finfo(kind.numpy()).eps)
-    return g.Mul(largest, _n(max(int(rows or 1), int(columns or 1)) * epsilon))  # type: ignore[call-overload]
+    return g.Mul(largest, _n(max(int(rows or 1), int(columns or 1)) * epsilon))
 
 
 def pseudo_inverse(c: Context, x: Any, rcond: float) -> Value:

@@ -328,4 +328,3 @@ def gaussian_blur(c: Context, images: Any, kernel_size: Any, sigma: Any, data_fo
     if layout == "channels_last":
         blurred = g.Transpose(blurred, perm=[0, 2, 3, 1])
     return g.Squeeze(blurred, [0]) if single else blurred
-

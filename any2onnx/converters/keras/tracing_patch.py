@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
-from any2onnx.converters.keras import tracing_control
+from any2onnx.converters.keras import tracing_composites, tracing_control
 from any2onnx.converters.keras.tracing_evaluate import MODULES, Evaluator
 from any2onnx.converters.keras.tracing_recorder import Recorder, leaves
 from any2onnx.converters.keras.tracing_sizes import is_size
@@ -217,7 +217,7 @@ def _keras_modules() -> int:
 @functools.lru_cache(maxsize=1)
 def _table(backend: str, modules: int) -> _Table:
     """Return the replacements for a backend and the modules of Keras that are loaded."""
-    special = tracing_control.replacements()
+    special = tracing_control.replacements() | {"nn.ctc_loss": tracing_composites.ctc_loss}
     functions: dict[tuple[str, str], Callable[..., Any]] = {}
     replacements: dict[Any, Callable[..., Any]] = {}
     for module_name in MODULES:

@@ -9,7 +9,7 @@ import numpy as np
 
 from any2onnx.converters.keras.tracing_tape import Constant, Entry, Tape
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import DataType, Value, rank_of
+from any2onnx.graph.types import DataType, Value, rank_of, shape_of
 
 if TYPE_CHECKING:
     from any2onnx.converters.keras.tracing_replay import Replay
@@ -103,13 +103,33 @@ def _scan(replay: Replay, g: GraphBuilder, entry: Entry, env: Any) -> tuple[Valu
     (body,) = entry.bodies
     states = _initial(replay, g, entry, env)
     sequences = _initial(replay, g, entry, env, "xs")
-    return g.Scan(
-        lambda inner, *values: _body(replay, inner, body, env, values),
-        states,
-        sequences,
-        reverse=entry.params["reverse"],
-        reverse_outputs=entry.params["reverse_outputs"],
-    )
+    backwards, outputs_backwards = entry.params["reverse"], entry.params["reverse_outputs"]
+    length = next((d for v in sequences if isinstance(d := shape_of(v)[0], int)), None)
+    if length:
+        return g.Scan(
+            lambda inner, *values: _body(replay, inner, body, env, values),
+            states,
+            sequences,
+            reverse=backwards,
+            reverse_outputs=outputs_backwards,
+        )
+    # onnxruntime's Scan refuses sequences of length 0, which a dynamic dim can have: a Loop takes them.
+    count = g.Reshape(g.dim(sequences[0], 0), [])
+    last = g.Sub(count, np.asarray(1, np.int64))
+
+    def step(inner: GraphBuilder, iteration: Value, condition: Value, *values: Value) -> list[Value]:
+        place = inner.Sub(last, iteration) if backwards else iteration
+        slices = [inner.Gather(v, place, axis=0) for v in sequences]
+        return [inner.const(np.asarray(True)), *_body(replay, inner, body, env, [*values, *slices])]
+
+    results = g.Loop(step, states, trip_count=count)
+    final, stacked = results[: len(states)], results[len(states) :]
+    size = shape_of(sequences[0])[0]
+    stacked = tuple(g.annotate(v, (size, *shape_of(v)[1:])) for v in stacked)
+    if outputs_backwards:
+        lowest = int(np.iinfo(np.int64).min)
+        stacked = tuple(g.Slice(v, [-1], [lowest], [0], [-1]) for v in stacked)
+    return (*final, *stacked)
 
 
 CONTROL: Final[Mapping[str, Callable[..., tuple[Value, ...]]]] = {

@@ -143,7 +143,7 @@ def _depends(what: str, entry: Entry | None) -> ExportFailed:
         f"what the model does depends on the size of a dynamic dimension: {what}",
         where=entry.location or None if entry is not None else None,
         needs="the same operations for any size (no Python loop or if over it), and sizes taken from tensor.shape "
-        "or keras.ops.shape and computed with + - * // %",
+        "or keras.ops.shape and computed with + - * / // % (1 / size, not 1.0 / size: there Python loses it)",
         remedy="keras.ops.fori_loop, keras.ops.scan or keras.ops.while_loop instead of a Python loop, or a fixed size "
         "for that dimension",
     )
