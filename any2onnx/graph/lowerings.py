@@ -179,6 +179,10 @@ def _celu(g: GraphBuilder, x: Value, *, alpha: float = 1.0) -> Value:
     return g.Mul(g.scalar_like(alpha, x), _elu(g, g.Mul(x, g.scalar_like(1 / alpha, x))))
 
 
+def _tan(g: GraphBuilder, x: Value) -> Value:
+    return g.Div(g.Sin(x), g.Cos(x))
+
+
 FORMS: Final[Mapping[tuple[str, DataType], Form]] = {
     ("Softplus", _D.DOUBLE): _softplus,
     ("Elu", _D.DOUBLE): _elu,
@@ -189,6 +193,7 @@ FORMS: Final[Mapping[tuple[str, DataType], Form]] = {
     ("ThresholdedRelu", _D.DOUBLE): _thresholded_relu,
     ("PRelu", _D.DOUBLE): _prelu,
     ("Cosh", _D.DOUBLE): _cosh,
+    ("Tan", _D.DOUBLE): _tan,
     ("Gelu", _D.DOUBLE): _gelu,
     ("Mish", _D.DOUBLE): _mish,
     ("HardSwish", _D.DOUBLE): _hard_swish,

@@ -49,7 +49,14 @@ def take(g: GraphBuilder, call: TorchCall) -> Value:
 
 def nonzero(g: GraphBuilder, call: TorchCall) -> Value:
     """Positions of the elements that are not zero, one row each."""
-    return g.Transpose(g.NonZero(_for_nonzero(g, call.first)), perm=[1, 0])
+    x = _for_nonzero(g, call.first)
+    if rank_of(x) == 0:
+        # One row without columns, or none.
+        count = g.Unsqueeze(g.Cast(x, INT64), 0)
+        return g.ConstantOfShape(
+            g.op("Concat", count, g.const(np.zeros(1, np.int64)), axis=0), value=np.zeros(1, np.int64)
+        )
+    return g.Transpose(g.NonZero(x), perm=[1, 0])
 
 
 def nonzero_numpy(g: GraphBuilder, call: TorchCall) -> list[Value]:

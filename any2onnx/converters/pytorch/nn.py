@@ -184,7 +184,9 @@ def _batch_norm(g: GraphBuilder, call: TorchCall, training: bool) -> Three:
     if not training:
         scale, bias = per_channel("weight", 1.0), per_channel("bias", 0.0)
         mean, var = per_channel("running_mean", 0.0), per_channel("running_var", 1.0)
-        return g.BatchNormalization(x, scale, bias, mean, var, epsilon=eps), None, None
+        # Torch gives no statistics in evaluation mode: two empty vectors.
+        empty = g.const(np.zeros(0, dtype.numpy()))
+        return g.BatchNormalization(x, scale, bias, mean, var, epsilon=eps), empty, empty
     axes = [0, *range(2, rank_of(x))]
     mean = g.ReduceMean(x, axes)
     centred = g.Sub(x, mean)

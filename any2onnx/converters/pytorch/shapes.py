@@ -279,7 +279,7 @@ def _rolled(g: GraphBuilder, x: Value, axis: int, shift: Any, size: int | None) 
 
 def diagonal(g: GraphBuilder, call: TorchCall) -> Value:
     """A diagonal of two dims, as a new last dim."""
-    x: Value = call.params["self"]
+    x = call.first
     rank = rank_of(x)
     a, b = axis_of(call.params["dim1"], rank), axis_of(call.params["dim2"], rank)
     offset = call.params["offset"]
