@@ -20,10 +20,11 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 import torch
+from torch import nn
+
 from any2onnx.converters.pytorch.walk import build_pytorch
 from any2onnx.graph.opsets import Opsets
 from any2onnx.operator_mappings.registry import default_registry
-from torch import nn
 
 OPSET = 20
 
@@ -126,7 +127,9 @@ def measure(name: str, repeats: int) -> None:
 
     def theirs() -> Any:
         with contextlib.redirect_stdout(io.StringIO()):
-            return torch.onnx.export(model, (x,), dynamo=True, dynamic_shapes=(axes,), opset_version=OPSET, verbose=False)
+            return torch.onnx.export(
+                model, (x,), dynamo=True, dynamic_shapes=(axes,), opset_version=OPSET, verbose=False
+            )
 
     alone, _ = best(export, repeats)
     total, built = best(ours, repeats)

@@ -8,4 +8,9 @@ from __future__ import annotations
 from any2onnx.operator_mappings import pytorch_functions, pytorch_layers, pytorch_pointwise, pytorch_tensors
 from any2onnx.operator_mappings.mapping import OperatorMapping
 
-ROWS: tuple[OperatorMapping, ...] = (*pytorch_pointwise.ROWS, *pytorch_layers.ROWS, *pytorch_tensors.ROWS, *pytorch_functions.ROWS)
+ROWS: tuple[OperatorMapping, ...] = (
+    *pytorch_pointwise.ROWS,
+    *pytorch_layers.ROWS,
+    *pytorch_tensors.ROWS,
+    *pytorch_functions.ROWS,
+)

@@ -1,4 +1,4 @@
-"""PyTorch: linear algebra and special functions."""
+"""PyTorch: linear algebra, special functions, counting."""
 
 from __future__ import annotations
 
@@ -54,4 +54,21 @@ SPECIAL = table(
     },
 )
 
-ROWS = (*LINALG, *SPECIAL)
+COUNTING = table(
+    "counting",
+    {
+        "unique": "_unique2",
+        "unique_dim": "unique_dim",
+        "unique_consecutive": "unique_consecutive",
+        "bincount": "bincount",
+        "histc": "histc",
+        "put": "put",
+        "index_reduce": "index_reduce",
+        "nonzero_static": "nonzero_static",
+        "embedding_bag": "embedding_bag embedding_bag.padding_idx _embedding_bag _embedding_bag_forward_only",
+        "gcd": "gcd",
+        "lcm": "lcm",
+    },
+)
+
+ROWS = (*LINALG, *SPECIAL, *COUNTING)

@@ -12,12 +12,13 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
+from pytorch_support import answers, build, convert, operators, run, same
+from torch import nn
+
 from any2onnx.errors import ExportFailed, NotAModel, UnsupportedOperator, UsageError
 from any2onnx.graph.types import DataType
 from any2onnx.operator_mappings.mapping import OperatorMapping
 from any2onnx.operator_mappings.registry import default_registry
-from pytorch_support import answers, build, convert, operators, run, same
-from torch import nn
 
 
 class Function(nn.Module):
@@ -463,7 +464,7 @@ def test_onnxscript_functions_as_converters() -> None:
     from onnxscript import script
 
     @script()
-    def by_script(x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def by_script(x):  # type: ignore[no-untyped-def]
         return op.Div(x, op.Constant(value_float=2.0)) + 0.0 * x
 
     def traced(x: Any) -> Any:

@@ -49,7 +49,12 @@ def take(g: GraphBuilder, call: TorchCall) -> Value:
 
 def nonzero(g: GraphBuilder, call: TorchCall) -> Value:
     """Positions of the elements that are not zero, one row each."""
-    x = _for_nonzero(g, call.first)
+    return nonzero_rows(g, call.first)
+
+
+def nonzero_rows(g: GraphBuilder, tensor: Value) -> Value:
+    """Return the positions of the elements that are not zero, one row each."""
+    x = _for_nonzero(g, tensor)
     if rank_of(x) == 0:
         # One row without columns, or none.
         count = g.Unsqueeze(g.Cast(x, INT64), 0)
@@ -355,6 +360,11 @@ def _rows(g: GraphBuilder, x: Value, indices: Value) -> Value:
     size = g.dim(x, 0)
     positive = g.Where(g.Less(indices, scalar(g, 0, INT64)), g.Add(indices, size), indices)
     return g.Unsqueeze(positive, -1)
+
+
+def scattered_rows(g: GraphBuilder, x: Value, indices: Value, values: Value, *, add: bool) -> Value:
+    """Return x with rows replaced by values, or added to; indices may be negative."""
+    return _scatter_nd(g, x, _rows(g, x, indices), g.Cast(values, dtype_of(x)), add=add)
 
 
 def _to_front(g: GraphBuilder, x: Value, axis: int) -> tuple[Value, list[int]]:

@@ -59,9 +59,7 @@ class Factors:
             p = h.op("ArgMax", h.Squeeze(size, rank - 1), axis=rank - 2, keepdims=1)  # [..., 1]
             line = h.Squeeze(rows, 1)
             swap = h.Where(h.Equal(line, k), p, h.Where(h.Equal(line, p), k, line))
-            m = h.op(
-                "GatherElements", m, h.Expand(h.Unsqueeze(swap, rank - 1), h.Shape(m)), axis=rank - 2
-            )
+            m = h.op("GatherElements", m, h.Expand(h.Unsqueeze(swap, rank - 1), h.Shape(m)), axis=rank - 2)
             o = h.op("GatherElements", o, swap, axis=rank - 2)
             same = h.Squeeze(h.Equal(p, k), rank - 2)
             sign = h.Mul(sign, h.Where(same, scalar(h, 1.0, DOUBLE), scalar(h, -1.0, DOUBLE)))

@@ -131,7 +131,9 @@ Recurrence = Callable[[GraphBuilder, Value, Value, Value, Value], Value]
 Start = Callable[[GraphBuilder, Value], Value]
 
 
-def _sequence(first: Start, following: Recurrence, *, shifted: bool = False) -> Callable[[GraphBuilder, TorchCall], Value]:
+def _sequence(
+    first: Start, following: Recurrence, *, shifted: bool = False
+) -> Callable[[GraphBuilder, TorchCall], Value]:
     """Return the converter of polynomials P0 = 1, P1 = first(x), P(k+1) = following(x, k, Pk, P(k-1))."""
 
     def convert(g: GraphBuilder, call: TorchCall) -> Value:

@@ -11,7 +11,7 @@ from any2onnx.converters.pytorch.call import TorchCall, as_int_vector, as_type, 
 from any2onnx.converters.pytorch.shapes import LARGEST, sliced
 from any2onnx.errors import OpsetNotSupported, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import Value, dims_of, dtype_of, rank_of
+from any2onnx.graph.types import FLOATS, Value, dims_of, dtype_of, rank_of
 
 
 def pad(g: GraphBuilder, call: TorchCall) -> Value:
@@ -140,7 +140,7 @@ def _antialiased(g: GraphBuilder, call: TorchCall) -> Value:
     sizes, results = call.dims_of(next(iter(call.metas)))[2:], call.dims[2:]
     if not all(isinstance(s, int) for s in (*sizes, *results)):
         raise refuse(call, "antialias", "the size of the image is dynamic")
-    factors = _factors(call, len(sizes)) or [None] * len(sizes)
+    factors: Sequence[float | None] = _factors(call, len(sizes)) or [None] * len(sizes)
     aligned, cubic = bool(call.params.get("align_corners")), "bicubic" in call.key
     for k, (size, result, factor) in enumerate(zip(sizes, results, factors, strict=True)):
         if aligned:
@@ -204,11 +204,13 @@ def grid_sampler(g: GraphBuilder, call: TorchCall) -> Value:
 
 def pixel_shuffle(g: GraphBuilder, call: TorchCall) -> Value:
     """Channels to pixels."""
-    x = call.first
-    if rank_of(x) == 4:
-        return g.DepthToSpace(x, blocksize=call.params["upscale_factor"], mode="CRD")
-    if rank_of(x) == 3:
-        return g.Squeeze(g.DepthToSpace(g.Unsqueeze(x, 0), blocksize=call.params["upscale_factor"], mode="CRD"), 0)
-    flat = g.op("Concat", g.const([-1]), g.Shape(x, start=rank_of(x) - 3), axis=0)
-    y = g.DepthToSpace(g.Reshape(x, flat), blocksize=call.params["upscale_factor"], mode="CRD")
-    return g.Reshape(y, call.shape(g))
+    x, factor = call.first, int(call.params["upscale_factor"])
+    if rank_of(x) == 4 and dtype_of(x) in FLOATS:
+        return g.DepthToSpace(x, blocksize=factor, mode="CRD")
+    lead = rank_of(x) - 3
+    batch, (channels, height, width) = call.dims[:lead], call.dims[lead:]
+    source = call.dims_of("self")[lead:]
+    parts = call.sizes.vector(g, [*batch, channels, factor, factor, source[1], source[2]])
+    order = [*range(lead + 1), lead + 3, lead + 1, lead + 4, lead + 2]
+    spread = g.Transpose(g.Reshape(x, parts), perm=order)
+    return g.Reshape(spread, call.sizes.vector(g, [*batch, channels, height, width]))
