@@ -29,7 +29,7 @@ RANDOM = re.compile(
 )
 
 
-TIES = frozenset({"topk", "kthvalue"})
+TIES = frozenset({"topk", "kthvalue", "sort"})
 
 
 class NotExportable(Exception):
@@ -115,6 +115,9 @@ def check(op: Any, sample: Any, opset: int = 21) -> Outcome:
         return Outcome("refused", f"{type(error).__name__}: {error}")
     except Exception as error:
         return Outcome("error", f"{type(error).__name__}: {error}")
+    if op.name == "argsort" and tensors[0].dim():
+        source, dim = tensors[0], _dim_of(model)
+        got, want = [as_array(source.gather(dim, torch.from_numpy(got[0])))], [source.gather(dim, want[0])]
     if op.name in TIES and len(got) == 2 and got[1].shape == tuple(want[1].shape):
         # Of equal elements torch takes any: what the positions hold is compared instead.
         source, index = tensors[0], torch.from_numpy(got[1])
@@ -134,7 +137,8 @@ def check(op: Any, sample: Any, opset: int = 21) -> Outcome:
 
 def _dim_of(model: Wrapped) -> int:
     _, args, kwargs = torch.utils._pytree.tree_unflatten(model._leaves, model._spec)
-    return int(kwargs.get("dim", args[1] if len(args) > 1 else -1))
+    position = 0 if model._function in (torch.sort, torch.argsort) else 1
+    return int(kwargs.get("dim", args[position] if len(args) > position else -1))
 
 
 def _proto(model: Any) -> Any:

@@ -273,6 +273,9 @@ def _in_int(g: GraphBuilder, call: TorchCall, reduction: str) -> Value:
 
 def scatter_reduce(g: GraphBuilder, call: TorchCall) -> Value:
     """Elements reduced along a dim: sum, prod, mean, amax, amin; with or without what was there."""
+    if dtype_of(call.params["self"]) == DataType.BOOL:
+        wide = {name: g.Cast(call.params[name], DataType.INT32) for name in ("self", "src")}
+        return g.Cast(scatter_reduce(g, replace(call, params={**call.params, **wide})), DataType.BOOL)
     p = call.params
     reduce, x = p["reduce"], p["self"]
     source = _source(g, call)
@@ -316,6 +319,9 @@ def _cleared(g: GraphBuilder, call: TorchCall, x: Value, reduce: str) -> Value:
 def index_add(g: GraphBuilder, call: TorchCall) -> Value:
     """Slices of source added to slices of self."""
     p = call.params
+    if dtype_of(p["self"]) == DataType.BOOL:
+        wide = {name: g.Cast(p[name], DataType.INT32) for name in ("self", "source")}
+        return g.Cast(index_add(g, replace(call, params={**p, **wide})), DataType.BOOL)
     source = p["source"]
     alpha = p.get("alpha", 1)
     if isinstance(alpha, Value) or alpha != 1:

@@ -127,7 +127,7 @@ def addr(g: GraphBuilder, call: TorchCall) -> Value:
 def outer(g: GraphBuilder, call: TorchCall) -> Value:
     """self[:, None] · vec2[None, :]."""
     a, b = (as_type(g, v, call.dtype) for v in call.inputs)
-    return g.Mul(g.Unsqueeze(a, 1), g.Unsqueeze(b, 0))
+    return g.op("And" if call.dtype == DataType.BOOL else "Mul", g.Unsqueeze(a, 1), g.Unsqueeze(b, 0))
 
 
 def _plus(g: GraphBuilder, call: TorchCall, c: Value, product: Value) -> Value:
