@@ -15,7 +15,7 @@ import onnx
 from any2onnx.errors import UnsupportedOperator
 from any2onnx.graph import decompositions
 from any2onnx.graph.kernels import runs, runs_as_function
-from any2onnx.graph.special_functions import erf_double
+from any2onnx.graph.special_functions import erf_double, rational
 from any2onnx.graph.types import DataType, Value, dtypes_in
 
 if TYPE_CHECKING:
@@ -179,6 +179,100 @@ def _celu(g: GraphBuilder, x: Value, *, alpha: float = 1.0) -> Value:
     return g.Mul(g.scalar_like(alpha, x), _elu(g, g.Mul(x, g.scalar_like(1 / alpha, x))))
 
 
+def _tan(g: GraphBuilder, x: Value) -> Value:
+    return g.Div(g.Sin(x), g.Cos(x))
+
+
+# S. Moshier, Cephes Mathematical Library, atan.c: the rational approximation on [-0.66, 0.66], highest power first.
+_ATAN: Final = (
+    (
+        -8.750608600031904122785e-1,
+        -1.615753718733365076637e1,
+        -7.500855792314704667340e1,
+        -1.228866684490136173410e2,
+        -6.485021904942025371773e1,
+    ),
+    (
+        1.0,
+        2.485846490142306297962e1,
+        1.650270098316988542046e2,
+        4.328810604912902668951e2,
+        4.853903996359136964868e2,
+        1.945506571482613964425e2,
+    ),
+)
+
+
+def _atan(g: GraphBuilder, x: Value) -> Value:
+    def number(v: float) -> Value:
+        return g.scalar_like(v, x)
+
+    size = g.Abs(x)
+    large, middle = g.Greater(size, number(2.414213562373095)), g.Greater(size, number(0.66))
+    far = g.Neg(g.Reciprocal(g.Where(large, size, number(1.0))))
+    near = g.Div(g.Sub(size, number(1.0)), g.Add(size, number(1.0)))
+    reduced = g.Where(large, far, g.Where(middle, near, size))
+    offset = g.Where(large, number(np.pi / 2), g.Where(middle, number(np.pi / 4), number(0.0)))
+    squared = g.Mul(reduced, reduced)
+    series = g.Mul(squared, rational(g, squared, _ATAN))
+    value = g.Add(offset, g.Add(g.Mul(reduced, series), reduced))
+    return g.Where(g.Less(x, number(0.0)), g.Neg(value), value)
+
+
+def _asin(g: GraphBuilder, x: Value) -> Value:
+    one = g.scalar_like(1.0, x)
+    root = g.Sqrt(g.Mul(g.Sub(one, x), g.Add(one, x)))
+    return g.Mul(g.scalar_like(2.0, x), _atan(g, g.Div(x, g.Add(one, root))))
+
+
+def _acos(g: GraphBuilder, x: Value) -> Value:
+    one = g.scalar_like(1.0, x)
+    return g.Mul(g.scalar_like(2.0, x), _atan(g, g.Sqrt(g.Div(g.Sub(one, x), g.Add(one, x)))))
+
+
+def _log1p(g: GraphBuilder, u: Value) -> Value:
+    """log(1 + u) for u ≥ 0: beyond 1 the rounding of 1 + u does not matter."""
+    one = g.scalar_like(1.0, u)
+    return g.Where(g.Greater(u, one), g.Log(g.Add(one, u)), _log1p_unit(g, g.Min(u, one)))
+
+
+def _sinh(g: GraphBuilder, x: Value) -> Value:
+    size = g.Abs(x)
+    e = _expm1(g, g.Min(size, g.scalar_like(1.0, x)))
+    small = g.Mul(g.scalar_like(0.5, x), g.Add(e, g.Div(e, g.Add(e, g.scalar_like(1.0, x)))))
+    half = g.Exp(g.Sub(size, g.scalar_like(float(np.log(2)), x)))
+    large = g.Sub(half, g.Div(g.scalar_like(0.25, x), half))
+    value = g.Where(g.Less(size, g.scalar_like(1.0, x)), small, large)
+    return g.Where(g.Less(x, g.scalar_like(0.0, x)), g.Neg(value), value)
+
+
+def _asinh(g: GraphBuilder, x: Value) -> Value:
+    size, one = g.Abs(x), g.scalar_like(1.0, x)
+    # Beyond 2^28 the square would gain nothing, and overflow in the end.
+    limited = g.Min(size, g.scalar_like(2.0**28, x))
+    squared = g.Mul(limited, limited)
+    inner = g.Add(limited, g.Div(squared, g.Add(one, g.Sqrt(g.Add(squared, one)))))
+    far = g.Add(g.Log(size), g.scalar_like(float(np.log(2)), x))
+    value = g.Where(g.Greater(size, g.scalar_like(2.0**28, x)), far, _log1p(g, inner))
+    return g.Where(g.Less(x, g.scalar_like(0.0, x)), g.Neg(value), value)
+
+
+def _acosh(g: GraphBuilder, x: Value) -> Value:
+    one = g.scalar_like(1.0, x)
+    t = g.Sub(g.Min(x, g.scalar_like(2.0**28, x)), one)
+    inner = g.Add(t, g.Sqrt(g.Add(g.Mul(g.scalar_like(2.0, x), t), g.Mul(t, t))))
+    far = g.Add(g.Log(x), g.scalar_like(float(np.log(2)), x))
+    value = g.Where(g.Greater(x, g.scalar_like(2.0**28, x)), far, _log1p(g, inner))
+    return g.Where(g.Less(x, one), g.scalar_like(float("nan"), x), value)
+
+
+def _atanh(g: GraphBuilder, x: Value) -> Value:
+    size, one = g.Abs(x), g.scalar_like(1.0, x)
+    value = g.Mul(g.scalar_like(0.5, x), _log1p(g, g.Div(g.Mul(g.scalar_like(2.0, x), size), g.Sub(one, size))))
+    value = g.Where(g.Greater(size, one), g.scalar_like(float("nan"), x), value)
+    return g.Where(g.Less(x, g.scalar_like(0.0, x)), g.Neg(value), value)
+
+
 FORMS: Final[Mapping[tuple[str, DataType], Form]] = {
     ("Softplus", _D.DOUBLE): _softplus,
     ("Elu", _D.DOUBLE): _elu,
@@ -189,6 +283,14 @@ FORMS: Final[Mapping[tuple[str, DataType], Form]] = {
     ("ThresholdedRelu", _D.DOUBLE): _thresholded_relu,
     ("PRelu", _D.DOUBLE): _prelu,
     ("Cosh", _D.DOUBLE): _cosh,
+    ("Tan", _D.DOUBLE): _tan,
+    ("Atan", _D.DOUBLE): _atan,
+    ("Asin", _D.DOUBLE): _asin,
+    ("Acos", _D.DOUBLE): _acos,
+    ("Sinh", _D.DOUBLE): _sinh,
+    ("Asinh", _D.DOUBLE): _asinh,
+    ("Acosh", _D.DOUBLE): _acosh,
+    ("Atanh", _D.DOUBLE): _atanh,
     ("Gelu", _D.DOUBLE): _gelu,
     ("Mish", _D.DOUBLE): _mish,
     ("HardSwish", _D.DOUBLE): _hard_swish,

@@ -230,11 +230,14 @@ def _ignoring_nan(g: GraphBuilder, call: TorchCall, op_type: str, on_bool: str) 
 
 def clamp(g: GraphBuilder, call: TorchCall) -> Value:
     """self limited to [min, max], numbers or tensors."""
-    x = g.Cast(call.params["self"], call.dtype)
+    dtype = working_dtype(call)
+    x = g.Cast(call.params["self"], dtype)
     low, high = call.params.get("min"), call.params.get("max")
     if low is not None:
-        x = g.Max(x, as_type(g, low, call.dtype))
-    return x if high is None else g.Min(x, as_type(g, high, call.dtype))
+        x = g.Max(x, as_type(g, low, dtype))
+    if high is not None:
+        x = g.Min(x, as_type(g, high, dtype))
+    return g.Cast(x, call.dtype)
 
 
 def where(g: GraphBuilder, call: TorchCall) -> Value:
@@ -603,10 +606,11 @@ def log_add(g: GraphBuilder, a: Value, b: Value, base: float) -> Value:
 
 def heaviside(g: GraphBuilder, call: TorchCall) -> Value:
     """0 below zero, 1 above, `values` at zero."""
-    x, at_zero = (as_type(g, call.params[n], call.dtype) for n in ("self", "values"))
-    zero = scalar(g, 0, call.dtype)
-    step = g.Cast(g.Greater(x, zero), call.dtype)
-    return g.Where(g.Equal(x, zero), at_zero, step)
+    dtype = working_dtype(call)
+    x, at_zero = (as_type(g, call.params[n], dtype) for n in ("self", "values"))
+    zero = scalar(g, 0, dtype)
+    step = g.Cast(g.Greater(x, zero), dtype)
+    return g.Cast(g.Where(g.Equal(x, zero), at_zero, step), call.dtype)
 
 
 def nan_to_num(g: GraphBuilder, call: TorchCall) -> Value:
