@@ -81,13 +81,6 @@ _PROJECTIONS: Final = (
         )
         for name in ("GaussianRandomProjection", "SparseRandomProjection")
     ),
-    row(
-        ".neighbors.NeighborhoodComponentsAnalysis",
-        "decomposition:neighborhood_components",
-        "common:components",
-        methods="transform",
-        irrelevant="n_components init warm_start max_iter tol callback verbose random_state",
-    ),
     *(
         row(
             f".cross_decomposition.{name}",

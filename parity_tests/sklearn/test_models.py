@@ -21,7 +21,6 @@ from sklearn.decomposition import (
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
-from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
 
@@ -87,7 +86,6 @@ def test_large_mean_in_pca(compare: Any, iris: Any) -> None:
 def test_other_projections(compare: Any, iris: Any) -> None:
     X, y = iris
     compare(FactorAnalysis(2).fit(X), X, ("transform",))
-    compare(NeighborhoodComponentsAnalysis(2, random_state=0, max_iter=10).fit(X, y), X, ("transform",))
     Y = np.stack([X[:, 3] * 2, y - X[:, 0]], axis=1)
     for model in (PLSRegression(2), PLSRegression(2, scale=False), PLSCanonical(2), CCA(1)):
         compare(model.fit(X[:, :3], Y), X[:, :3], ("predict", "transform"))

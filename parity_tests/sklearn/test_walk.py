@@ -100,6 +100,17 @@ def test_frame_columns_by_name_in_any_order(convert: Any, run: Any, frame: Any) 
         convert(model, frame.drop(columns="sex"))
 
 
+def test_columns_called_like_an_output(convert: Any, run: Any, iris: Any) -> None:
+    X, y = iris
+    data = pd.DataFrame(X, columns=["label", "probabilities", "predict", "a/b c"])
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(data, y)
+    proto = convert(model, data)
+    assert outputs_of(proto) == ["label_output", "probabilities_output"]
+    np.testing.assert_array_equal(run(proto, data)[0], model.predict(data))
+    assert outputs_of(convert(model, data, outputs=("predict",))) == ["predict_output"]
+    assert list(run(convert(model, data, options={"zipmap": True}), data)[1][0]) == [0, 1, 2]
+
+
 def test_types_from_sample() -> None:
     def kinds(X: Any) -> list[tuple[str, str, Any]]:
         return [(name, type(t).__name__, t.shape) for name, t in types_from_sample(X)]
@@ -245,6 +256,8 @@ def test_zipmap(convert: Any, run: Any, iris: Any) -> None:
         columns = convert(model, rows, options={"logisticregression__zipmap": "columns"})
         assert outputs_of(columns) == ["label", "sa", "sb", "sc"]
         np.testing.assert_array_equal(np.stack(run(columns, rows)[1:], axis=1), plain)
+    scores = SGDClassifier(random_state=0).fit(X, y)
+    assert list(run(convert(scores, X, options={"zipmap": True}), X)[1][0]) == [0, 1, 2]
     model = LogisticRegression().fit(X, y)
     assert outputs_of(convert(model, X, options={"zipmap": "columns"})) == ["label", "i0", "i1", "i2"]
     assert list(run(convert(model, X, options={"zipmap": True}), X)[1][0]) == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""Linear projections: sklearn.decomposition, random_projection, cross_decomposition, neighborhood components."""
+"""Linear projections: sklearn.decomposition, random_projection, cross_decomposition."""
 
 from __future__ import annotations
 
@@ -124,12 +124,6 @@ def random_projection(g: GraphBuilder, call: Call) -> Results:
         inverse = np.linalg.pinv(components) if has is None else has
         return cast_results(g, call, {"inverse_transform": _projected(g, x, None, inverse.T)})
     return cast_results(g, call, {"transform": _projected(g, x, None, components.T)})
-
-
-def neighborhood_components(g: GraphBuilder, call: Call) -> Results:
-    """Convert NeighborhoodComponentsAnalysis: X @ components_.T."""
-    x = matrix(g, call, inner_type(call))
-    return cast_results(g, call, {"transform": _projected(g, x, None, np.asarray(call.source.components_).T)})
 
 
 def partial_least_squares(g: GraphBuilder, call: Call) -> Results:
