@@ -72,18 +72,11 @@ def test_missing_values_pass_through(compare: Any, iris: Any, scaler: Any) -> No
     compare(scaler.fit(X), X, ("transform",))
 
 
-def test_large_means(compare: Any, run: Any, convert: Any) -> None:
-    """At a large mean x - mean cancels; float32 rows give what scikit-learn makes of float32 rows."""
-    X = 1e6 + np.random.default_rng(0).random((50, 3))
+def test_large_means(compare: Any) -> None:
+    """At a large mean x - mean cancels; the scalers subtract in float64 and round once."""
+    X = (1e6 + np.random.default_rng(0).random((50, 3))).astype(np.float32)
     for model in (StandardScaler(), RobustScaler(), MinMaxScaler()):
-        model.fit(X)
-        compare(model, X, ("transform",), dtypes=(np.float64,))
-        rows = X.astype(np.float32)
-        np.testing.assert_array_equal(run(convert(model, rows), rows)[0], model.transform(rows))
-    # All in float64 where that is asked for.
-    scaler = StandardScaler().fit(X)
-    got = run(convert(scaler, rows, options={"precision": "float64"}), rows)[0]
-    np.testing.assert_allclose(got, scaler.transform(rows.astype(np.float64)), rtol=1e-6, atol=1e-6)
+        compare(model.fit(X.astype(np.float64)), X, ("transform",))
 
 
 def test_extremes_of_yeo_johnson(compare: Any) -> None:

@@ -31,6 +31,7 @@ from any2onnx.errors import (
     InvalidType,
     NotAModel,
     NotFitted,
+    OpsetNotSupported,
     UnknownOption,
     UnsupportedOperator,
     UnsupportedParameter,
@@ -504,6 +505,27 @@ def test_pandas_output_inside(compare: Any, frame: Any) -> None:
     outer = ColumnTransformer([("s", StandardScaler(), ["n__fare"]), ("k", "passthrough", ["n__age"])])
     model = make_pipeline(inner, outer, LinearRegression()).set_output(transform="pandas").fit(frame, frame["sibs"])
     compare(model, frame, ("predict",), dtypes=(None,))
+
+
+def test_opsets_of_both_domains(compare: Any, convert: Any, frame: Any) -> None:
+    data = frame[["sex", "port"]]
+    model = OneHotEncoder().fit(data)
+    proto = convert(model, data, opset={"": 21, "ai.onnx.ml": 2})
+    assert {o.domain: o.version for o in proto.opset_import} == {"": 21, "ai.onnx.ml": 2}
+    with pytest.raises(OpsetNotSupported, match=r"ai\.onnx\.ml 1"):
+        convert(model, data, opset={"": 13, "ai.onnx.ml": 1})
+
+
+def test_same_bytes_in_every_thread(convert: Any, frame: Any) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    model = make_pipeline(
+        ColumnTransformer([("n", SimpleImputer(), ["age", "fare"]), ("c", OneHotEncoder(), ["sex", "port"])]),
+        LogisticRegression(max_iter=900),
+    ).fit(frame, frame["sibs"])
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: convert(model, frame).SerializeToString(), range(8)))
+    assert len(set(results)) == 1
 
 
 def test_same_bytes_in_every_process(tmp_path: Any) -> None:

@@ -24,6 +24,7 @@ from any2onnx.converters.sklearn.outputs import (
 )
 from any2onnx.converters.sklearn.scan import check_estimator, scan
 from any2onnx.converters.sklearn.support import class_array
+from any2onnx.converters.sklearn.text_values import text_index
 from any2onnx.converters.sklearn.zipmap import ZIPMAP_KEY, one_output_per_class, zipmap_record
 from any2onnx.converters.translator import Translator
 from any2onnx.errors import UnknownOption, UnsupportedOperator, UsageError
@@ -167,7 +168,7 @@ def _class_index(g: GraphBuilder, label: Value, model: Any) -> Value:
     """Return positions among the classes for labels (skl2onnx's option ``nocl``)."""
     classes = class_array(final_classes(model))
     if classes.dtype == object:
-        return g.ml.LabelEncoder(label, keys_strings=classes.tolist(), values_int64s=list(range(len(classes))))
+        return text_index(g, label, classes.tolist(), -1)
     column = g.Unsqueeze(label, 1)
     same = g.Equal(g.Cast(column, ir.DataType.DOUBLE), classes.astype(np.float64))
     return g.ArgMax(g.Cast(same, ir.DataType.INT32), axis=1, keepdims=0)
