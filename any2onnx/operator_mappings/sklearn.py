@@ -7,6 +7,7 @@ from any2onnx.operator_mappings import (
     sklearn_kernels,
     sklearn_linear,
     sklearn_meta,
+    sklearn_models,
     sklearn_trees,
 )
 from any2onnx.operator_mappings.mapping import OperatorMapping
@@ -16,5 +17,6 @@ ROWS: tuple[OperatorMapping, ...] = (
     *sklearn_linear.ROWS,
     *sklearn_kernels.ROWS,
     *sklearn_meta.ROWS,
+    *sklearn_models.ROWS,
     *sklearn_trees.ROWS,
 )

@@ -23,7 +23,7 @@ from any2onnx.converters.sklearn.support import (
     matrix,
     working_type,
 )
-from any2onnx.converters.sklearn.text_values import is_missing, text_index, text_of
+from any2onnx.converters.sklearn.text_values import is_missing, lookup, text_index, text_of
 from any2onnx.errors import InvalidType, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dtype_of, to_dtype
@@ -81,7 +81,7 @@ def _number_position(g: GraphBuilder, column: Value, categories: Array) -> Value
     if dtype_of(column) in INTEGERS and categories.dtype.kind in "iub":
         keys = categories.astype(np.int64).tolist()
         wide = g.Cast(column, DataType.INT64)
-        return g.ml.LabelEncoder(wide, keys_int64s=keys, values_int64s=list(range(count)), default_int64=count)
+        return lookup(g, wide, keys_int64s=keys, values_int64s=list(range(count)), default_int64=count)
     numbers = categories.astype(np.float64)
     wide = g.Cast(column, DataType.DOUBLE)
     rank1 = len(wide.shape or ()) == 1
