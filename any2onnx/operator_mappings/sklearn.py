@@ -7,6 +7,7 @@ from any2onnx.operator_mappings import (
     sklearn_kernels,
     sklearn_linear,
     sklearn_meta,
+    sklearn_neighbors,
     sklearn_trees,
 )
 from any2onnx.operator_mappings.mapping import OperatorMapping
@@ -15,6 +16,7 @@ ROWS: tuple[OperatorMapping, ...] = (
     *sklearn_basic.ROWS,
     *sklearn_linear.ROWS,
     *sklearn_kernels.ROWS,
+    *sklearn_neighbors.ROWS,
     *sklearn_meta.ROWS,
     *sklearn_trees.ROWS,
 )

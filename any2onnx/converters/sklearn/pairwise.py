@@ -146,18 +146,19 @@ def _square(g: GraphBuilder, a: Value, b: Value) -> tuple[Value, ...]:
     return (g.Mul(difference, difference),)
 
 
-def _ratio(g: GraphBuilder, above: Value, below: Value) -> Value:
+def ratio(g: GraphBuilder, above: Value, below: Value) -> Value:
     """Return the quotient, 0 where the divisor is 0."""
     zero = g.Equal(below, g.scalar_like(0.0, below))
     return g.Where(zero, g.scalar_like(0.0, below), g.Div(above, g.Where(zero, g.scalar_like(1.0, below), below)))
 
 
 def _canberra(g: GraphBuilder, a: Value, b: Value) -> tuple[Value, ...]:
-    return (_ratio(g, _difference(g, a, b), g.Add(g.Abs(a), g.Abs(b))),)
+    return (ratio(g, _difference(g, a, b), g.Add(g.Abs(a), g.Abs(b))),)
 
 
 def _bray_curtis(g: GraphBuilder, a: Value, b: Value) -> tuple[Value, ...]:
-    return _difference(g, a, b), g.Abs(g.Add(a, b))
+    # scikit-learn's own sum of sizes, not scipy's size of the sum.
+    return _difference(g, a, b), g.Add(g.Abs(a), g.Abs(b))
 
 
 def _unequal(g: GraphBuilder, a: Value, b: Value) -> tuple[Value, ...]:
@@ -166,7 +167,7 @@ def _unequal(g: GraphBuilder, a: Value, b: Value) -> tuple[Value, ...]:
 
 def _additive_chi2(g: GraphBuilder, a: Value, b: Value) -> tuple[Value, ...]:
     difference = g.Sub(a, b)
-    return (_ratio(g, g.Mul(difference, difference), g.Add(a, b)),)
+    return (ratio(g, g.Mul(difference, difference), g.Add(a, b)),)
 
 
 EUCLIDEAN: Final = Additive(_square, _root)
@@ -174,7 +175,7 @@ SQUARED: Final = Additive(_square, _only)
 MANHATTAN: Final = Additive(lambda g, a, b: (_difference(g, a, b),), _only)
 CHEBYSHEV: Final = Additive(lambda g, a, b: (_difference(g, a, b),), _only, maximum=True)
 CANBERRA: Final = Additive(_canberra, _only)
-BRAY_CURTIS: Final = Additive(_bray_curtis, lambda g, sums: _ratio(g, sums[0], sums[1]))
+BRAY_CURTIS: Final = Additive(_bray_curtis, lambda g, sums: ratio(g, sums[0], sums[1]))
 ADDITIVE_CHI2: Final = Additive(_additive_chi2, _only)
 
 
