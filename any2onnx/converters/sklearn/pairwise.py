@@ -227,25 +227,52 @@ def kernel(
     if name == "precomputed":
         return x
     points = np.asarray(points, np.float64)
-    gamma = parameters.get("gamma")
-    gamma = 1.0 / points.shape[1] if gamma is None else float(gamma)
     if name == "linear":
         return product(g, x, points)
     if name == "cosine":
-        return product(g, unit_rows(g, x), unit_points(points))
-    if name == "rbf":
-        return g.Exp(_times(g, squared_euclidean(g, x, points), -gamma))
-    if name == "laplacian":
-        return g.Exp(_times(g, accumulate(g, x, points, MANHATTAN), -gamma))
+        inner = product(g, unit_rows(g, x), unit_points(points))
+    elif name == "rbf":
+        inner = squared_euclidean(g, x, points)
+    elif name == "laplacian":
+        inner = accumulate(g, x, points, MANHATTAN)
+    elif name in ("chi2", "additive_chi2"):
+        inner = accumulate(g, x, points, ADDITIVE_CHI2)
+    else:
+        inner = product(g, x, points)
+    return kernel_of(g, inner, name, parameters, points.shape[1], where=where)
+
+
+def kernel_of(
+    g: GraphBuilder, inner: Value, name: str, parameters: Mapping[str, Any], features: int, *, where: str = ""
+) -> Value:
+    """Return a kernel from what it is a function of: products, squared or Manhattan distances, chi-squared sums.
+
+    Args:
+        g: Builder.
+        inner: Squared distances for "rbf", Manhattan ones for "laplacian", `ADDITIVE_CHI2` for both of that name,
+            products of unit rows for "cosine", else products.
+        name: Of the kernel.
+        parameters: ``gamma`` (None for 1 / features), ``degree``, ``coef0``.
+        features: Number of features.
+        where: Place, for errors.
+
+    Raises:
+        UnsupportedParameter: Another kernel, or a Python function.
+    """
+    gamma = parameters.get("gamma")
+    if name in ("linear", "cosine"):
+        return inner
     if name == "additive_chi2":
-        return g.Neg(accumulate(g, x, points, ADDITIVE_CHI2))
-    if name == "chi2":
-        # Here None does not stand for 1 / features.
-        scale = 1.0 if parameters.get("gamma") is None else gamma
-        return g.Exp(_times(g, accumulate(g, x, points, ADDITIVE_CHI2), -scale))
-    inner = _plus(g, _times(g, product(g, x, points), gamma), float(parameters.get("coef0", 1.0)))
+        return g.Neg(inner)
+    if name in ("rbf", "laplacian", "chi2"):
+        # None stands for 1 / features but for chi2.
+        none = 1.0 if name == "chi2" else 1.0 / features
+        return g.Exp(_times(g, inner, -(none if gamma is None else float(gamma))))
+    scaled = _times(g, inner, 1.0 / features if gamma is None else float(gamma))
+    coef0 = parameters.get("coef0")
+    inner = _plus(g, scaled, 1.0 if coef0 is None else float(coef0))
     if name in ("poly", "polynomial"):
-        degree = float(parameters.get("degree", 3))
+        degree = float(3 if parameters.get("degree") is None else parameters["degree"])
         return inner if degree == 1 else g.Pow(inner, g.scalar_like(degree, inner))
     if name == "sigmoid":
         return g.Tanh(inner)
