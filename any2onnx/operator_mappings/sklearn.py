@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from any2onnx.operator_mappings import (
     sklearn_basic,
+    sklearn_clusters,
     sklearn_kernels,
     sklearn_linear,
     sklearn_meta,
@@ -17,6 +18,7 @@ ROWS: tuple[OperatorMapping, ...] = (
     *sklearn_linear.ROWS,
     *sklearn_kernels.ROWS,
     *sklearn_neighbors.ROWS,
+    *sklearn_clusters.ROWS,
     *sklearn_meta.ROWS,
     *sklearn_trees.ROWS,
 )
