@@ -78,4 +78,20 @@ ROWS: Final[tuple[OperatorMapping, ...]] = (
         honours="n_clusters pooling_func",
         irrelevant="metric memory connectivity compute_full_tree linkage distance_threshold compute_distances",
     ),
+    row(
+        ".manifold.Isomap",
+        "manifold:isomap",
+        "clusters:embedding",
+        methods="transform",
+        honours="n_neighbors radius n_components metric p metric_params",
+        irrelevant="eigen_solver tol max_iter path_method neighbors_algorithm n_jobs",
+    ),
+    row(
+        ".manifold.LocallyLinearEmbedding",
+        "manifold:locally_linear_embedding",
+        "clusters:embedding",
+        methods="transform",
+        honours="n_neighbors n_components reg",
+        irrelevant="eigen_solver tol max_iter method hessian_tol modified_tol neighbors_algorithm random_state n_jobs",
+    ),
 )

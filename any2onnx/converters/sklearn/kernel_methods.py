@@ -49,18 +49,7 @@ def kernel_pca(g: GraphBuilder, call: Call) -> Results:
     parameters = {"gamma": getattr(model, "gamma_", model.gamma), "degree": model.degree, "coef0": model.coef0}
 
     def transform() -> Value:
-        values = kernel(g, x, _dense(model.X_fit_), model.kernel, parameters, where=call.location)
-        centerer = model._centerer
-        values = g.Sub(values, typed(g, centerer.K_fit_rows_, x, "rows"))
-        # The mean of the row as it was before, as scikit-learn takes it.
-        level = float(centerer.K_fit_all_)
-        mean = g.Add(g.ReduceMean(values, [1]), g.scalar_like(float(np.mean(centerer.K_fit_rows_)), x))
-        values = g.Add(g.Sub(values, mean), g.scalar_like(level, x))
-        eigenvalues = np.asarray(model.eigenvalues_, np.float64)
-        positive = eigenvalues != 0
-        root = np.sqrt(np.where(positive, eigenvalues, 1.0))
-        alphas = np.where(positive, np.asarray(model.eigenvectors_, np.float64) / root, 0.0)
-        return g.MatMul(values, typed(g, alphas, x, "alphas"))
+        return project(g, kernel(g, x, _dense(model.X_fit_), model.kernel, parameters, where=call.location), model)
 
     def inverse() -> Value:
         if not model.fit_inverse_transform:
@@ -69,6 +58,20 @@ def kernel_pca(g: GraphBuilder, call: Call) -> Results:
         return g.MatMul(values, typed(g, model.dual_coef_, x, "dual_coef"))
 
     return produce(g, call, {"transform": transform, "inverse_transform": inverse})
+
+
+def project(g: GraphBuilder, values: Value, model: Any) -> Value:
+    """Return kernel values [N, fitted rows], centred as a fitted KernelPCA does, on its scaled eigenvectors."""
+    centerer = model._centerer
+    values = g.Sub(values, typed(g, centerer.K_fit_rows_, values, "rows"))
+    # The mean of the row as it was before, as scikit-learn takes it.
+    mean = g.Add(g.ReduceMean(values, [1]), g.scalar_like(float(np.mean(centerer.K_fit_rows_)), values))
+    values = g.Add(g.Sub(values, mean), g.scalar_like(float(centerer.K_fit_all_), values))
+    eigenvalues = np.asarray(model.eigenvalues_, np.float64)
+    positive = eigenvalues != 0
+    root = np.sqrt(np.where(positive, eigenvalues, 1.0))
+    alphas = np.where(positive, np.asarray(model.eigenvectors_, np.float64) / root, 0.0)
+    return g.MatMul(values, typed(g, alphas, values, "alphas"))
 
 
 def nystroem(g: GraphBuilder, call: Call) -> Results:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from any2onnx.converters.sklearn.lazy import once, produce
+from any2onnx.converters.sklearn.numerics import logistic
 from any2onnx.converters.sklearn.pairwise import kernel
 from any2onnx.converters.sklearn.support import Array, Results, inner_type, labels, matrix, width_of
 from any2onnx.errors import UnsupportedParameter
@@ -167,7 +168,7 @@ def _probability(g: GraphBuilder, call: Call, pairs: Value, classes: int) -> Val
     dtype = inner_type(call).numpy()
     slope = g.const(-np.asarray(model._probA, np.float64).astype(dtype)[None, :], name="probA")
     offset = g.const(np.asarray(model._probB, np.float64).astype(dtype)[None, :], name="probB")
-    won = g.Sigmoid(g.Sub(g.Mul(pairs, slope), offset))
+    won = logistic(g, g.Sub(g.Mul(pairs, slope), offset))
     won = g.Clip(won, _LEAST_PROBABILITY, 1.0 - _LEAST_PROBABILITY)
     first, second = _pairs(classes)
     # r[i, j] of both triangles from [won, 1 - won, 0].

@@ -23,3 +23,8 @@ def feature_agglomeration(call: Call) -> Promise:
         "inverse_transform": floats(call, len(call.source.labels_)),
     }
     return {method: specs[method] for method in call.methods}
+
+
+def embedding(call: Call) -> Promise:
+    """transform [N, components]."""
+    return {"transform": floats(call, int(call.source.embedding_.shape[1]))}
