@@ -34,7 +34,7 @@ from any2onnx.operator_mappings.mapping import Call
 _LAMBDAS: Final = (0.41, 0.4, 0.37, 0.44, 0.39)
 _COEFS: Final = (-1854.8214151, 3516.89893646, 221.29346712, 128.12323805, -2010.49422654)
 # Share of the targets' scale that rounding of distances by a matrix product may change.
-_TOLERATED: Final = 1e-11
+_TOLERATED: Final = 1e-10
 
 
 def _inverse(lower: Any) -> Array:
@@ -47,15 +47,26 @@ def _inverse(lower: Any) -> Array:
 
 def _smallest_scale(kernel: Any) -> float:
     """Return the smallest length that a kernel divides distances by."""
-    lengths = [float(np.min(v)) for name, v in kernel.get_params().items() if name.endswith(("length_scale", "odicity"))]
-    return min([1.0, *lengths])
+    lengths = []
+    for name, value in kernel.get_params().items():
+        if name.endswith(("length_scale", "periodicity")):
+            lengths.append(float(np.min(value)))
+        elif name.endswith("gamma"):
+            # exp(-gamma d²) is a Gaussian of this length.
+            lengths.append(1.0 / math.sqrt(2.0 * float(value)))
+    return min(lengths, default=1.0)
 
 
 def _needs_exact(kernel: Any, points: Array, alpha: Array, scale: float) -> bool:
-    """Tell whether distances by a matrix product could be seen in the mean."""
-    extent = float(np.max(np.abs(points - points.mean(axis=0)), initial=0.0)) / _smallest_scale(kernel)
-    noise = 8 * np.finfo(float).eps * points.shape[1] * extent**2
-    return noise * float(np.max(np.sum(np.abs(alpha), axis=0))) > _TOLERATED * scale
+    """Tell whether rounding of distances by a matrix product could be seen in the mean.
+
+    The product is off by about the rounding of the largest square; errors of different points are independent, so they
+    reach the mean with the Euclidean norm of its coefficients.
+    """
+    squares = np.sum((points - points.mean(axis=0)) ** 2, axis=1)
+    extent = float(np.max(squares, initial=0.0)) / _smallest_scale(kernel) ** 2
+    noise = 4 * np.finfo(float).eps * extent
+    return noise * float(np.max(np.linalg.norm(alpha, axis=0))) > _TOLERATED * scale
 
 
 def gaussian_process_regressor(g: GraphBuilder, call: Call) -> Results:

@@ -190,16 +190,21 @@ def k_neighbors_transformer(g: GraphBuilder, call: Call) -> Results:
 # --- by radius --------------------------------------------------------------------------------------------------------
 
 
-def _within(g: GraphBuilder, call: Call) -> Pair:
-    """Return all distances [N, points], exact, and whether each is within the radius."""
-    distances = fitted_metric(call).all(g, matrix(g, call, inner_type(call)), exact=True)
+def _within(g: GraphBuilder, call: Call, *, measured: bool) -> Pair:
+    """Return all distances [N, points], and whether each is within the radius.
+
+    They are exact where scikit-learn's trees are, and where they are `measured`, not only compared.
+    """
+    exact = measured or call.source._fit_method != "brute"
+    distances = fitted_metric(call).all(g, matrix(g, call, inner_type(call)), exact=exact)
     return distances, g.LessOrEqual(distances, g.scalar_like(float(call.source.radius), distances))
 
 
 def _radius_weights(g: GraphBuilder, call: Call) -> Value:
-    distances, inside = _within(g, call)
+    uniform = _kind_of_weights(call) == "uniform"
+    distances, inside = _within(g, call, measured=not uniform)
     zero = g.scalar_like(0.0, distances)
-    if _kind_of_weights(call) == "uniform":
+    if uniform:
         return g.Cast(inside, dtype_of(distances))
     # Points outside are given an infinite distance, so a weight of 0.
     far = g.Where(inside, distances, g.scalar_like(np.inf, distances))
@@ -273,7 +278,7 @@ def radius_neighbors_transformer(g: GraphBuilder, call: Call) -> Results:
     Raises:
         UnsupportedParameter: The metric is a Python function.
     """
-    distances, inside = _within(g, call)
+    distances, inside = _within(g, call, measured=call.source.mode == "distance")
     if call.source.mode == "connectivity":
         result = g.Cast(inside, dtype_of(distances))
     else:

@@ -18,6 +18,9 @@ from any2onnx.errors import UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import Value, dtype_of
 
+# Distances in one block: 32,768 float64 are 256 KiB.
+_BLOCK: Final = 1 << 15
+
 Terms = Callable[[GraphBuilder, Value, Value], tuple[Value, ...]]
 Finish = Callable[[GraphBuilder, tuple[Value, ...]], Value]
 
@@ -105,21 +108,39 @@ class Additive:
 
 
 def accumulate(g: GraphBuilder, x: Value, points: Array, metric: Additive) -> Value:
-    """Return distances [N, points] of an additive metric, one feature after the other."""
+    """Return distances [N, points] of an additive metric, one feature after the other.
+
+    Rows go in blocks whose sums stay in the processor's cache, which is several times faster for many rows.
+    """
+    count, features = (int(size) for size in points.shape)
+    rows = g.dim(x, 0)
+    one = np.ones(1, np.int64)
+    size = g.Max(g.Min(rows, np.asarray([max(1, _BLOCK // count)], np.int64)), one)
+    blocks = g.Max(g.Div(g.Sub(g.Add(rows, size), one), size), one)
+    # Zeros fill the last block up; their distances are cut off again.
+    padding = g.op("Concat", np.zeros(2, np.int64), g.Sub(g.Mul(blocks, size), rows), np.zeros(1, np.int64), axis=0)
+    whole = g.Reshape(g.Pad(x, padding), g.shape_vector([blocks, size, features]))
+    # onnxruntime wants every output of an inner graph to have a shape, which inference at old opsets does not find.
+    g.annotate(whole, [None, None, features])
     constant = typed(g, np.ascontiguousarray(np.asarray(points).T), x)
-    shape = g.shape_vector([g.dim(x, 0), int(points.shape[0])])
-    zeros = g.Expand(g.scalar_like(0.0, x), shape)
+    zeros = g.annotate(g.Expand(g.scalar_like(0.0, x), g.shape_vector([size, count])), [None, count])
     # The number of sums is that of the terms of any feature.
     first = metric.terms(GraphBuilder(parent=g), g.scalar_like(0.0, x), g.scalar_like(0.0, x))
     combine = "Max" if metric.maximum else "Add"
 
-    def body(b: GraphBuilder, *values: Value) -> tuple[Value, ...]:
+    def feature(b: GraphBuilder, *values: Value) -> tuple[Value, ...]:
         *sums, left, right = values
         found = metric.terms(b, b.Unsqueeze(left, 1), b.Unsqueeze(right, 0))
-        return tuple(b.op(combine, total, term) for total, term in zip(sums, found, strict=True))
+        added = [b.op(combine, total, term) for total, term in zip(sums, found, strict=True)]
+        return tuple(b.annotate(total, [None, count]) for total in added)
 
-    sums = g.Scan(body, [zeros] * len(first), [g.Transpose(x, perm=[1, 0]), constant])
-    return g.annotate(metric.finish(g, sums), [None, int(points.shape[0])])
+    def block(b: GraphBuilder, part: Value) -> Value:
+        sums = b.Scan(feature, [zeros] * len(first), [b.Transpose(part, perm=[1, 0]), constant])
+        return b.annotate(metric.finish(b, sums), [None, count])
+
+    (found,) = g.Scan(block, [], [whole])
+    distances = g.Slice(g.Reshape(found, [-1, count]), np.zeros(1, np.int64), rows, np.zeros(1, np.int64))
+    return g.annotate(distances, [None, count])
 
 
 def between(g: GraphBuilder, left: Value, right: Value, metric: Additive) -> Value:
