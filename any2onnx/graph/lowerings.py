@@ -15,7 +15,7 @@ import onnx
 from any2onnx.errors import UnsupportedOperator
 from any2onnx.graph import decompositions
 from any2onnx.graph.kernels import runs, runs_as_function
-from any2onnx.graph.special_functions import erf_double, rational
+from any2onnx.graph.special_functions import atan_double, erf_double, rational
 from any2onnx.graph.types import DataType, Value, dtypes_in
 
 if TYPE_CHECKING:
@@ -297,4 +297,5 @@ FORMS: Final[Mapping[tuple[str, DataType], Form]] = {
     ("Celu", _D.DOUBLE): _celu,
     **{("Swish", dtype): _swish for dtype in (_D.FLOAT, _D.DOUBLE, _D.FLOAT16, _D.BFLOAT16)},
     ("Erf", _D.DOUBLE): erf_double,
+    ("Atan", _D.DOUBLE): atan_double,
 }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from any2onnx.operator_mappings import (
     sklearn_basic,
+    sklearn_clusters,
     sklearn_kernels,
     sklearn_linear,
     sklearn_meta,
     sklearn_models,
+    sklearn_neighbors,
     sklearn_trees,
 )
 from any2onnx.operator_mappings.mapping import OperatorMapping
@@ -16,6 +18,8 @@ ROWS: tuple[OperatorMapping, ...] = (
     *sklearn_basic.ROWS,
     *sklearn_linear.ROWS,
     *sklearn_kernels.ROWS,
+    *sklearn_neighbors.ROWS,
+    *sklearn_clusters.ROWS,
     *sklearn_meta.ROWS,
     *sklearn_models.ROWS,
     *sklearn_trees.ROWS,
