@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from any2onnx.operator_mappings import (
     sklearn_basic,
+    sklearn_decomposition,
     sklearn_kernels,
     sklearn_linear,
     sklearn_meta,
+    sklearn_text,
     sklearn_trees,
 )
 from any2onnx.operator_mappings.mapping import OperatorMapping
@@ -17,4 +19,6 @@ ROWS: tuple[OperatorMapping, ...] = (
     *sklearn_kernels.ROWS,
     *sklearn_meta.ROWS,
     *sklearn_trees.ROWS,
+    *sklearn_text.ROWS,
+    *sklearn_decomposition.ROWS,
 )

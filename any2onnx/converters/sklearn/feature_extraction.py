@@ -6,6 +6,7 @@ scikit-learn's integers are exact in it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -37,7 +38,7 @@ from any2onnx.converters.sklearn.text_characters import whitespace
 from any2onnx.converters.sklearn.token_patterns import token_pattern
 from any2onnx.errors import InvalidType, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import DataType, Value, dims_of, dtype_of, rank_of
+from any2onnx.graph.types import DataType, TensorSpec, Value, dims_of, dtype_of, rank_of, shape_of
 from any2onnx.operator_mappings.mapping import Call
 
 # Numbers of characters: 0 for an unknown one, then white space with the blank first, then those of the vocabulary.
@@ -86,9 +87,7 @@ def _counts(g: GraphBuilder, call: Call, weights: Array | None = None) -> Value:
     return _counted(g, numbers, pool, len(vocabulary), binary=bool(model.binary), weights=weights)
 
 
-def _counted(
-    g: GraphBuilder, numbers: Value, pool: _Pool, width: int, *, binary: bool, weights: Array | None
-) -> Value:
+def _counted(g: GraphBuilder, numbers: Value, pool: _Pool, width: int, *, binary: bool, weights: Array | None) -> Value:
     """Return the counts of the pool's n-grams in rows of numbers."""
     present = set(pool.columns)
     # Terms that no document can have still are columns: numbers below -1 are never produced.
@@ -122,9 +121,7 @@ def _counted(
     return g.annotate(result, [None, width])
 
 
-def _word_numbers(
-    g: GraphBuilder, call: Call, texts: Value, vocabulary: Mapping[str, int]
-) -> tuple[Value, _Pool]:
+def _word_numbers(g: GraphBuilder, call: Call, texts: Value, vocabulary: Mapping[str, int]) -> tuple[Value, _Pool]:
     model = call.source
     least, most = model.ngram_range
     stop_words = _stop_words(model)
@@ -154,14 +151,10 @@ def _word_numbers(
 
 
 def _is_token(part: str, check: str | None, stop_words: frozenset[str]) -> bool:
-    import re
-
     return part != "" and part not in stop_words and (check is None or re.fullmatch(check, part) is not None)
 
 
-def _character_numbers(
-    g: GraphBuilder, call: Call, texts: Value, vocabulary: Mapping[str, int]
-) -> tuple[Value, _Pool]:
+def _character_numbers(g: GraphBuilder, call: Call, texts: Value, vocabulary: Mapping[str, int]) -> tuple[Value, _Pool]:
     model = call.source
     least, most = model.ngram_range
     blanks = whitespace()
@@ -193,9 +186,7 @@ def _is_padded_word(term: str) -> bool:
 def _space_masks(g: GraphBuilder, numbers: Value) -> tuple[Value, Value, Value, Value]:
     """Return where there is white space, and that of the position before and behind, and where there is a character."""
     present = g.GreaterOrEqual(numbers, _number(g, _UNKNOWN))
-    space = g.And(
-        g.GreaterOrEqual(numbers, _number(g, _BLANK)), g.LessOrEqual(numbers, _number(g, len(whitespace())))
-    )
+    space = g.And(g.GreaterOrEqual(numbers, _number(g, _BLANK)), g.LessOrEqual(numbers, _number(g, len(whitespace()))))
     wide = g.Pad(flags(g, space), [0, 1, 0, 1])
     before = g.Cast(g.Slice(wide, [0], [-2], [1]), DataType.BOOL)
     behind = g.Cast(g.Slice(wide, [2], [np.iinfo(np.int64).max], [1]), DataType.BOOL)
@@ -374,9 +365,7 @@ def _grams_within_words(
     letter = g.And(present, g.Not(space))
     # The same places as the numbers take; a number of a letter is its column here.
     width = g.dim(characters, 1)
-    columns = g.Add(
-        g.Range(_number(g, 0), g.Squeeze(width, 0), _number(g, 1)), _number(g, len(whitespace()) + 1)
-    )
+    columns = g.Add(g.Range(_number(g, 0), g.Squeeze(width, 0), _number(g, 1)), _number(g, len(whitespace()) + 1))
     marked = g.Where(letter, columns, numbers)
     placed = _padded_words(g, marked)
     first = _number(g, len(whitespace()) + 1)
@@ -404,8 +393,9 @@ def _grams_between_marks(
         return g.Slice(value, np.asarray([k], np.int64), g.Add(width, np.asarray([k], np.int64)), [1])
 
     # The mark comes before each word's first blank.
-    opening = g.And(is_blank, g.Not(g.Cast(g.Slice(
-        g.Pad(flags(g, exists), [0, 1, 0, 0]), [0], [-1], [1]), DataType.BOOL)))
+    opening = g.And(
+        is_blank, g.Not(g.Cast(g.Slice(g.Pad(flags(g, exists), [0, 1, 0, 0]), [0], [-1], [1]), DataType.BOOL))
+    )
     found: list[tuple[Value, Value]] = []
     gram, whole = text, exists
     for n in range(1, most + 1):
@@ -426,16 +416,12 @@ def _hashed(g: GraphBuilder, text: Value, keep: Value) -> tuple[Value, Value]:
     return g.Cast(hashed, DataType.INT64), keep
 
 
-def _int32_like(text: Value) -> Any:
-    from any2onnx.graph.types import TensorSpec
-
+def _int32_like(text: Value) -> TensorSpec:
     dims = dims_of(text.shape)
     return TensorSpec(DataType.INT32, None if dims is None else tuple(dims))
 
 
-def _hash_sums(
-    g: GraphBuilder, call: Call, hashes: list[tuple[Value, Value]], rows: Value, *, binary: bool
-) -> Value:
+def _hash_sums(g: GraphBuilder, call: Call, hashes: list[tuple[Value, Value]], rows: Value, *, binary: bool) -> Value:
     """Return the sums of the terms' signs by hash, [rows, n_features]."""
     model = call.source
     dtype = steady_type(call)
@@ -492,9 +478,10 @@ def patch_extractor(g: GraphBuilder, call: Call) -> Results:
     images = to_float(g, call.input, working_type(call)) if dtype_of(call.input) == DataType.STRING else call.input
     if rank_of(images) not in (3, 4):
         raise InvalidType("the input holds no images", where=call.location or None, needs="[N, height, width, …]")
-    _, height, width, *channels = dims_of(images.shape) or ()
-    if not isinstance(height, int) or not isinstance(width, int) or not all(isinstance(c, int) for c in channels):
+    sizes = [size for size in shape_of(images)[1:] if isinstance(size, int)]
+    if len(sizes) != rank_of(images) - 1:
         raise InvalidType("the size of the images is not known", where=call.location or None, needs="static sizes")
+    height, width, *channels = sizes
     if model.patch_size is None:
         rows, columns = height // 10, width // 10
     else:

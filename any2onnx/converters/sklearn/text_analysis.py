@@ -131,9 +131,7 @@ def _tokenizer(g: GraphBuilder, texts: Value, **attributes: Any) -> Value:
 
 def _codes(g: GraphBuilder, x: Value, table: dict[str, int], default: int) -> Value:
     """Return a number for each text."""
-    return g.ml.LabelEncoder(
-        x, keys_strings=list(table), values_int64s=list(table.values()), default_int64=default
-    )
+    return g.ml.LabelEncoder(x, keys_strings=list(table), values_int64s=list(table.values()), default_int64=default)
 
 
 def _number(g: GraphBuilder, number: int) -> Value:
@@ -167,10 +165,15 @@ def preprocessed(g: GraphBuilder, call: Call, texts: Value, sigma: bool) -> Valu
             return inner.Identity(texts)
         return inner.StringNormalizer(texts, case_change_action="LOWER", is_case_sensitive=1, locale="C")
 
-    def full(inner: GraphBuilder) -> Value:
-        return _changed_characters(inner, texts, lower, accents, sigma=sigma and lower and accents != "ascii")
-
     ascii_only = g.RegexFullMatch(texts, pattern=r"[\x00-\x7f]*")
+
+    def full(inner: GraphBuilder) -> Value:
+        # The slow way only for the texts that need it.
+        others = inner.Squeeze(inner.NonZero(inner.Not(ascii_only)), 0)
+        chosen = inner.Gather(texts, others, axis=0)
+        changed = _changed_characters(inner, chosen, lower, accents, sigma=sigma and lower and accents != "ascii")
+        return inner.op("ScatterElements", plain(inner), others, changed, axis=0)
+
     every = g.Cast(g.ReduceMin(g.Cast(ascii_only, DataType.INT32), keepdims=False), DataType.BOOL)
     (result,) = g.If(every, plain, full)
     return g.annotate(result, [None])
