@@ -111,3 +111,29 @@ def erfc_double(g: GraphBuilder, x: Value) -> Value:
     inside = g.Sub(number(1.0), g.Mul(small, g.Sign(x)))
     result = g.Where(g.Greater(size, number(0.46875)), beyond, inside)
     return g.Where(g.IsNaN(x), x, result)
+
+
+def digamma_series(g: GraphBuilder, x: Value) -> Value:
+    """Digamma function of positive float64 numbers by algorithm AS 103 (J. Bernardo, 1976), to about 1e-9.
+
+    This is the form that scikit-learn's topic model computes, error included: its iterations need the same numbers.
+    """
+
+    def number(v: float) -> Value:
+        return g.scalar_like(v, x)
+
+    euler = 0.577215664901532860606512090082402431
+    tiny = g.LessOrEqual(x, number(1e-6))
+    near_zero = g.Sub(number(-euler), g.Reciprocal(x))
+    shifted, result = g.Where(tiny, number(6.0), x), number(0.0)
+    # psi(x + 1) = psi(x) + 1/x, until x is 6 or more: at most six times.
+    for _ in range(6):
+        small = g.Less(shifted, number(6.0))
+        result = g.Where(small, g.Sub(result, g.Reciprocal(shifted)), result)
+        shifted = g.Where(small, g.Add(shifted, number(1.0)), shifted)
+    inverse = g.Reciprocal(shifted)
+    square = g.Mul(inverse, inverse)
+    series = g.Sub(number(1 / 120), g.Mul(square, number(1 / 252)))
+    series = g.Mul(square, g.Sub(number(1 / 12), g.Mul(square, series)))
+    far = g.Sub(g.Sub(g.Add(result, g.Log(shifted)), g.Mul(number(0.5), inverse)), series)
+    return g.Where(tiny, near_zero, far)
