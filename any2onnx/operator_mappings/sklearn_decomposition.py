@@ -1,4 +1,4 @@
-"""scikit-learn: factorizations, latent variables, sparse codes, manifolds."""
+"""scikit-learn: factorizations, topics, sparse codes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ ROWS: Final[tuple[OperatorMapping, ...]] = (
         methods=_BOTH,
         honours="n_components beta_loss tol alpha_W alpha_H l1_ratio max_iter transform_max_iter",
         irrelevant=(
-            "init batch_size max_no_improvement forget_factor fresh_restarts fresh_restarts_max_iter random_state verbose"
+            "init batch_size max_no_improvement forget_factor fresh_restarts fresh_restarts_max_iter random_state "
+            "verbose"
         ),
     ),
     row(
@@ -48,42 +49,28 @@ ROWS: Final[tuple[OperatorMapping, ...]] = (
         ),
     ),
     row(
-        ".decomposition.FactorAnalysis",
-        "latent:factor_analysis",
-        "common:components",
-        methods="transform score_samples",
-        honours="n_components rotation",
-        irrelevant="tol copy max_iter noise_variance_init svd_method iterated_power random_state",
-    ),
-    row(
-        ".decomposition.FastICA",
-        "latent:fast_ica",
-        "common:components",
-        methods=_BOTH,
-        honours="n_components whiten",
-        irrelevant="algorithm fun fun_args max_iter tol w_init whiten_solver random_state",
-    ),
-    *(
-        row(
-            f".decomposition.{name}",
-            "latent:sparse_pca",
-            "common:components",
-            methods=_BOTH,
-            honours="n_components ridge_alpha",
-            irrelevant=(
-                "alpha max_iter tol method n_jobs U_init V_init verbose random_state callback batch_size shuffle "
-                "max_no_improvement"
-            ),
-        )
-        for name in ("SparsePCA", "MiniBatchSparsePCA")
-    ),
-    row(
         ".neural_network.BernoulliRBM",
-        "latent:bernoulli_rbm",
+        "factorization:bernoulli_rbm",
         "common:components",
         methods="transform",
         honours="n_components",
         irrelevant="learning_rate batch_size n_iter verbose random_state",
         note="score_samples draws random numbers",
+    ),
+    *(
+        row(
+            f".decomposition.{name}",
+            "sparse_coding:sparse_coder",
+            "decomposition:sparse_codes",
+            methods=_BOTH,
+            honours=f"{_DICTIONARY} {more}",
+            irrelevant=_DICTIONARY_FIT,
+            note="transform_algorithm='lars' is refused",
+        )
+        for name, more in (
+            ("SparseCoder", "dictionary"),
+            ("DictionaryLearning", "alpha"),
+            ("MiniBatchDictionaryLearning", "alpha"),
+        )
     ),
 )

@@ -1,4 +1,4 @@
-"""sklearn.decomposition: iterated factorizations and linear latent variables."""
+"""sklearn.decomposition: iterated factorizations and topics, and BernoulliRBM."""
 
 from __future__ import annotations
 
@@ -6,16 +6,8 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits, load_iris
-from sklearn.decomposition import (
-    NMF,
-    FactorAnalysis,
-    FastICA,
-    LatentDirichletAllocation,
-    MiniBatchNMF,
-    MiniBatchSparsePCA,
-    SparsePCA,
-)
+from sklearn.datasets import load_digits
+from sklearn.decomposition import NMF, LatentDirichletAllocation, MiniBatchNMF
 from sklearn.neural_network import BernoulliRBM
 
 from any2onnx.errors import UnknownOption, UnsupportedOperator, UnsupportedParameter
@@ -25,7 +17,6 @@ RNG = np.random.default_rng(0)
 POSITIVE = RNG.gamma(1.0, 2.0, (60, 4)) @ RNG.gamma(0.5, 1.0, (4, 9)) + 0.01 * RNG.random((60, 9))
 TRAIN, TEST = POSITIVE[:40], POSITIVE[40:]
 COUNTS = RNG.poisson(1.2, (50, 12)).astype(float)
-IRIS = load_iris().data
 
 
 def fitted(model, X):
@@ -102,42 +93,11 @@ def test_random_order_is_refused(convert):
     ids=str,
 )  # fmt: skip
 def test_topics(compare, arguments):
-    model = fitted(LatentDirichletAllocation(**{"n_components": 3, "random_state": 0, "max_iter": 5, **arguments}), COUNTS)
+    model = fitted(
+        LatentDirichletAllocation(**{"n_components": 3, "random_state": 0, "max_iter": 5, **arguments}), COUNTS
+    )
     rows = np.vstack([COUNTS[:6] * 2, np.zeros((1, 12)), COUNTS[9:20]])
     compare(model, rows, ("transform",), opsets=(13, 18, 21, 28))
-
-
-@pytest.mark.parametrize("arguments", [{"n_components": 2}, {"n_components": 3, "rotation": "varimax"}, {},
-                                       {"n_components": 4}], ids=str)  # fmt: skip
-def test_factor_analysis(compare, arguments):
-    model = fitted(FactorAnalysis(random_state=0, **arguments), IRIS[::2])
-    compare(model, IRIS[1::2], ("transform", "score_samples"), opsets=(13, 21))
-
-
-@pytest.mark.parametrize("arguments", [{}, {"n_components": 2}, {"whiten": False}, {"whiten": "arbitrary-variance"}],
-                         ids=str)  # fmt: skip
-def test_fast_ica(compare, convert, run, arguments):
-    model = fitted(FastICA(random_state=0, max_iter=50, **arguments), IRIS[::2])
-    compare(model, IRIS[1::2], ("transform",))
-    inverse(convert, run, model, model.transform(IRIS[1::2]))
-
-
-@pytest.mark.parametrize("model", [SparsePCA(2, random_state=0), SparsePCA(3, ridge_alpha=0.5, random_state=0),
-                                   MiniBatchSparsePCA(3, random_state=0, max_iter=10),
-                                   SparsePCA(1, random_state=0)], ids=str)  # fmt: skip
-def test_sparse_pca(convert, run, model):
-    fitted(model, IRIS[::2])
-    for dtype, limit in ((np.float32, 2e-6), (np.float64, 1e-12)):
-        rows = IRIS[1::2].astype(dtype)
-        proto = convert(model, rows, outputs=("transform",))
-        want = model.transform(rows.astype(np.float64))
-        # scikit-learn gives the codes of a single row as a vector; the documented shape is a matrix.
-        for count in (0, 1, len(rows)):
-            (got,) = run(proto, rows[:count])
-            assert got.dtype == dtype
-            assert got.shape == (count, model.n_components)
-            assert count == 0 or np.abs(got - want[:count]).max() <= limit * np.abs(want).max()
-    inverse(convert, run, model, model.transform(IRIS[1::2]))
 
 
 def test_nmf_inverse(convert, run):

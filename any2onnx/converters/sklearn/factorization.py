@@ -1,4 +1,4 @@
-"""sklearn.decomposition: factorizations whose transform iterates: NMF, MiniBatchNMF, LatentDirichletAllocation.
+"""sklearn.decomposition: factorizations whose transform iterates (NMF, topics), and BernoulliRBM.
 
 The graph repeats scikit-learn's own updates from its own start, and stops where scikit-learn stops, in float64. The
 rows of a batch are solved together there (the start and the stopping rule of NMF look at all of them), and here.
@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from any2onnx.converters.sklearn.numerics import logistic
 from any2onnx.converters.sklearn.support import Array, Results, cast_results, matrix
 from any2onnx.errors import UnknownOption, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
@@ -31,18 +32,24 @@ def _scalar(g: GraphBuilder, number: float) -> Value:
     return g.const(np.asarray(number, np.float64))
 
 
-def _inverse(g: GraphBuilder, call: Call) -> Results:
-    """Return X @ components_, the inverse transform.
+def check_inverse(call: Call) -> bool:
+    """Tell whether inverse_transform is wanted.
 
     Raises:
-        UnknownOption: Together with transform, which takes other inputs.
+        UnknownOption: Together with another method, which takes other inputs.
     """
+    if "inverse_transform" not in call.methods:
+        return False
     if call.methods != ("inverse_transform",):
         raise UnknownOption(
             "inverse_transform takes other inputs than the other methods",
             where=call.location or None,
             remedy='outputs=("inverse_transform",) alone',
         )
+    return True
+
+
+def _inverse(g: GraphBuilder, call: Call) -> Results:
     value = g.MatMul(matrix(g, call, DataType.DOUBLE), _double(call.source.components_))
     return cast_results(g, call, {"inverse_transform": value})
 
@@ -68,7 +75,7 @@ def _zeros(g: GraphBuilder, x: Value, components: int) -> Value:
 
 def nmf(g: GraphBuilder, call: Call) -> Results:
     """Convert NMF with both solvers."""
-    if "inverse_transform" in call.methods:
+    if check_inverse(call):
         return _inverse(g, call)
     x = matrix(g, call, DataType.DOUBLE)
     solve = _coordinate_descent if call.source.solver == "cd" else _multiplicative
@@ -113,9 +120,7 @@ def _coordinate_descent(g: GraphBuilder, call: Call, x: Value) -> Value:
         k = step if permutation is None else inner.Gather(permutation, step, axis=0)
         column = inner.Unsqueeze(k, 0)
         row = inner.Gather(gram, column, axis=0)
-        gradient = inner.Sub(
-            inner.MatMul(w, inner.Transpose(row, perm=[1, 0])), inner.Gather(target, column, axis=1)
-        )
+        gradient = inner.Sub(inner.MatMul(w, inner.Transpose(row, perm=[1, 0])), inner.Gather(target, column, axis=1))
         old = inner.Gather(w, column, axis=1)
         projected = inner.Where(inner.Equal(old, zero), inner.Min(gradient, zero), gradient)
         violation = inner.Add(violation, inner.ReduceSum(inner.Abs(projected), keepdims=False))
@@ -126,9 +131,7 @@ def _coordinate_descent(g: GraphBuilder, call: Call, x: Value) -> Value:
         chosen = inner.Equal(np.arange(components)[None, :], inner.Unsqueeze(column, 0))
         return inner.Identity(going), inner.Where(chosen, new, w), violation
 
-    def iteration(
-        inner: GraphBuilder, step: Value, going: Value, w: Value, first: Value
-    ) -> tuple[Value, Value, Value]:
+    def iteration(inner: GraphBuilder, step: Value, going: Value, w: Value, first: Value) -> tuple[Value, Value, Value]:
         permutation = None if order is None else inner.Gather(order, step, axis=0)
         start = inner.Sub(first, first)
 
@@ -271,7 +274,7 @@ def _multiplicative(g: GraphBuilder, call: Call, x: Value) -> Value:
 
 def mini_batch_nmf(g: GraphBuilder, call: Call) -> Results:
     """Convert MiniBatchNMF: multiplicative updates until the weights rest."""
-    if "inverse_transform" in call.methods:
+    if check_inverse(call):
         return _inverse(g, call)
     model = call.source
     x = matrix(g, call, DataType.DOUBLE)
@@ -335,3 +338,14 @@ def latent_dirichlet_allocation(g: GraphBuilder, call: Call) -> Results:
         condition=some_rows,
     )[0]
     return cast_results(g, call, {"transform": g.Div(value, g.ReduceSum(value, axis))})
+
+
+# --- BernoulliRBM -----------------------------------------------------------------------------------------------------
+
+
+def bernoulli_rbm(g: GraphBuilder, call: Call) -> Results:
+    """Convert BernoulliRBM: the probabilities of the hidden units."""
+    model = call.source
+    x = matrix(g, call, DataType.DOUBLE)
+    activation = g.Gemm(x, _double(model.components_), _double(model.intercept_hidden_), transB=1)
+    return cast_results(g, call, {"transform": logistic(g, activation)})
