@@ -5,6 +5,7 @@ from __future__ import annotations
 from any2onnx.operator_mappings import (
     sklearn_basic,
     sklearn_decomposition,
+    sklearn_features,
     sklearn_kernels,
     sklearn_linear,
     sklearn_meta,
@@ -21,4 +22,5 @@ ROWS: tuple[OperatorMapping, ...] = (
     *sklearn_trees.ROWS,
     *sklearn_text.ROWS,
     *sklearn_decomposition.ROWS,
+    *sklearn_features.ROWS,
 )
