@@ -15,7 +15,7 @@ import onnx
 from any2onnx.errors import UnsupportedOperator
 from any2onnx.graph import decompositions
 from any2onnx.graph.kernels import runs, runs_as_function
-from any2onnx.graph.special_functions import atan_double, erf_double, rational
+from any2onnx.graph.special_functions import atan_double, erf_double
 from any2onnx.graph.types import DataType, Value, dtypes_in
 
 if TYPE_CHECKING:
@@ -183,51 +183,15 @@ def _tan(g: GraphBuilder, x: Value) -> Value:
     return g.Div(g.Sin(x), g.Cos(x))
 
 
-# S. Moshier, Cephes Mathematical Library, atan.c: the rational approximation on [-0.66, 0.66], highest power first.
-_ATAN: Final = (
-    (
-        -8.750608600031904122785e-1,
-        -1.615753718733365076637e1,
-        -7.500855792314704667340e1,
-        -1.228866684490136173410e2,
-        -6.485021904942025371773e1,
-    ),
-    (
-        1.0,
-        2.485846490142306297962e1,
-        1.650270098316988542046e2,
-        4.328810604912902668951e2,
-        4.853903996359136964868e2,
-        1.945506571482613964425e2,
-    ),
-)
-
-
-def _atan(g: GraphBuilder, x: Value) -> Value:
-    def number(v: float) -> Value:
-        return g.scalar_like(v, x)
-
-    size = g.Abs(x)
-    large, middle = g.Greater(size, number(2.414213562373095)), g.Greater(size, number(0.66))
-    far = g.Neg(g.Reciprocal(g.Where(large, size, number(1.0))))
-    near = g.Div(g.Sub(size, number(1.0)), g.Add(size, number(1.0)))
-    reduced = g.Where(large, far, g.Where(middle, near, size))
-    offset = g.Where(large, number(np.pi / 2), g.Where(middle, number(np.pi / 4), number(0.0)))
-    squared = g.Mul(reduced, reduced)
-    series = g.Mul(squared, rational(g, squared, _ATAN))
-    value = g.Add(offset, g.Add(g.Mul(reduced, series), reduced))
-    return g.Where(g.Less(x, number(0.0)), g.Neg(value), value)
-
-
 def _asin(g: GraphBuilder, x: Value) -> Value:
     one = g.scalar_like(1.0, x)
     root = g.Sqrt(g.Mul(g.Sub(one, x), g.Add(one, x)))
-    return g.Mul(g.scalar_like(2.0, x), _atan(g, g.Div(x, g.Add(one, root))))
+    return g.Mul(g.scalar_like(2.0, x), atan_double(g, g.Div(x, g.Add(one, root))))
 
 
 def _acos(g: GraphBuilder, x: Value) -> Value:
     one = g.scalar_like(1.0, x)
-    return g.Mul(g.scalar_like(2.0, x), _atan(g, g.Sqrt(g.Div(g.Sub(one, x), g.Add(one, x)))))
+    return g.Mul(g.scalar_like(2.0, x), atan_double(g, g.Sqrt(g.Div(g.Sub(one, x), g.Add(one, x)))))
 
 
 def _log1p(g: GraphBuilder, u: Value) -> Value:
@@ -284,7 +248,6 @@ FORMS: Final[Mapping[tuple[str, DataType], Form]] = {
     ("PRelu", _D.DOUBLE): _prelu,
     ("Cosh", _D.DOUBLE): _cosh,
     ("Tan", _D.DOUBLE): _tan,
-    ("Atan", _D.DOUBLE): _atan,
     ("Asin", _D.DOUBLE): _asin,
     ("Acos", _D.DOUBLE): _acos,
     ("Sinh", _D.DOUBLE): _sinh,

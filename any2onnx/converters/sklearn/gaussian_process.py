@@ -84,7 +84,9 @@ def gaussian_process_regressor(g: GraphBuilder, call: Call) -> Results:
     target = float(np.max(np.abs(model.y_train_), initial=1e-30))
     exact = spread or _needs_exact(model.kernel_, points, alpha, target)
 
-    cross = once(lambda: _full(g, evaluate(model.kernel_, Against(g, x, points, exact), where=call.location), x, points))
+    cross = once(
+        lambda: _full(g, evaluate(model.kernel_, Against(g, x, points, exact), where=call.location), x, points)
+    )
     solved = once(lambda: g.MatMul(cross(), typed(g, np.ascontiguousarray(_inverse(model.L_).T), x, "L_inverse")))
 
     def predict() -> Value:

@@ -96,4 +96,3 @@ def solve_positive(g: GraphBuilder, matrices: Value, right: Value, size: int) ->
 
     (done,) = g.Scan(eliminate, [table], [units, positions])
     return g.Slice(done, [size], [size + 1], [2])
-

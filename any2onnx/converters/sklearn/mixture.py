@@ -124,6 +124,4 @@ def elliptic_envelope(g: GraphBuilder, call: Call) -> Results:
         inside = g.GreaterOrEqual(decision(), g.scalar_like(0.0, score))
         return g.Where(inside, np.asarray(1, np.int64), np.asarray(-1, np.int64))
 
-    return produce(
-        g, call, {"predict": predict, "decision_function": decision, "score_samples": lambda: score}
-    )
+    return produce(g, call, {"predict": predict, "decision_function": decision, "score_samples": lambda: score})

@@ -89,7 +89,9 @@ def _proportions(g: GraphBuilder, votes: Value) -> Value:
     return g.Div(votes, g.Where(empty, g.scalar_like(1.0, total), total))
 
 
-def _class_results(g: GraphBuilder, call: Call, votes: list[Value], label: Callable[[int], Value], more: Any) -> Results:
+def _class_results(
+    g: GraphBuilder, call: Call, votes: list[Value], label: Callable[[int], Value], more: Any
+) -> Results:
     several = isinstance(call.source.classes_, list)
 
     def predict() -> Value:

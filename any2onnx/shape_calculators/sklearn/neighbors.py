@@ -59,8 +59,6 @@ def outlier_detector(call: Call) -> Promise:
     return dict(common.outlier_detector(call))
 
 
-
-
 def knn_imputer(call: Call) -> Promise:
     """transform [N, features kept + indicators]."""
     model = call.source
