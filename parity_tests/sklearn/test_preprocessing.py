@@ -311,6 +311,84 @@ def test_bins(compare: Any, iris: Any, encode: str, strategy: str) -> None:
     compare(model, iris[0], BOTH)
 
 
+def _back(run: Any, convert: Any, model: Any, codes: Any, want: Any) -> None:
+    got = run(convert(model, codes, outputs=("inverse_transform",)), codes)[0]
+    if want.dtype == object:
+        assert got.tolist() == [[str(item) for item in row] for row in want.tolist()]
+    else:
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"drop": "first"},
+        {"drop": "if_binary"},
+        {"max_categories": 2},
+        {"max_categories": 2, "drop": "first"},
+        {"handle_unknown": "ignore"},
+        {"handle_unknown": "ignore", "drop": "first"},
+    ],
+    ids=str,
+)
+def test_one_hot_inverse(run: Any, convert: Any, letters: Any, options: Any) -> None:
+    model = OneHotEncoder(sparse_output=False, **options).fit(letters)
+    codes = model.transform(letters)
+    if options.get("handle_unknown") == "ignore":
+        codes[::4] = 0.0
+    _back(run, convert, model, codes, model.inverse_transform(codes))
+
+
+def test_one_hot_inverse_of_one_category_and_of_numbers(run: Any, convert: Any) -> None:
+    X = np.array([["a", "u"], ["a", "v"]], dtype=object)
+    model = OneHotEncoder(sparse_output=False, drop="first").fit(X)
+    _back(run, convert, model, model.transform(X), model.inverse_transform(model.transform(X)))
+    for numbers in (np.array([[1, 2], [3, 2]]), np.array([[1.5, 2], [3, np.nan]])):
+        model = OneHotEncoder(sparse_output=False).fit(numbers)
+        codes = model.transform(numbers)
+        _back(run, convert, model, codes, model.inverse_transform(codes))
+    model = OneHotEncoder(handle_unknown="ignore").fit(np.array([[1], [2]]))
+    with pytest.raises(UnsupportedParameter, match="None among numbers"):
+        convert(model, np.eye(2), outputs=("inverse_transform",))
+
+
+def test_ordinal_inverse(run: Any, convert: Any, letters: Any) -> None:
+    X = letters.copy()
+    X[::5, 1] = np.nan
+    for options in (
+        {},
+        {"encoded_missing_value": -9},
+        {"handle_unknown": "use_encoded_value", "unknown_value": -1},
+        {"handle_unknown": "use_encoded_value", "unknown_value": np.nan, "encoded_missing_value": -2},
+    ):
+        model = OrdinalEncoder(**options).fit(X)
+        rows = X.copy()
+        if "unknown_value" in options:
+            rows[::7, 0] = "never seen"
+        codes = model.transform(rows)
+        _back(run, convert, model, codes, model.inverse_transform(codes.copy()))
+    numbers = np.array([[1.5, 2.0], [3.0, 4.0]])
+    model = OrdinalEncoder().fit(numbers)
+    _back(run, convert, model, model.transform(numbers), numbers)
+    mixed = OrdinalEncoder().fit(pd.DataFrame({"a": ["x", "y"], "b": [1, 2]}))
+    with pytest.raises(UnsupportedParameter, match="text and of numbers"):
+        convert(mixed, np.zeros((1, 2)), outputs=("inverse_transform",))
+    with pytest.raises(UnsupportedParameter, match="grouped"):
+        convert(OrdinalEncoder(max_categories=2).fit(letters), np.zeros((1, 3)), outputs=("inverse_transform",))
+
+
+def test_other_inverses(run: Any, convert: Any, iris: Any) -> None:
+    for encode in ("ordinal", "onehot-dense"):
+        model = KBinsDiscretizer([3, 2, 5, 4], encode=encode).fit(iris[0])
+        codes = model.transform(iris[0])
+        _back(run, convert, model, codes, model.inverse_transform(codes))
+    for y in (np.array([5, 3, 9, 3]), np.array([5, 3, 3, 3])):
+        for model in (LabelBinarizer(), LabelBinarizer(neg_label=-2, pos_label=3)):
+            codes = model.fit(y).transform(y)
+            np.testing.assert_array_equal(run(convert(model, codes, outputs=("inverse_transform",)), codes)[0], y)
+
+
 # --- imputers ---------------------------------------------------------------------------------------------------------
 
 
