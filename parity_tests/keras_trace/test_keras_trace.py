@@ -269,6 +269,27 @@ def test_weights_are_constants_under_their_names() -> None:
     assert kinds(proto) == ["MatMul", "Sigmoid", "MatMul", "Add", "Mul", "Mul"]
 
 
+class Counter(keras.layers.Layer):
+    def build(self, shape):
+        self.total = self.add_weight(name="total", shape=(6,), initializer="zeros")
+        self.calls = self.add_weight(name="calls", shape=(), initializer="zeros")
+
+    def call(self, x, reads=False):
+        self.calls.assign_add(1.0)
+        self.total.assign(self.total + ops.sum(x, axis=0))
+        return x + self.total if reads else x * 2
+
+
+def test_memory_from_call_to_call_is_refused_where_it_matters() -> None:
+    layer = Counter()
+    layer.build((None, 6))
+    proto, _ = build(layer, ("batch", 6))
+    assert kinds(proto) == ["Mul"]
+    assert float(keras.ops.convert_to_numpy(layer.calls)) == 0.0
+    with pytest.raises(ExportFailed, match=r"total is read and changed"):
+        build(lambda x: layer(x, reads=True), ("batch", 6))
+
+
 def test_keyword_arguments() -> None:
     layer = Gated()
     layer.build((None, 6))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from any2onnx.converters.keras.tracing_replay import Extent
-from any2onnx.errors import UnsupportedParameter
+from any2onnx.errors import UnsupportedOperator, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Dim, TensorSpec, Value, dims_of, dtype_of, rank_of, to_dtype
 from any2onnx.operator_mappings.mapping import Call
@@ -28,6 +28,9 @@ INTEGERS = frozenset(
 )
 
 
+_COMPLEX = frozenset({DataType.COMPLEX64, DataType.COMPLEX128})
+
+
 def backend_function(function: Callable[..., Any]) -> Callable[[GraphBuilder, Call], Any]:
     """Make a converter of `function(c, *arguments)`, which gets the backend function's arguments in their order.
 
@@ -37,6 +40,12 @@ def backend_function(function: Callable[..., Any]) -> Callable[[GraphBuilder, Ca
     @functools.wraps(function)
     def converter(g: GraphBuilder, call: Call) -> Any:
         c = Context(g, call)
+        if any(spec.dtype in _COMPLEX for spec in c.specs):
+            raise UnsupportedOperator(
+                f"{call.key} gives complex numbers here, for which onnxruntime has no kernels",
+                where=call.location or None,
+                needs="real and imaginary parts as tensors of their own",
+            )
         results = function(c, *call.params.values())
         if isinstance(results, Value):
             return g.Cast(results, c.out)

@@ -74,6 +74,7 @@ def trace(
         tape, dims = _recordings(session, function, list(args), named, intercept or (lambda layer: None), location)
         evaluator = session.evaluator
     replay = Replay(tape, evaluator, dims, convert, scope, location)
+    replay.check_state(tape)
     if require is not None:
         require(replay.needed(tape))
     inputs = [leaf for leaf in leaves([list(args), named]) if isinstance(leaf, Value)]
@@ -181,7 +182,7 @@ def _record(
     remaining = iter(tensors)
     replace: Callable[[Any], Any] = lambda leaf: next(remaining) if isinstance(leaf, Value) else leaf  # noqa: E731
     own_args, own_kwargs = map_leaves(replace, [args, kwargs])
-    with session.recording(recorder):
+    with session.stateless(recorder.tape), session.recording(recorder):
         results = recorder.run(function, own_args, own_kwargs)
         recorder.tape.results = recorder.map(recorder.constant, results)
     return recorder.tape

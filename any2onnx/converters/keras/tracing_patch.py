@@ -17,6 +17,7 @@ from any2onnx.converters.keras import tracing_composites, tracing_control
 from any2onnx.converters.keras.tracing_evaluate import MODULES, Evaluator
 from any2onnx.converters.keras.tracing_recorder import Recorder, leaves
 from any2onnx.converters.keras.tracing_sizes import is_size
+from any2onnx.converters.keras.tracing_tape import Tape
 from any2onnx.converters.keras.tracing_tensor import NotConcrete, RecordingTensor
 from any2onnx.errors import ExportFailed, MissingDependency
 
@@ -64,6 +65,7 @@ class Session:
         self._thread = threading.get_ident()
         self._evaluating = 0
         self._names: dict[int, tuple[str, Any]] = {}
+        self._paths: dict[int, str] = {}
         self._signatures: dict[Any, inspect.Signature] = {}
 
     def active(self) -> Recorder | None:
@@ -107,9 +109,19 @@ class Session:
 
     def note_variable(self, variable: Any, value: Any) -> Any:
         """Remember whose value a tensor is."""
+        self._paths[id(variable)] = variable.path
         if value is variable._value and value is not None:
             self._names[id(value)] = (variable.path, value)
         return value
+
+    @contextmanager
+    def stateless(self, tape: Tape) -> Iterator[None]:
+        """Keep updates of variables from the model, and note on the tape which were read and updated."""
+        from keras.src.backend.common.stateless_scope import StatelessScope
+
+        with StatelessScope() as scope:
+            yield
+        tape.updated = frozenset(self._paths[key] for key in scope.state_mapping if key in self._paths)
 
     def variable_name(self, value: Any) -> str:
         """Return the path of the variable whose value this is, or ''."""
@@ -303,7 +315,7 @@ def open_session() -> Iterator[Session]:
             return
         session = Session()
         with ExitStack() as stack:
-            stack.enter_context(_stateless())
+            stack.enter_context(_plain_errors())
             stack.enter_context(session.patched())
             _PROCESS.session = session
             stack.callback(_leave)
@@ -315,16 +327,14 @@ def _leave() -> None:
 
 
 @contextmanager
-def _stateless() -> Iterator[None]:
-    """Drop updates of variables, and keep Keras from rewriting errors."""
-    from keras.src.backend.common.stateless_scope import StatelessScope
+def _plain_errors() -> Iterator[None]:
+    """Keep Keras from rewriting errors."""
     from keras.src.utils import traceback_utils
 
     filtering = traceback_utils.is_traceback_filtering_enabled()
     traceback_utils.disable_traceback_filtering()
     try:
-        with StatelessScope():
-            yield
+        yield
     finally:
         if filtering:
             traceback_utils.enable_traceback_filtering()

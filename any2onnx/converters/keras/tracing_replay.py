@@ -14,6 +14,7 @@ from any2onnx.converters.keras.tracing_recorder import leaves, map_leaves
 from any2onnx.converters.keras.tracing_sizes import OPERATIONS, Arithmetic, DimOf, RealSize, Size, is_size
 from any2onnx.converters.keras.tracing_tape import Constant, Entry, StaticDims, Tape
 from any2onnx.converters.keras.tracing_tensor import RecordingTensor
+from any2onnx.errors import ExportFailed
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, TensorSpec, Value, to_dtype
 from any2onnx.operator_mappings.mapping import Call
@@ -115,6 +116,24 @@ class Replay:
 
     def _static(self, expression: DimOf) -> int | None:
         return self.dims[expression.tensor.index][expression.axis]
+
+    def check_state(self, tape: Tape) -> None:
+        """Refuse a function whose result depends on a variable that it changes: the next call would differ.
+
+        Raises:
+            ExportFailed: There is one.
+        """
+        if not tape.updated:
+            return
+        for entry in self.live(tape):
+            for leaf in leaves(entry.params):
+                if isinstance(leaf, Constant) and leaf.name in tape.updated:
+                    raise ExportFailed(
+                        f"the variable {leaf.name} is read and changed by each call",
+                        where=self._place(entry) or None,
+                        needs="a model without memory from call to call: ONNX has no variables",
+                        remedy="pass the state in and return it, as keras.layers.RNN(return_state=True) does",
+                    )
 
     def needed(self, tape: Tape) -> list[tuple[str, str]]:
         """Return (key, place) of every call that will be converted."""

@@ -62,12 +62,14 @@ class Tape:
         entries: The calls.
         results: What the function returned, nested, with RecordingTensors and Constants.
         decisions: Answers that Python got about values known from shapes alone.
+        updated: Paths of variables that the function read and assigned to.
     """
 
     parameters: list[RecordingTensor] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     results: Any = None
     decisions: list[bool] = field(default_factory=list)
+    updated: frozenset[str] = frozenset()
 
 
 StaticDims = Mapping[int, tuple[int | None, ...]]
