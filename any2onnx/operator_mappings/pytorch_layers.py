@@ -99,7 +99,7 @@ CONTROL_FLOW = table(
     prefix="higher_order.",
 )
 
-ONNX = [
+ONNX = (
     *table(
         "custom",
         {"symbolic": "onnx_symbolic._symbolic.default onnx_symbolic._symbolic_multi_out.default"},
@@ -111,11 +111,11 @@ ONNX = [
         prefix="",
         opset=(23, None),
     ),
-]
+)
 
-REFUSED = [
+REFUSED = (
     *refused("packed sequences have a layout of their own; pad them and use lengths", "lstm.data gru.data"),
     *refused("packed sequences have a layout of their own; pad them and use lengths", "rnn_tanh.data rnn_relu.data"),
-]
+)
 
 ROWS = (*LAYERS, *POOLING, *VISION, *ATTENTION, *RECURRENT, *CONTROL_FLOW, *ONNX, *REFUSED)

@@ -129,7 +129,7 @@ ACTIVATIONS = table(
     },
 )
 
-SYMBOLIC = [
+SYMBOLIC = (
     *table(
         "symbolic",
         {
@@ -166,6 +166,6 @@ SYMBOLIC = [
         },
         prefix="",
     ),
-]
+)
 
 ROWS = (*POINTWISE, *ACTIVATIONS, *SYMBOLIC)

@@ -59,7 +59,9 @@ def test_label_propagation_far_away_and_sparse() -> None:
     model = semi_supervised.LabelPropagation().fit(X, known)
     agree(model, np.concatenate([ROWS, [[90.0, 0, 0, 90]]]), ("predict", "predict_proba"))
     agree(semi_supervised.LabelSpreading(gamma=1).fit(sparse.csr_matrix(X), known), ROWS, ("predict", "predict_proba"))
-    mine = semi_supervised.LabelSpreading(kernel=lambda a, b: np.exp(-((a[:, None] - b[None]) ** 2).sum(2))).fit(X, known)
+    mine = semi_supervised.LabelSpreading(kernel=lambda a, b: np.exp(-((a[:, None] - b[None]) ** 2).sum(2))).fit(
+        X, known
+    )
     with pytest.raises(UnsupportedParameter, match="Python function"):
         proto_of(mine, X, ("predict",))
 

@@ -179,7 +179,9 @@ def test_kernel_density(kernel) -> None:
 
 
 def test_kernel_density_options() -> None:
-    agree(nb.KernelDensity(bandwidth="scott").fit(X, sample_weight=RNG.uniform(0.5, 2, len(X))), ROWS, ("score_samples",))
+    agree(
+        nb.KernelDensity(bandwidth="scott").fit(X, sample_weight=RNG.uniform(0.5, 2, len(X))), ROWS, ("score_samples",)
+    )
     model = nb.KernelDensity(bandwidth="silverman", kernel="exponential", metric="manhattan").fit(X)
     agree(model, ROWS, ("score_samples",))
 
