@@ -142,6 +142,10 @@ def test_radius_outliers() -> None:
     agree(nb.RadiusNeighborsClassifier(2.0, outlier_label=-9).fit(X, y), rows, CLASSIFY)
     named = np.asarray(["aa", "bb", "cc"])[y]
     agree(nb.RadiusNeighborsClassifier(2.0, outlier_label="xx").fit(X, named), rows, CLASSIFY)
+    # By brute force and another metric than the Euclidean one scikit-learn takes the label for a position.
+    for label in ("most_frequent", 7, 1):
+        brute = nb.RadiusNeighborsClassifier(2.0, p=1, algorithm="brute", outlier_label=label)
+        agree(brute.fit(X, y * 5 + 2), rows, CLASSIFY)
     two = np.column_stack([y, y[::-1] % 2])
     agree(nb.RadiusNeighborsClassifier(2.0, outlier_label=[1, 0]).fit(X, two), rows, CLASSIFY)
     # Whole-numbered targets have no NaN: scikit-learn gives what NaN becomes in their type.

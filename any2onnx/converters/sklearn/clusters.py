@@ -67,7 +67,7 @@ def bisecting_k_means(g: GraphBuilder, call: Call) -> Results:
 
 
 def _tree(root: Any, shift: Array) -> tuple[list[tuple[Array, Array]], Array, list[int]]:
-    """Return the centres of every split, the paths of the leaves [leaves, splits] (1 left, -1 right), and their labels."""
+    """Return the centres of every split, the paths of the leaves [leaves, splits] (1 left, -1 right), their labels."""
     splits: list[tuple[Array, Array]] = []
     leaves: list[tuple[dict[int, float], int]] = []
     waiting: list[tuple[Any, dict[int, float]]] = [(root, {})]

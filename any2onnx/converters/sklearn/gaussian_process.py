@@ -66,7 +66,7 @@ def _needs_exact(kernel: Any, points: Array, alpha: Array, scale: float) -> bool
     squares = np.sum((points - points.mean(axis=0)) ** 2, axis=1)
     extent = float(np.max(squares, initial=0.0)) / _smallest_scale(kernel) ** 2
     noise = 4 * np.finfo(float).eps * extent
-    return noise * float(np.max(np.linalg.norm(alpha, axis=0))) > _TOLERATED * scale
+    return bool(noise * np.max(np.linalg.norm(alpha, axis=0)) > _TOLERATED * scale)
 
 
 def gaussian_process_regressor(g: GraphBuilder, call: Call) -> Results:

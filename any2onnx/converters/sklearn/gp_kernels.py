@@ -29,7 +29,9 @@ _LARGEST_POLYNOMIAL: Final = 20
 class Pairs(Protocol):
     """Pairs of rows that a kernel is evaluated on."""
 
-    g: GraphBuilder
+    @property
+    def g(self) -> GraphBuilder:
+        """The builder."""
 
     def squares(self, scale: Array | None, *, exact: bool = False) -> Value:
         """Return squared distances of the rows divided by `scale`."""
@@ -258,7 +260,7 @@ def _matern(kernel: Any, pairs: Pairs, where: str) -> Value:
 
 
 def _bessel_polynomial(g: GraphBuilder, z: Value, p: int) -> Value:
-    """Return p! / (2p)! · Σ (p + i)! / (i! (p - i)!) (2z)^(p - i), the Matern kernel of nu = p + 1/2 without exp(-z)."""
+    """Return p! / (2p)! · Σ (p + i)! / (i! (p - i)!) (2z)^(p - i): the Matern kernel of nu = p + 1/2, but exp(-z)."""
     first = math.factorial(p) / math.factorial(2 * p)
     coefficients = [
         first * math.factorial(p + i) / (math.factorial(i) * math.factorial(p - i)) * 2.0 ** (p - i)

@@ -158,7 +158,8 @@ def polynomial_count_sketch(g: GraphBuilder, call: Call) -> Results:
                 g.Sub(g.Mul(real, left), g.Mul(imaginary, right)),
                 g.Add(g.Mul(real, right), g.Mul(imaginary, left)),
             )
-    assert real is not None and imaginary is not None
+    assert real is not None
+    assert imaginary is not None
     unit = np.eye(width // 2 + 1)
     back_real, back_imaginary = np.fft.irfft(unit, n=width, axis=1), np.fft.irfft(1j * unit, n=width, axis=1)
     result = g.Add(g.MatMul(real, typed(g, back_real, x)), g.MatMul(imaginary, typed(g, back_imaginary, x)))

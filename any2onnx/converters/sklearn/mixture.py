@@ -32,11 +32,11 @@ def _mahalanobis(g: GraphBuilder, x: Value, means: Array, cholesky: Array, kind:
     count, features = means.shape
     if kind == "spherical":
         return g.Mul(squared_euclidean(g, x, means), typed(g, cholesky[None, :] ** 2, x, "precisions"))
-    if kind == "tied":
-        return squared_euclidean(g, g.MatMul(x, typed(g, cholesky, x, "precisions_cholesky")), means @ cholesky)
     # About the middle of the means, so that the steps that cancel are small.
     centre = means.mean(axis=0)
     x, means = g.Sub(x, typed(g, centre, x, "centre")), means - centre
+    if kind == "tied":
+        return squared_euclidean(g, g.MatMul(x, typed(g, cholesky, x, "precisions_cholesky")), means @ cholesky)
     if kind == "diag":
         precisions = cholesky**2
         constant = typed(g, np.sum(means**2 * precisions, axis=1)[None, :], x, "constant")

@@ -230,21 +230,47 @@ def radius_neighbors_classifier(g: GraphBuilder, call: Call) -> Results:
     votes = [g.MatMul(weight, typed(g, target, weight, "targets")) for target in targets]
     outlier = g.Equal(g.ReduceSum(weight, [1], keepdims=False), g.scalar_like(0.0, weight))
     outlier_labels = model.outlier_label_
+    places: list[int | None] = [None] * len(classes)
     if outlier_labels is None:
         votes = [_fails_on(g, v, outlier) for v in votes]
     else:
-        votes = [
-            g.Where(g.Unsqueeze(outlier, 1), typed(g, (classes[k] == outlier_labels[k])[None, :], weight), v)
-            for k, v in enumerate(votes)
-        ]
+        places = [_outlier_place(model, c, label) for c, label in zip(classes, outlier_labels, strict=True)]
+        shares = [np.arange(len(c))[None, :] == place for c, place in zip(classes, places, strict=True)]
+        row = g.Unsqueeze(outlier, 1)
+        votes = [g.Where(row, typed(g, share, weight), v) for share, v in zip(shares, votes, strict=True)]
 
     def label(k: int) -> Value:
         chosen = g.Gather(class_array(classes[k]), g.ArgMax(votes[k], axis=1, keepdims=0), axis=0)
-        if outlier_labels is None:
+        if outlier_labels is None or places[k] is not None:
             return chosen
         return g.Where(outlier, class_array(np.asarray(outlier_labels[k], classes[k].dtype)), chosen)
 
     return _class_results(g, call, votes, label, {})
+
+
+def _outlier_place(model: Any, classes: Array, label: Any) -> int | None:
+    """Return the class that an outlier's probability goes to, None for no class.
+
+    scikit-learn's fast path for brute force holds the parameter against the classes' positions, not their labels.
+    """
+    found = np.flatnonzero(classes == label)
+    if _counts_in_one_pass(model):
+        given = model.outlier_label
+        found = np.flatnonzero([position == given for position in range(len(classes))])
+    return int(found[0]) if len(found) == 1 else None
+
+
+def _counts_in_one_pass(model: Any) -> bool:
+    """Tell whether scikit-learn counts the votes of float64 rows by its own fast path."""
+    if model.weights != "uniform" or model._fit_method != "brute" or model.outputs_2d_:
+        return False
+    try:
+        from sklearn.metrics._pairwise_distances_reduction import RadiusNeighborsClassMode
+    except ImportError:
+        # A scikit-learn without that path.
+        return False
+    points, name = model._fit_X, model.effective_metric_
+    return points.dtype == np.float64 and bool(RadiusNeighborsClassMode.is_usable_for(points, points, name))
 
 
 def _fails_on(g: GraphBuilder, votes: Value, outlier: Value) -> Value:

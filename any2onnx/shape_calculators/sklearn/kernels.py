@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from any2onnx.graph.types import TensorSpec
 from any2onnx.operator_mappings.mapping import Call
 from any2onnx.shape_calculators.sklearn.common import Promise, batch, classifier, floats
 
@@ -25,7 +26,7 @@ def dual_regressor(call: Call) -> Promise:
 def kernel_pca(call: Call) -> Promise:
     """transform [N, components]; inverse_transform [N, features]."""
     model = call.source
-    promise = {}
+    promise: dict[str, TensorSpec | None] = {}
     if "transform" in call.methods:
         promise["transform"] = floats(call, len(model.eigenvalues_))
     if "inverse_transform" in call.methods:
