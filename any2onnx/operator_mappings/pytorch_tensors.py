@@ -39,7 +39,7 @@ SHAPES = table(
         "as_strided_scatter": "as_strided_scatter",
         "unfold_windows": "unfold unfold_copy",
         "to": "to.dtype to.device to.dtype_layout to.other to.prim_Device to.prim_dtype to.prim_other _to_copy type_as "
-        "_autocast_to_full_precision _autocast_to_reduced_precision float double",
+        "_autocast_to_full_precision _autocast_to_reduced_precision",
         "copy": "copy",
         "one_hot_axis": "one_hot",
         "nothing": "_assert_tensor_metadata _assert_scalar _assert_async _assert_async.msg sym_constrain_range "
