@@ -18,7 +18,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from any2onnx.converters.sklearn.token_patterns import token_pattern
-from any2onnx.errors import InvalidType, OpsetNotSupported, UnsupportedOperator, UnsupportedParameter
+from any2onnx.data_types import tensor_type
+from any2onnx.errors import InvalidType, OpsetNotSupported, UnsupportedParameter
 
 TARGET = {"": 21, "com.microsoft": 1}
 CORPUS = [
@@ -286,9 +287,26 @@ def test_feature_hasher(convert, run):
         convert(FeatureHasher(n_features=4).fit([{"a": 1}]), rows, opset=TARGET)
 
 
-def test_dict_vectorizer_is_refused_by_name(convert):
-    with pytest.raises(UnsupportedOperator, match="DictVectorizer"):
-        convert(DictVectorizer().fit([{"a": 1}]), np.zeros((1, 1)))
+def test_dict_vectorizer(convert, run):
+    import pandas as pd
+
+    frame = pd.DataFrame(
+        {"city": ["Köln", "Rom", "Rom", "x"], "size": [1.5, 0.0, -2.0, 7.0], "open": [True, False, True, True]}
+    )
+    for arguments in ({}, {"separator": "::", "sort": False}):
+        model = DictVectorizer(sparse=False, **arguments).fit([*frame[:3].to_dict("records"), {"other": 3, "size": 1}])
+        proto = convert(model, frame, outputs=("transform",))
+        (got,) = run(proto, frame)
+        want = model.transform(frame.to_dict("records"))
+        np.testing.assert_array_equal(got, want)
+        assert run(proto, frame[:0])[0].shape == (0, want.shape[1])
+    lists = [{"tag": ["a", "b"]}, {"tag": ["b", "b"]}, {"tag": ["c", "?"]}]
+    model = DictVectorizer(sparse=False).fit([*lists[:2], {"tag": ["c"]}])
+    proto = convert(model, initial_types=[("tag", tensor_type("string", [None, 2]))], outputs=("transform",))
+    (got,) = run(proto, text([row["tag"] for row in lists]))
+    np.testing.assert_array_equal(got, model.transform(lists))
+    with pytest.raises(InvalidType, match="name of a feature"):
+        convert(model, np.zeros((1, 1)))
 
 
 @pytest.mark.parametrize(("shape", "size"), [((3, 12, 11), (3, 2)), ((2, 6, 5, 3), (6, 5)), ((2, 6, 5, 1), (2, 2)),
