@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,16 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# Python puts the script's own folder first, where this file would be taken for the package it measures.
+sys.path[:] = [folder for folder in sys.path if Path(folder or ".").resolve() != Path(__file__).resolve().parent]
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
-import numpy as np
-import onnx
-import onnxruntime as ort
-from keras import layers
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import onnx  # noqa: E402
+import onnxruntime as ort  # noqa: E402
+from keras import layers  # noqa: E402
 
-from any2onnx import convert_keras
+from any2onnx import convert_keras  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Result:
 
 
 def application(name: str, size: int = 224) -> Callable[[], Any]:
+    """Return a function that builds a network of keras.applications with random weights."""
+
     def build() -> Any:
         return getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3))
 
@@ -61,6 +66,7 @@ def application(name: str, size: int = 224) -> Callable[[], Any]:
 
 
 def bilstm() -> Any:
+    """Return two bidirectional layers of LSTM."""
     x = keras.Input((40, 64))
     y = layers.Bidirectional(layers.LSTM(64, return_sequences=True))(x)
     y = layers.Bidirectional(layers.LSTM(64))(y)
@@ -68,6 +74,7 @@ def bilstm() -> Any:
 
 
 def transformer() -> Any:
+    """Return a transformer encoder of four blocks."""
     x = keras.Input((64, 128))
     y = x
     for _ in range(4):
@@ -99,6 +106,7 @@ def randomized(model: Any) -> Any:
 
 
 def measured(path: Path, seconds: float, x: Any, wanted: Any) -> Result:
+    """Count, run and time a converted file."""
     proto = onnx.load(path)
     kinds = [node.op_type for node in proto.graph.node]
     size = path.stat().st_size / 1e6
@@ -120,6 +128,7 @@ def measured(path: Path, seconds: float, x: Any, wanted: Any) -> Result:
 
 
 def compare(name: str, model: Any, folder: Path) -> tuple[Result, Result]:
+    """Convert a model both ways; return our result and that of model.export."""
     x = np.random.default_rng(1).normal(size=(1, *model.input_shape[1:])).astype("float32")
     wanted = np.asarray(model(x, training=False))
     ours, theirs = folder / f"{name}.ours.onnx", folder / f"{name}.theirs.onnx"
@@ -133,6 +142,7 @@ def compare(name: str, model: Any, folder: Path) -> tuple[Result, Result]:
 
 
 def line(label: str, result: Result) -> str:
+    """Return a row of the table."""
     return (
         f"  {label:<13}{result.seconds:8.2f} s{result.nodes:7d} nodes{result.transposes:5d} Transposes"
         f"{result.megabytes:8.1f} MB{result.latency:9.2f} ms{result.error:10.1e}  {result.failure}"

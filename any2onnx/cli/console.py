@@ -102,7 +102,7 @@ def size(nbytes: int) -> str:
     return f"{value:.1f} GB"
 
 
-def applied(decorators: list[Callable[[Any], Any]], function: Any) -> Any:
+def applied(decorators: tuple[Callable[[Any], Any], ...], function: Any) -> Any:
     """Apply decorators so that the first one is the outermost."""
     for decorator in reversed(decorators):
         function = decorator(function)

@@ -17,7 +17,7 @@ from any2onnx.cli.loading import load_model, loading_options
 from any2onnx.errors import UsageError
 
 _PATH = click.Path(path_type=Path)
-_CONVERT = [
+_CONVERT = (
     click.option("-o", "--output", type=_PATH, required=True, help="The .onnx file to write."),
     click.option("--opset", type=int, help="Version of ai.onnx; a modest default otherwise."),
     click.option(
@@ -32,8 +32,8 @@ _CONVERT = [
     click.option(
         "--output-method", "output_methods", multiple=True, help="scikit-learn: method behind an output (repeatable)."
     ),
-]
-_FILE = [
+)
+_FILE = (
     click.option(
         "--external-data/--no-external-data", default=None, help="Weights in a file beside; by size if unset."
     ),
@@ -47,14 +47,14 @@ _FILE = [
         help="Compare with onnxruntime before writing.",
     ),
     click.option("--gen-script", is_flag=True, help="Only print the Python code that does the same."),
-]
-_METADATA = [
+)
+_METADATA = (
     click.option("--name", help="Name of the graph."),
     click.option("--doc-string", help="Text of the model."),
     click.option("--model-version", type=int, help="Version of the model itself."),
     click.option("--domain", help="Reverse-DNS name of the model's owner."),
     click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="A metadata entry (repeatable)."),
-]
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Request:
 
 
 def _options(function: Any) -> Any:
-    return applied([*_CONVERT, *_FILE, *_METADATA], loading_options(function))
+    return applied((*_CONVERT, *_FILE, *_METADATA), loading_options(function))
 
 
 @click.command(

@@ -11,7 +11,7 @@ import click
 from any2onnx.cli.console import applied
 from any2onnx.errors import UntrustedFile, UsageError
 
-_OPTIONS = [
+_OPTIONS = (
     click.option(
         "--framework",
         type=click.Choice(["sklearn", "keras", "pytorch"]),
@@ -26,7 +26,7 @@ _OPTIONS = [
     click.option(
         "--trust-type", multiple=True, metavar="TYPE", help="Allow this type in a .skops or .keras file (repeatable)."
     ),
-]
+)
 
 
 def loading_options(function: Any) -> Any:

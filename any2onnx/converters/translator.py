@@ -131,7 +131,13 @@ def _broken(call: Call, what: str) -> PromiseBroken:
 
 def _flat(results: Any) -> tuple[list[str], list[Any]]:
     if isinstance(results, Mapping):
-        return list(results), list(results.values())
+        # scikit-learn: a method with several arrays (one per output of the estimator) has a tuple.
+        flat = {
+            f"{name}[{k}]" if isinstance(result, tuple) else str(name): part
+            for name, result in results.items()
+            for k, part in enumerate(result if isinstance(result, tuple) else [result])
+        }
+        return list(flat), list(flat.values())
     if isinstance(results, Value | TensorSpec) or not isinstance(results, Sequence):
         return [], [results]
     return [str(k) for k in range(len(results))], list(results)

@@ -15,7 +15,7 @@ import onnx
 from any2onnx.errors import UnsupportedOperator
 from any2onnx.graph import decompositions
 from any2onnx.graph.kernels import runs, runs_as_function
-from any2onnx.graph.special_functions import erf_double
+from any2onnx.graph.special_functions import atan_double, erf_double
 from any2onnx.graph.types import DataType, Value, dtypes_in
 
 if TYPE_CHECKING:
@@ -179,6 +179,64 @@ def _celu(g: GraphBuilder, x: Value, *, alpha: float = 1.0) -> Value:
     return g.Mul(g.scalar_like(alpha, x), _elu(g, g.Mul(x, g.scalar_like(1 / alpha, x))))
 
 
+def _tan(g: GraphBuilder, x: Value) -> Value:
+    return g.Div(g.Sin(x), g.Cos(x))
+
+
+def _asin(g: GraphBuilder, x: Value) -> Value:
+    one = g.scalar_like(1.0, x)
+    root = g.Sqrt(g.Mul(g.Sub(one, x), g.Add(one, x)))
+    return g.Mul(g.scalar_like(2.0, x), atan_double(g, g.Div(x, g.Add(one, root))))
+
+
+def _acos(g: GraphBuilder, x: Value) -> Value:
+    one = g.scalar_like(1.0, x)
+    return g.Mul(g.scalar_like(2.0, x), atan_double(g, g.Sqrt(g.Div(g.Sub(one, x), g.Add(one, x)))))
+
+
+def _log1p(g: GraphBuilder, u: Value) -> Value:
+    """log(1 + u) for u ≥ 0: beyond 1 the rounding of 1 + u does not matter."""
+    one = g.scalar_like(1.0, u)
+    return g.Where(g.Greater(u, one), g.Log(g.Add(one, u)), _log1p_unit(g, g.Min(u, one)))
+
+
+def _sinh(g: GraphBuilder, x: Value) -> Value:
+    size = g.Abs(x)
+    e = _expm1(g, g.Min(size, g.scalar_like(1.0, x)))
+    small = g.Mul(g.scalar_like(0.5, x), g.Add(e, g.Div(e, g.Add(e, g.scalar_like(1.0, x)))))
+    half = g.Exp(g.Sub(size, g.scalar_like(float(np.log(2)), x)))
+    large = g.Sub(half, g.Div(g.scalar_like(0.25, x), half))
+    value = g.Where(g.Less(size, g.scalar_like(1.0, x)), small, large)
+    return g.Where(g.Less(x, g.scalar_like(0.0, x)), g.Neg(value), value)
+
+
+def _asinh(g: GraphBuilder, x: Value) -> Value:
+    size, one = g.Abs(x), g.scalar_like(1.0, x)
+    # Beyond 2^28 the square would gain nothing, and overflow in the end.
+    limited = g.Min(size, g.scalar_like(2.0**28, x))
+    squared = g.Mul(limited, limited)
+    inner = g.Add(limited, g.Div(squared, g.Add(one, g.Sqrt(g.Add(squared, one)))))
+    far = g.Add(g.Log(size), g.scalar_like(float(np.log(2)), x))
+    value = g.Where(g.Greater(size, g.scalar_like(2.0**28, x)), far, _log1p(g, inner))
+    return g.Where(g.Less(x, g.scalar_like(0.0, x)), g.Neg(value), value)
+
+
+def _acosh(g: GraphBuilder, x: Value) -> Value:
+    one = g.scalar_like(1.0, x)
+    t = g.Sub(g.Min(x, g.scalar_like(2.0**28, x)), one)
+    inner = g.Add(t, g.Sqrt(g.Add(g.Mul(g.scalar_like(2.0, x), t), g.Mul(t, t))))
+    far = g.Add(g.Log(x), g.scalar_like(float(np.log(2)), x))
+    value = g.Where(g.Greater(x, g.scalar_like(2.0**28, x)), far, _log1p(g, inner))
+    return g.Where(g.Less(x, one), g.scalar_like(float("nan"), x), value)
+
+
+def _atanh(g: GraphBuilder, x: Value) -> Value:
+    size, one = g.Abs(x), g.scalar_like(1.0, x)
+    value = g.Mul(g.scalar_like(0.5, x), _log1p(g, g.Div(g.Mul(g.scalar_like(2.0, x), size), g.Sub(one, size))))
+    value = g.Where(g.Greater(size, one), g.scalar_like(float("nan"), x), value)
+    return g.Where(g.Less(x, g.scalar_like(0.0, x)), g.Neg(value), value)
+
+
 FORMS: Final[Mapping[tuple[str, DataType], Form]] = {
     ("Softplus", _D.DOUBLE): _softplus,
     ("Elu", _D.DOUBLE): _elu,
@@ -189,10 +247,18 @@ FORMS: Final[Mapping[tuple[str, DataType], Form]] = {
     ("ThresholdedRelu", _D.DOUBLE): _thresholded_relu,
     ("PRelu", _D.DOUBLE): _prelu,
     ("Cosh", _D.DOUBLE): _cosh,
+    ("Tan", _D.DOUBLE): _tan,
+    ("Asin", _D.DOUBLE): _asin,
+    ("Acos", _D.DOUBLE): _acos,
+    ("Sinh", _D.DOUBLE): _sinh,
+    ("Asinh", _D.DOUBLE): _asinh,
+    ("Acosh", _D.DOUBLE): _acosh,
+    ("Atanh", _D.DOUBLE): _atanh,
     ("Gelu", _D.DOUBLE): _gelu,
     ("Mish", _D.DOUBLE): _mish,
     ("HardSwish", _D.DOUBLE): _hard_swish,
     ("Celu", _D.DOUBLE): _celu,
     **{("Swish", dtype): _swish for dtype in (_D.FLOAT, _D.DOUBLE, _D.FLOAT16, _D.BFLOAT16)},
     ("Erf", _D.DOUBLE): erf_double,
+    ("Atan", _D.DOUBLE): atan_double,
 }

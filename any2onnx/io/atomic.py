@@ -28,7 +28,7 @@ except ImportError:  # Windows: no advisory locks; renames stay atomic, dead tem
 else:
     fcntl = _fcntl
 
-_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 #: Free space asked for, relative to the estimate: names, alignment and the file system's own blocks need some.
 SPACE_MARGIN = 1.1

@@ -7,8 +7,9 @@ classes of `keras.layers` and functions of `keras.ops`, ATen's overloads that `t
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from any2onnx.errors import MissingDependency, UsageError
 from any2onnx.operator_mappings.mapping import FRAMEWORKS, OperatorMapping
@@ -64,6 +65,8 @@ def coverage(framework: str, registry: Registry | None = None) -> list[CoverageR
     by_key: dict[str, list[OperatorMapping]] = {}
     for row in chosen.rows(framework):
         by_key.setdefault(row.key, []).append(row)
+    if framework == "keras":
+        by_key = _keras_rows(by_key)
     return [_row(name, by_key.get(name, [])) for name in names]
 
 
@@ -88,10 +91,7 @@ def coverage_markdown(framework: str, registry: Registry | None = None) -> str:
         "",
         "Written by `make coverage-tables` from the registry; a test fails when it is stale.",
         "",
-        (
-            f"{counts['supported']} of {len(rows)} supported, {counts['refused']} refused with a reason, "
-            f"{counts['missing']} missing."
-        ),
+        f"{counts['supported']} of {len(rows)} supported, {counts['refused']} refused, {counts['missing']} missing.",
         "",
         "| operator | status | opset | methods | note |",
         "| --- | --- | --- | --- | --- |",
@@ -113,15 +113,49 @@ def _estimators() -> Iterator[str]:
             yield f"{public_module(cls.__module__)}.{cls.__name__}"
 
 
+# Base classes and the input marker compute nothing.
+_NO_LAYERS: Final = ("Layer", "InputLayer", "Wrapper")
+# Functions of keras.ops that no graph can hold. All others without a backend function of their own are traced into the
+# functions that they call.
+_REFUSED_OPS: Final[Mapping[str, str]] = {
+    "convert_to_numpy": "it takes the value out of the graph",
+    **dict.fromkeys(("polar", "view_as_complex", "view_as_real"), "onnxruntime has no complex numbers"),
+}
+
+
 def _keras_names() -> Iterator[str]:
     import keras
 
     for name, item in vars(keras.layers).items():
-        if inspect.isclass(item) and issubclass(item, keras.layers.Layer):
+        if inspect.isclass(item) and issubclass(item, keras.layers.Layer) and name not in _NO_LAYERS:
             yield f"keras.layers.{name}"
     for name, item in vars(keras.ops).items():
         if inspect.isfunction(item):
             yield f"keras.ops.{name}"
+
+
+def _keras_rows(by_key: dict[str, list[OperatorMapping]]) -> dict[str, list[OperatorMapping]]:
+    """Return rows by public name: aliases stand for their class, keras.ops for the backend function of that name."""
+    import keras
+    from keras.src.api_export import get_name_from_symbol
+
+    rows: dict[str, list[OperatorMapping]] = {}
+    for name, item in vars(keras.layers).items():
+        if inspect.isclass(item):
+            rows[f"keras.layers.{name}"] = by_key.get(str(get_name_from_symbol(item)), [])
+    backend = {key.rpartition(".")[2]: found for key, found in by_key.items() if key.startswith("keras.backend.")}
+    for name, item in vars(keras.ops).items():
+        key = f"keras.ops.{name}"
+        if name in _REFUSED_OPS:
+            rows[key] = [OperatorMapping(framework="keras", key=key, refused=_REFUSED_OPS[name])]
+        elif inspect.isfunction(item):
+            traced = OperatorMapping(framework="keras", key=key, converter=_traced, note="traced")
+            rows[key] = backend.get(name) or [traced]
+    return rows
+
+
+def _traced() -> None:
+    """Stand in for the trace of a function that bottoms out in others."""
 
 
 def _aten_overloads() -> Iterator[str]:
@@ -129,10 +163,14 @@ def _aten_overloads() -> Iterator[str]:
 
     for operator in dir(torch.ops.aten):
         packet = getattr(torch.ops.aten, operator)
-        if isinstance(packet, torch._ops.OpOverloadPacket) and not operator.startswith("_"):
-            for overload in packet.overloads():
-                if not overload.endswith("out") and not operator.endswith(("_", "_backward")):
-                    yield f"aten.{operator}.{overload}"
+        if not isinstance(packet, torch._ops.OpOverloadPacket) or operator.startswith("_"):
+            continue
+        for overload in packet.overloads():
+            # In-place and out forms, derivatives, and TorchScript's operators on plain numbers are no graph nodes.
+            schema = getattr(packet, overload)._schema
+            tensors = any("Tensor" in str(part.type) for part in (*schema.arguments, *schema.returns))
+            if tensors and not schema.is_mutable and not operator.endswith("_backward"):
+                yield f"aten.{operator}.{overload}"
 
 
 def public_module(module: str) -> str:

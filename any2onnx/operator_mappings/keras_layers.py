@@ -16,6 +16,10 @@ def _layer(name: str, converter: str, **row: Any) -> OperatorMapping:
     return OperatorMapping(framework="keras", key=f"keras.layers.{name}", converter=f"{_CONVERTERS}.{converter}", **row)
 
 
+def _refused(name: str, reason: str) -> OperatorMapping:
+    return OperatorMapping(framework="keras", key=f"keras.layers.{name}", refused=reason)
+
+
 def _ranks(pattern: str, converter: str, ranks: str = "123", **row: Any) -> Iterator[OperatorMapping]:
     for rank in ranks:
         yield _layer(pattern.replace("#", rank), converter, **row)
@@ -151,7 +155,7 @@ ATTENTION: tuple[OperatorMapping, ...] = (
 
 # They change nothing at inference but the dtype.
 _AUGMENTATIONS = (
-    "AugMix", "CutMix", "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration",
+    "AugMix", "CutMix", "Equalization", "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration",
     "RandomColorJitter", "RandomContrast", "RandomElasticTransform", "RandomErasing", "RandomFlip",
     "RandomGaussianBlur", "RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization",
     "RandomRotation", "RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom",
@@ -159,13 +163,35 @@ _AUGMENTATIONS = (
 )  # fmt: skip
 
 PREPROCESSING: tuple[OperatorMapping, ...] = (
+    _layer("CategoryEncoding", "preprocessing:category_encoding"),
+    _layer("Discretization", "preprocessing:discretization"),
     _layer("CenterCrop", "preprocessing:center_crop"),
     _layer("Normalization", "preprocessing:normalization"),
     # Keras crops in training only, and infers the cropped shape all the same.
     _layer("RandomCrop", "core:identity", shapes=f"{_SHAPES}.general:dtypes_only", note="inference: unchanged"),
     _layer("Rescaling", "preprocessing:rescaling"),
-    _layer("Resizing", "preprocessing:resizing"),
+    _layer("Resizing", "preprocessing:resizing", shapes=f"{_SHAPES}.preprocessing:resizing"),
     *(_layer(name, "preprocessing:augmentation", note="inference: unchanged") for name in _AUGMENTATIONS),
+)
+
+# Their own code runs once on recording tensors and comes apart into functions of the backend.
+_TRACED = (
+    "AutoContrast", "ContrastLimitedAdaptiveHistogramEqualization", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D",
+    "GRUCell", "GroupQueryAttention", "LSTMCell", "Lambda", "MaxNumBoundingBoxes",
+    "MelSpectrogram", "Pipeline",
+    "ReversibleEmbedding", "STFTSpectrogram", "SimpleRNNCell", "StackedRNNCells",
+)  # fmt: skip
+
+_FOREIGN = "its code belongs to another framework, and Keras cannot look into it"
+_LOOKUP = "it runs TensorFlow's string and hash operations, which have no mapping in this version"
+
+TRACED: tuple[OperatorMapping, ...] = (
+    *(_layer(name, "core:traced", note="by its own code") for name in _TRACED),
+    *(_refused(name, _FOREIGN) for name in ("FlaxLayer", "JaxLayer", "TFSMLayer", "TorchModuleWrapper")),
+    *(
+        _refused(name, _LOOKUP)
+        for name in ("HashedCrossing", "Hashing", "IntegerLookup", "StringLookup", "TextVectorization")
+    ),
 )
 
 LAYER_ROWS: tuple[OperatorMapping, ...] = (
@@ -181,4 +207,5 @@ LAYER_ROWS: tuple[OperatorMapping, ...] = (
     *RNN,
     *ATTENTION,
     *PREPROCESSING,
+    *TRACED,
 )

@@ -99,9 +99,23 @@ CONTROL_FLOW = table(
     prefix="higher_order.",
 )
 
-REFUSED = [
+ONNX = (
+    *table(
+        "custom",
+        {"symbolic": "onnx_symbolic._symbolic.default onnx_symbolic._symbolic_multi_out.default"},
+        prefix="",
+    ),
+    *table(
+        "custom",
+        {"onnx_operator": "onnx.RotaryEmbedding.opset23 onnx.Attention.opset23"},
+        prefix="",
+        opset=(23, None),
+    ),
+)
+
+REFUSED = (
     *refused("packed sequences have a layout of their own; pad them and use lengths", "lstm.data gru.data"),
     *refused("packed sequences have a layout of their own; pad them and use lengths", "rnn_tanh.data rnn_relu.data"),
-]
+)
 
-ROWS = (*LAYERS, *POOLING, *VISION, *ATTENTION, *RECURRENT, *CONTROL_FLOW, *REFUSED)
+ROWS = (*LAYERS, *POOLING, *VISION, *ATTENTION, *RECURRENT, *CONTROL_FLOW, *ONNX, *REFUSED)

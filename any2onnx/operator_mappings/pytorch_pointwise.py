@@ -26,8 +26,8 @@ POINTWISE = table(
         "lerp": "lerp.Tensor lerp.Scalar",
         "addcmul": "addcmul",
         "addcdiv": "addcdiv",
-        "shift_left": "bitwise_left_shift.Tensor bitwise_left_shift.Tensor_Scalar bitwise_left_shift.Scalar_Tensor "
-        "__lshift__.Tensor __lshift__.Scalar",
+        "shift_left": "bitwise_left_shift.Tensor bitwise_left_shift.Tensor_Scalar "
+        "bitwise_left_shift.Scalar_Tensor __lshift__.Tensor __lshift__.Scalar",
         "shift_right": "bitwise_right_shift.Tensor bitwise_right_shift.Tensor_Scalar "
         "bitwise_right_shift.Scalar_Tensor __rshift__.Tensor __rshift__.Scalar",
         "eq": "eq.Tensor eq.Scalar",
@@ -49,6 +49,12 @@ POINTWISE = table(
         "isfinite": "isfinite",
         "isposinf": "isposinf",
         "isneginf": "isneginf",
+    },
+)
+
+FUNCTIONS = table(
+    "functions",
+    {
         "sqrt": "sqrt",
         "exp": "exp",
         "log": "log",
@@ -89,8 +95,8 @@ POINTWISE = table(
         "atan2": "atan2 arctan2",
         "copysign": "copysign.Tensor copysign.Scalar",
         "hypot": "hypot",
-        "xlogy": "xlogy.Tensor xlogy.Scalar_Self xlogy.Scalar_Other special_xlogy special_xlogy.self_scalar "
-        "special_xlogy.other_scalar",
+        "xlogy": "xlogy.Tensor xlogy.Scalar_Self xlogy.Scalar_Other special_xlogy "
+        "special_xlogy.self_scalar special_xlogy.other_scalar",
         "xlog1py": "special_xlog1py special_xlog1py.self_scalar special_xlog1py.other_scalar",
         "logaddexp": "logaddexp",
         "logaddexp2": "logaddexp2",
@@ -129,7 +135,7 @@ ACTIVATIONS = table(
     },
 )
 
-SYMBOLIC = [
+SYMBOLIC = (
     *table(
         "symbolic",
         {
@@ -166,6 +172,6 @@ SYMBOLIC = [
         },
         prefix="",
     ),
-]
+)
 
-ROWS = (*POINTWISE, *ACTIVATIONS, *SYMBOLIC)
+ROWS = (*POINTWISE, *FUNCTIONS, *ACTIVATIONS, *SYMBOLIC)

@@ -9,7 +9,7 @@ from any2onnx.operator_mappings.mapping import OperatorMapping
 
 def table(
     module: str, functions: Mapping[str, str], *, prefix: str = "aten.", opset: tuple[int, int | None] = (13, None)
-) -> list[OperatorMapping]:
+) -> tuple[OperatorMapping, ...]:
     """Return rows for ``{function: "overload overload …"}`` of one module of converters.
 
     Args:
@@ -18,7 +18,7 @@ def table(
         prefix: In front of every overload.
         opset: Range of opsets.
     """
-    return [
+    return tuple(
         OperatorMapping(
             framework="pytorch",
             key=prefix + (name if "." in name or prefix != "aten." else f"{name}.default"),
@@ -27,12 +27,12 @@ def table(
         )
         for function, names in functions.items()
         for name in names.split()
-    ]
+    )
 
 
-def refused(reason: str, names: str, *, prefix: str = "aten.") -> list[OperatorMapping]:
+def refused(reason: str, names: str, *, prefix: str = "aten.") -> tuple[OperatorMapping, ...]:
     """Return rows of operators that cannot be converted faithfully."""
-    return [
+    return tuple(
         OperatorMapping(framework="pytorch", key=prefix + (n if "." in n else f"{n}.default"), refused=reason)
         for n in names.split()
-    ]
+    )

@@ -35,13 +35,15 @@ SHAPES = table(
         "select_scatter": "select_scatter",
         "slice_scatter": "slice_scatter",
         "as_strided": "as_strided as_strided_copy",
+        "diagonal_scatter": "diagonal_scatter",
+        "as_strided_scatter": "as_strided_scatter",
         "unfold_windows": "unfold unfold_copy",
         "to": "to.dtype to.device to.dtype_layout to.other to.prim_Device to.prim_dtype to.prim_other _to_copy type_as "
-        "_autocast_to_full_precision _autocast_to_reduced_precision float double",
+        "_autocast_to_full_precision _autocast_to_reduced_precision",
         "copy": "copy",
         "one_hot_axis": "one_hot",
         "nothing": "_assert_tensor_metadata _assert_scalar _assert_async _assert_async.msg sym_constrain_range "
-        "sym_constrain_range_for_size _functional_assert_async.msg _functional_assert_scalar",
+        "sym_constrain_range_for_size _functional_assert_async.msg _functional_assert_scalar _linalg_check_errors",
     },
 )
 

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from any2onnx.operator_mappings import (
     sklearn_basic,
+    sklearn_clusters,
+    sklearn_decomposition,
+    sklearn_features,
     sklearn_kernels,
     sklearn_linear,
     sklearn_meta,
+    sklearn_models,
+    sklearn_neighbors,
+    sklearn_text,
     sklearn_trees,
 )
 from any2onnx.operator_mappings.mapping import OperatorMapping
 
 ROWS: tuple[OperatorMapping, ...] = (
     *sklearn_basic.ROWS,
-    *sklearn_linear.ROWS,
+    *sklearn_clusters.ROWS,
+    *sklearn_decomposition.ROWS,
+    *sklearn_features.ROWS,
     *sklearn_kernels.ROWS,
+    *sklearn_linear.ROWS,
     *sklearn_meta.ROWS,
+    *sklearn_models.ROWS,
+    *sklearn_neighbors.ROWS,
+    *sklearn_text.ROWS,
     *sklearn_trees.ROWS,
 )

@@ -5,13 +5,27 @@ Every hyper-parameter of the training reaches inference through the fitted trees
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from any2onnx.operator_mappings.mapping import Case, OperatorMapping
+from any2onnx.operator_mappings.sklearn_rows import CLASSIFIER_OPTIONS, OUTLIER_OPTIONS, TREE_OPTIONS
 
 _CONVERTERS: Final = "any2onnx.converters.sklearn"
 _SHAPES: Final = "any2onnx.shape_calculators.sklearn.tree"
 _PRECISION: Final = {"precision": ("auto", "float32", "float64")}
+
+
+def _options(methods: tuple[str, ...]) -> Mapping[str, tuple[Any, ...]]:
+    """Return skl2onnx's options for an estimator with these methods."""
+    options: dict[str, tuple[Any, ...]] = {}
+    if "predict_proba" in methods:
+        options |= CLASSIFIER_OPTIONS
+    if "score_samples" in methods:
+        options |= OUTLIER_OPTIONS
+    if "decision_path" in methods:
+        options |= TREE_OPTIONS
+    return options | _PRECISION
 
 
 def _names(text: str) -> frozenset[str]:
@@ -55,7 +69,7 @@ def _row(
         key=f"sklearn.{key}",
         converter=f"{_CONVERTERS}.{converter}",
         shapes=f"{_SHAPES}:{shapes}",
-        options=_PRECISION,
+        options=_options(methods),
         methods=methods,
         honours=honours,
         irrelevant=irrelevant,

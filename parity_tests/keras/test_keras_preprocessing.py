@@ -44,6 +44,23 @@ def test_augmentations_do_nothing_at_inference(name: str, options: dict[str, Any
     check(of_layer(getattr(layers, name)(**options), (6, 6, 3)), batches=(2,))
 
 
+def test_equalization_does_nothing_at_inference() -> None:
+    class Around(layers.Layer):
+        """Keras itself cannot put Equalization into a graph: it returns its very input there."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = layers.Equalization()
+
+        def call(self, x: Any) -> Any:
+            return self.inner(x) * 2
+
+        def compute_output_shape(self, shape: Any) -> Any:
+            return shape
+
+    check(of_layer(Around(), (4, 4, 3)), batches=(2,))
+
+
 @pytest.mark.parametrize(
     ("layer", "shape", "dtype"),
     [
@@ -56,6 +73,13 @@ def test_augmentations_do_nothing_at_inference(name: str, options: dict[str, Any
         (lambda: layers.Resizing(5, 3), (7, 8, 2), "float32"),
         (lambda: layers.Resizing(9, 9), (None, None, 2), "float32"),
         (lambda: layers.Resizing(5, 9, interpolation="nearest"), (7, 8, 2), "float32"),
+        (lambda: layers.Resizing(3, 3), (6, 8, 3), "uint8"),
+        (lambda: layers.Resizing(3, 3, antialias=True), (6, 8, 3), "float32"),
+        (lambda: layers.Resizing(3, 3, crop_to_aspect_ratio=True), (6, 8, 3), "float32"),
+        (lambda: layers.Resizing(4, 4, pad_to_aspect_ratio=True, fill_value=0.5), (6, 8, 3), "float32"),
+        (lambda: layers.CenterCrop(8, 8), (6, 7, 3), "float32"),
+        (lambda: layers.UpSampling2D(2, interpolation="bicubic"), (4, 5, 2), "float32"),
+        (lambda: layers.UpSampling2D(2, interpolation="lanczos3"), (4, 5, 2), "float32"),
     ],
 )
 def test_numbers_and_images(layer: Any, shape: tuple[int | None, ...], dtype: str) -> None:
@@ -69,3 +93,23 @@ def test_adapted_normalization_has_no_extra_inputs() -> None:
     x = keras.Input((4,), name="x")
     proto = check(keras.Model(x, layer(x)))
     assert [value.name for value in proto.graph.input] == ["x"]
+
+
+@pytest.mark.parametrize("mode", ["int", "one_hot", "multi_hot", "count"])
+def test_discretization(mode: str) -> None:
+    x = keras.Input((3,), name="x")
+    model = keras.Model(x, layers.Discretization([-1.0, 0.0, 0.5], output_mode=mode)(x))
+    data = np.array([[-2.0, -1.0, 0.25], [0.5, 7.0, np.inf]], "float32")
+    check(model, batches=(2,), inputs=lambda n: [data])
+
+
+@pytest.mark.parametrize("mode", ["one_hot", "multi_hot", "count"])
+@pytest.mark.parametrize("columns", [1, 4])
+def test_category_encoding(mode: str, columns: int) -> None:
+    x = keras.Input((columns,), dtype="int32", name="x")
+    check(keras.Model(x, layers.CategoryEncoding(5, output_mode=mode)(x)))
+
+
+def test_category_encoding_with_weights() -> None:
+    x, weights = keras.Input((4,), dtype="int32"), keras.Input((4,))
+    check(keras.Model([x, weights], layers.CategoryEncoding(5, output_mode="count")(x, count_weights=weights)))

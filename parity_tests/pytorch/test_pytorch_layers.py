@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from any2onnx.errors import UnsupportedOperator, UnsupportedParameter
 from pytorch_support import OPSETS, answers, convert, operators, run, same
 from torch import nn
 from torch.nn import functional
+
+from any2onnx.errors import UnsupportedOperator, UnsupportedParameter
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])

@@ -12,12 +12,13 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
+from pytorch_support import answers, build, convert, operators, run, same
+from torch import nn
+
 from any2onnx.errors import ExportFailed, NotAModel, UnsupportedOperator, UsageError
 from any2onnx.graph.types import DataType
 from any2onnx.operator_mappings.mapping import OperatorMapping
 from any2onnx.operator_mappings.registry import default_registry
-from pytorch_support import answers, build, convert, operators, run, same
-from torch import nn
 
 
 class Function(nn.Module):
@@ -456,3 +457,43 @@ def test_nothing_is_printed_or_warned() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         convert(nn.Linear(2, 2), (torch.ones(1, 2),))
+
+
+def test_onnxscript_functions_as_converters() -> None:
+    from onnxscript import opset18 as op
+    from onnxscript import script
+
+    @script()
+    def by_script(x):  # type: ignore[no-untyped-def]
+        return op.Div(x, op.Constant(value_float=2.0)) + 0.0 * x
+
+    def traced(x: Any) -> Any:
+        return op.Mul(x, 0.5)
+
+    model = Function(lambda x: halved(x) + 1)
+    x = torch.randn(3)
+    for function in (by_script, traced):
+        table = {torch.ops.any2onnx_tests.halved: function}
+        same(run(convert(model, (x,), custom_translation_table=table), x), answers(model, x))
+
+
+def test_operators_written_in_onnx_terms_by_the_model() -> None:
+    class Symbolic(nn.Module):
+        def forward(self, x: torch.Tensor) -> Any:
+            attributes = {"alpha": 0.25}
+            return torch.onnx.ops.symbolic("LeakyRelu", (x,), attributes, dtype=x.dtype, shape=x.shape, version=21)
+
+    proto = convert(Symbolic(), (torch.randn(2, 3),), dynamic_shapes=({0: "batch"},))
+    assert operators(proto).count("LeakyRelu") == 1
+    assert dims(proto.graph.output[0]) == ["batch", 3]
+    x = torch.randn(4, 3)
+    same(run(proto, x), [torch.nn.functional.leaky_relu(x, 0.25).numpy()])
+
+
+def test_rotary_embedding_of_torch_onnx_ops() -> None:
+    class Rotary(nn.Module):
+        def forward(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+            return torch.onnx.ops.rotary_embedding(x, cos, sin, at)
+
+    args = (torch.randn(1, 2, 3, 4), torch.randn(10, 2), torch.randn(10, 2), torch.arange(3)[None])
+    same(run(convert(Rotary(), args, opset=23), *args), answers(Rotary(), *args))

@@ -31,6 +31,7 @@ from any2onnx.errors import (
     InvalidType,
     NotAModel,
     NotFitted,
+    OpsetNotSupported,
     UnknownOption,
     UnsupportedOperator,
     UnsupportedParameter,
@@ -98,6 +99,17 @@ def test_frame_columns_by_name_in_any_order(convert: Any, run: Any, frame: Any) 
     np.testing.assert_allclose(run(proto, shuffled)[0][:, 0], model.predict(frame), rtol=1e-9)
     with pytest.raises(InvalidType, match="fitted with columns that no input has: sex"):
         convert(model, frame.drop(columns="sex"))
+
+
+def test_columns_called_like_an_output(convert: Any, run: Any, iris: Any) -> None:
+    X, y = iris
+    data = pd.DataFrame(X, columns=["label", "probabilities", "predict", "a/b c"])
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(data, y)
+    proto = convert(model, data)
+    assert outputs_of(proto) == ["label_output", "probabilities_output"]
+    np.testing.assert_array_equal(run(proto, data)[0], model.predict(data))
+    assert outputs_of(convert(model, data, outputs=("predict",))) == ["predict_output"]
+    assert list(run(convert(model, data, options={"zipmap": True}), data)[1][0]) == [0, 1, 2]
 
 
 def test_types_from_sample() -> None:
@@ -245,6 +257,8 @@ def test_zipmap(convert: Any, run: Any, iris: Any) -> None:
         columns = convert(model, rows, options={"logisticregression__zipmap": "columns"})
         assert outputs_of(columns) == ["label", "sa", "sb", "sc"]
         np.testing.assert_array_equal(np.stack(run(columns, rows)[1:], axis=1), plain)
+    scores = SGDClassifier(random_state=0).fit(X, y)
+    assert list(run(convert(scores, X, options={"zipmap": True}), X)[1][0]) == [0, 1, 2]
     model = LogisticRegression().fit(X, y)
     assert outputs_of(convert(model, X, options={"zipmap": "columns"})) == ["label", "i0", "i1", "i2"]
     assert list(run(convert(model, X, options={"zipmap": True}), X)[1][0]) == [0, 1, 2]
@@ -491,6 +505,27 @@ def test_pandas_output_inside(compare: Any, frame: Any) -> None:
     outer = ColumnTransformer([("s", StandardScaler(), ["n__fare"]), ("k", "passthrough", ["n__age"])])
     model = make_pipeline(inner, outer, LinearRegression()).set_output(transform="pandas").fit(frame, frame["sibs"])
     compare(model, frame, ("predict",), dtypes=(None,))
+
+
+def test_opsets_of_both_domains(compare: Any, convert: Any, frame: Any) -> None:
+    data = frame[["sex", "port"]]
+    model = OneHotEncoder().fit(data)
+    proto = convert(model, data, opset={"": 21, "ai.onnx.ml": 2})
+    assert {o.domain: o.version for o in proto.opset_import} == {"": 21, "ai.onnx.ml": 2}
+    with pytest.raises(OpsetNotSupported, match=r"ai\.onnx\.ml 1"):
+        convert(model, data, opset={"": 13, "ai.onnx.ml": 1})
+
+
+def test_same_bytes_in_every_thread(convert: Any, frame: Any) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    model = make_pipeline(
+        ColumnTransformer([("n", SimpleImputer(), ["age", "fare"]), ("c", OneHotEncoder(), ["sex", "port"])]),
+        LogisticRegression(max_iter=900),
+    ).fit(frame, frame["sibs"])
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: convert(model, frame).SerializeToString(), range(8)))
+    assert len(set(results)) == 1
 
 
 def test_same_bytes_in_every_process(tmp_path: Any) -> None:

@@ -9,23 +9,18 @@ import onnx
 import onnx_ir
 import onnxruntime
 
-from any2onnx.converters.sklearn.tree import sklearn_key
-from any2onnx.converters.translator import Translator
-from any2onnx.graph import DataType, GraphBuilder, Opsets
-from any2onnx.operator_mappings.mapping import Call
-from any2onnx.operator_mappings.registry import Registry, default_registry
+from any2onnx.converters.sklearn.context import class_key
+from any2onnx.converters.sklearn.walk import build_sklearn
+from any2onnx.data_types import tensor_type
+from any2onnx.graph import Opsets
+from any2onnx.operator_mappings.registry import default_registry
 from any2onnx.operator_mappings.sklearn_trees import ROWS
+from any2onnx.options import Options
 from any2onnx.passes.pipeline import optimize
 
 OPSETS: list[Any] = [13, 15, 18, 21, 28, {"": 21, "ai.onnx.ml": 1}]
 ROW_OF = {row.key: row for row in ROWS}
 LISTS = ("predict_proba", "predict_log_proba")
-
-
-def registry() -> Registry:
-    have = default_registry()
-    missing = [row for row in ROWS if row.key not in have.keys("sklearn")]
-    return have.extended(missing, name="trees", override=True) if missing else have
 
 
 def convert(
@@ -37,30 +32,21 @@ def convert(
     columns: bool = False,
 ) -> onnx.ModelProto:
     """`X` tells the types: an array, or with `columns` a list of arrays [n, 1], one per column."""
-    g = GraphBuilder(Opsets.of(opset))
     arrays = X if columns else [X]
-    inputs = [
-        g.input(
-            f"x{k}", DataType.STRING if a.dtype.kind in "OU" else DataType.from_numpy(a.dtype), ["batch", a.shape[1]]
-        )
-        for k, a in enumerate(arrays)
-    ]
-    key = sklearn_key(estimator)
-    call = Call(
-        key=key,
-        source=estimator,
-        inputs=tuple(inputs),
-        methods=methods if methods is not None else methods_of(estimator),
-        options=options or {},
-        location=key,
+    built = build_sklearn(
+        estimator,
+        initial_types=[(f"x{k}", tensor_type(a.dtype, [None, a.shape[1]])) for k, a in enumerate(arrays)],
+        opsets=Opsets.of(opset),
+        registry=default_registry(),
+        options=Options(options),
+        outputs=methods if methods is not None else methods_of(estimator),
     )
-    results = Translator(registry(), "sklearn", g).convert(call)
     # With the passes that every conversion runs.
-    return onnx_ir.to_proto(optimize(g.build(dict(results))))
+    return onnx_ir.to_proto(optimize(built))
 
 
 def methods_of(estimator: Any) -> tuple[str, ...]:
-    return tuple(m for m in ROW_OF[sklearn_key(estimator)].methods if hasattr(estimator, m))
+    return tuple(m for m in ROW_OF[class_key(type(estimator))].methods if hasattr(estimator, m))
 
 
 def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
@@ -115,6 +101,6 @@ def check(estimator: Any, X: np.ndarray[Any, Any], opset: Any = None, **how: Any
                     assert got[name].shape == want.shape, name
                     assert np.array_equal(got[name], want), name
                 elif rows:
-                    compare(name, want, got[name], X.dtype == np.float64)
+                    compare(name, want, got[name], np.result_type(X.dtype, np.float32) == np.float64)
                 else:
                     assert got[name].shape == (0, *want.shape[1:]), name

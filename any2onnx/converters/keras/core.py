@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.keras.calls import LayerCall
+from any2onnx.converters.keras.calls import LayerCall, flatten
 from any2onnx.converters.keras.masks import masked_steps
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dtype_of, rank_of
@@ -109,4 +109,5 @@ def masking(g: GraphBuilder, call: LayerCall) -> Value:
 
 def traced(g: GraphBuilder, call: LayerCall) -> Any:
     """Convert a layer by running its own code on recording tensors."""
-    return call.walker.trace_call(g, call.source, call.inputs, call.params, path=call.scope)
+    results = flatten(call.walker.trace_call(g, call.source, call.inputs, call.params, path=call.scope))
+    return results[0] if len(results) == 1 else results

@@ -11,7 +11,7 @@ from any2onnx.converters.keras.core import traced
 from any2onnx.converters.keras.layout import from_channels_first, to_channels_first
 from any2onnx.converters.keras.weights import read_array
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import FLOATS, Value, dtype_of, rank_of, shape_of
+from any2onnx.graph.types import FLOATS, DataType, Value, dtype_of, rank_of, shape_of
 
 
 def _cast_in(g: GraphBuilder, call: LayerCall) -> Value:
@@ -88,3 +88,55 @@ def resizing(g: GraphBuilder, call: LayerCall) -> Any:
     )
     g.annotate(result, (*shape_of(first)[:2], int(layer.height), int(layer.width)))
     return from_channels_first(g, result, layer.data_format)
+
+
+# --- categories ----------------------------------------------------------------------------------------------------
+
+
+def category_encoding(g: GraphBuilder, call: LayerCall) -> Any:
+    """Convert CategoryEncoding: one_hot, multi_hot and count, with weights."""
+    layer, x = call.source, call.inputs[0]
+    _refuse_sparse(call)
+    if layer.output_mode != "one_hot" and rank_of(x) != 2:
+        return traced(g, call)
+    weights = call.params.get("count_weights")
+    wanted = call.walker.dtype(layer.compute_dtype)
+    return _encoded(g, x, layer.output_mode, int(layer.num_tokens), wanted, weights)
+
+
+def discretization(g: GraphBuilder, call: LayerCall) -> Any:
+    """Convert Discretization: the number of boundaries that a value is not below, in any output mode."""
+    layer, x = call.source, call.inputs[0]
+    _refuse_sparse(call)
+    if layer.output_mode in {"multi_hot", "count"} and rank_of(x) != 2:
+        return traced(g, call)
+    boundaries = np.asarray(layer.bin_boundaries, np.float32)
+    wide = g.Unsqueeze(g.Cast(x, "float32") if dtype_of(x) not in FLOATS else x, rank_of(x))
+    # NaN is below nothing, so it falls into the last bin, as in numpy and TensorFlow.
+    reached = g.Not(g.Less(wide, g.const(boundaries, like=wide, name="boundaries")))
+    index = g.ReduceSum(g.Cast(reached, DataType.INT64), -1, keepdims=False)
+    wanted = call.walker.dtype(call.outputs[0].dtype if call.outputs and call.outputs[0] else layer.output_dtype)
+    if layer.output_mode == "int":
+        return g.Cast(index, wanted)
+    return _encoded(g, index, layer.output_mode, len(boundaries) + 1, wanted, None)
+
+
+def _refuse_sparse(call: LayerCall) -> None:
+    if call.source.sparse:
+        raise call.unsupported("sparse", True, "ONNX outputs are dense", remedy="sparse=False")
+
+
+def _encoded(g: GraphBuilder, index: Value, mode: str, depth: int, dtype: DataType, weights: Value | None) -> Value:
+    """Encode category numbers; numbers outside of 0 … depth - 1 count nowhere."""
+    index = g.Cast(index, DataType.INT64)
+    if mode == "one_hot" and rank_of(index) > 1 and shape_of(index)[-1] == 1:
+        index = g.Squeeze(index, rank_of(index) - 1)
+    hits = g.Equal(g.Unsqueeze(index, rank_of(index)), np.arange(depth, dtype=np.int64))
+    found = g.Cast(hits, dtype)
+    if mode == "one_hot":
+        return found
+    if mode == "multi_hot":
+        return g.ReduceMax(found, 1, keepdims=False)
+    if weights is not None:
+        found = g.Mul(found, g.Unsqueeze(g.Cast(weights, dtype), rank_of(weights)))
+    return g.ReduceSum(found, 1, keepdims=False)

@@ -198,14 +198,19 @@ def _node(
     return g.ops(
         first.op_type,
         g.Transpose(x, perm=[1, 0, 2]),
-        g.const(np.stack([c.kernel for c in cells]), name="kernel"),
-        g.const(np.stack([c.recurrent for c in cells]), name="recurrent_kernel"),
-        g.const(np.stack([c.bias for c in cells]), name="bias"),
+        g.const(_joined([c.kernel for c in cells]), name="kernel"),
+        g.const(_joined([c.recurrent for c in cells]), name="recurrent_kernel"),
+        g.const(_joined([c.bias for c in cells]), name="bias"),
         lengths,
         *states,
         outputs=1 + first.states,
         **attributes,
     )
+
+
+def _joined(arrays: Sequence[Array]) -> Array:
+    """Stack along a new first dim; one array without a copy."""
+    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
 
 
 def _stacked_states(

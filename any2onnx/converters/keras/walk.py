@@ -79,7 +79,9 @@ def build_keras(
         _plain_names([*(channel_first_inputs or ()), *(inputs_as_nchw or ())]), _plain_names(outputs_as_nchw or ())
     )
     _check_names("input", layout.inputs, [spec.name for spec in specs])
-    results, wanted = run(g, [_graph_input(g, spec, spec.name in layout.inputs) for spec in specs])
+    inputs = [_graph_input(g, spec, spec.name in layout.inputs) for spec in specs]
+    with walker.recording():
+        results, wanted = run(g, inputs)
     _raise_all(walker.errors)
     if unused := sorted(walker.options.unused()):
         raise UnknownOption(f"options for {', '.join(unused)} fit no layer of the model")

@@ -8,6 +8,7 @@ Keras backend, which have rows of their own. No backend's own graph is involved.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,9 @@ from any2onnx.graph.types import FLOATS, DataType, TensorSpec, Value, rank_of, t
 from any2onnx.operator_mappings.mapping import Call
 from any2onnx.operator_mappings.registry import Needed, Registry
 from any2onnx.options import Options
+
+TRACED = "any2onnx.converters.keras.core:traced"
+"""The converter of layers that come apart into functions of the backend."""
 
 
 class Walker:
@@ -55,7 +59,18 @@ class Walker:
         self.masks = Masks()
         self.weights = Weights()
         self.errors: list[Any2OnnxError] = []
+        self._open: contextlib.ExitStack | None = None
         self.translator = Translator(registry, "keras", builder, general_shapes=promised)
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[None]:
+        """Keep one recording session for all that is traced inside: opening one takes time."""
+        with contextlib.ExitStack() as stack:
+            self._open = stack
+            try:
+                yield
+            finally:
+                self._open = None
 
     # --- what is needed ----------------------------------------------------------------------------------------------
 
@@ -336,9 +351,14 @@ class Walker:
     ) -> Any:
         """Run Python code once on recording tensors and convert what it does; return its results, nested."""
         from any2onnx.converters.keras.trace import trace
+        from any2onnx.converters.keras.tracing_patch import open_session
 
         location = self.location(what, path)
         masked = _MaskedCall(function, self.masks)
+        if self._open is not None:
+            # A session opened inside another one is the same, so every trace until the end of the walk shares it.
+            self._open.enter_context(open_session())
+            self._open = None
         with g.scope(path, source=location, rule="keras.trace"):
             results, masks = trace(
                 masked.run,
@@ -361,7 +381,10 @@ class Walker:
     def _whole(self, layer: Any) -> str | None:
         """Return the key of a layer inside traced code that is converted as a whole; None to look into it."""
         key = self.key(layer)
-        return key if self.registry.knows("keras", key) else None
+        if not self.registry.knows("keras", key):
+            return None
+        row = self.registry.find("keras", key, self.builder.opsets.main)
+        return None if row is not None and row.converter == TRACED else key
 
     def _convert_traced(self, call: Call, g: GraphBuilder) -> Any:
         """Convert a call that the recorder noted: of a backend function, or of a layer as a whole."""

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from any2onnx.converters.pytorch.call import TorchCall, as_type, at_least_1d, scalar
-from any2onnx.converters.pytorch.pointwise import expm1_of, log1p_of
+from any2onnx.converters.pytorch.functions import expm1_of, log1p_of
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import FLOATS, DataType, Value, dtype_of, rank_of
 

@@ -49,7 +49,19 @@ def take(g: GraphBuilder, call: TorchCall) -> Value:
 
 def nonzero(g: GraphBuilder, call: TorchCall) -> Value:
     """Positions of the elements that are not zero, one row each."""
-    return g.Transpose(g.NonZero(_for_nonzero(g, call.first)), perm=[1, 0])
+    return nonzero_rows(g, call.first)
+
+
+def nonzero_rows(g: GraphBuilder, tensor: Value) -> Value:
+    """Return the positions of the elements that are not zero, one row each."""
+    x = _for_nonzero(g, tensor)
+    if rank_of(x) == 0:
+        # One row without columns, or none.
+        count = g.Unsqueeze(g.Cast(x, INT64), 0)
+        return g.ConstantOfShape(
+            g.op("Concat", count, g.const(np.zeros(1, np.int64)), axis=0), value=np.zeros(1, np.int64)
+        )
+    return g.Transpose(g.NonZero(x), perm=[1, 0])
 
 
 def nonzero_numpy(g: GraphBuilder, call: TorchCall) -> list[Value]:
@@ -261,6 +273,9 @@ def _in_int(g: GraphBuilder, call: TorchCall, reduction: str) -> Value:
 
 def scatter_reduce(g: GraphBuilder, call: TorchCall) -> Value:
     """Elements reduced along a dim: sum, prod, mean, amax, amin; with or without what was there."""
+    if dtype_of(call.params["self"]) == DataType.BOOL:
+        wide = {name: g.Cast(call.params[name], DataType.INT32) for name in ("self", "src")}
+        return g.Cast(scatter_reduce(g, replace(call, params={**call.params, **wide})), DataType.BOOL)
     p = call.params
     reduce, x = p["reduce"], p["self"]
     source = _source(g, call)
@@ -304,6 +319,9 @@ def _cleared(g: GraphBuilder, call: TorchCall, x: Value, reduce: str) -> Value:
 def index_add(g: GraphBuilder, call: TorchCall) -> Value:
     """Slices of source added to slices of self."""
     p = call.params
+    if dtype_of(p["self"]) == DataType.BOOL:
+        wide = {name: g.Cast(p[name], DataType.INT32) for name in ("self", "source")}
+        return g.Cast(index_add(g, replace(call, params={**p, **wide})), DataType.BOOL)
     source = p["source"]
     alpha = p.get("alpha", 1)
     if isinstance(alpha, Value) or alpha != 1:
@@ -348,6 +366,11 @@ def _rows(g: GraphBuilder, x: Value, indices: Value) -> Value:
     size = g.dim(x, 0)
     positive = g.Where(g.Less(indices, scalar(g, 0, INT64)), g.Add(indices, size), indices)
     return g.Unsqueeze(positive, -1)
+
+
+def scattered_rows(g: GraphBuilder, x: Value, indices: Value, values: Value, *, add: bool) -> Value:
+    """Return x with rows replaced by values, or added to; indices may be negative."""
+    return _scatter_nd(g, x, _rows(g, x, indices), g.Cast(values, dtype_of(x)), add=add)
 
 
 def _to_front(g: GraphBuilder, x: Value, axis: int) -> tuple[Value, list[int]]:

@@ -78,7 +78,7 @@ def _batched(g: GraphBuilder, x: Value, spatial: int, apply: Any) -> Value:
 def linear(g: GraphBuilder, call: TorchCall) -> Value:
     """x · weightᵀ + bias. The weight is never copied: Gemm transposes it itself, MatMul reads it through Transpose."""
     x, weight, bias = call.params["input"], call.params["weight"], call.params["bias"]
-    if rank_of(x) == 2 and rank_of(weight) == 2:
+    if rank_of(x) == 2 and rank_of(weight) == 2 and dtype_of(x) in FLOATS:
         return g.Gemm(x, weight, bias, transB=1)
     product = g.MatMul(x, g.Transpose(weight, perm=[1, 0]) if rank_of(weight) == 2 else weight)
     return product if bias is None else g.Add(product, bias)
@@ -94,7 +94,10 @@ def addmm(g: GraphBuilder, call: TorchCall) -> Value:
     """beta · self + alpha · mat1 · mat2."""
     c, a, b = (call.params[n] for n in ("self", "mat1", "mat2"))
     alpha, beta = call.params["alpha"], call.params["beta"]
-    if dtype_of(a) in FLOATS and not isinstance(alpha, Value) and not isinstance(beta, Value):
+    numbers = not isinstance(alpha, Value) and not isinstance(beta, Value)
+    # Gemm's factors are float32 attributes: float64 takes them only where that loses nothing.
+    exact = numbers and (dtype_of(a) != DataType.DOUBLE or all(float(np.float32(v)) == v for v in (alpha, beta)))
+    if dtype_of(a) in FLOATS and exact:
         if beta == 0:
             return g.Gemm(a, b, alpha=float(alpha))
         return g.Gemm(a, b, c, alpha=float(alpha), beta=float(beta))
@@ -124,7 +127,7 @@ def addr(g: GraphBuilder, call: TorchCall) -> Value:
 def outer(g: GraphBuilder, call: TorchCall) -> Value:
     """self[:, None] · vec2[None, :]."""
     a, b = (as_type(g, v, call.dtype) for v in call.inputs)
-    return g.Mul(g.Unsqueeze(a, 1), g.Unsqueeze(b, 0))
+    return g.op("And" if call.dtype == DataType.BOOL else "Mul", g.Unsqueeze(a, 1), g.Unsqueeze(b, 0))
 
 
 def _plus(g: GraphBuilder, call: TorchCall, c: Value, product: Value) -> Value:
@@ -184,7 +187,9 @@ def _batch_norm(g: GraphBuilder, call: TorchCall, training: bool) -> Three:
     if not training:
         scale, bias = per_channel("weight", 1.0), per_channel("bias", 0.0)
         mean, var = per_channel("running_mean", 0.0), per_channel("running_var", 1.0)
-        return g.BatchNormalization(x, scale, bias, mean, var, epsilon=eps), None, None
+        # Torch gives no statistics in evaluation mode: two empty vectors.
+        empty = g.const(np.zeros(0, dtype.numpy()))
+        return g.BatchNormalization(x, scale, bias, mean, var, epsilon=eps), empty, empty
     axes = [0, *range(2, rank_of(x))]
     mean = g.ReduceMean(x, axes)
     centred = g.Sub(x, mean)
@@ -261,6 +266,8 @@ def group_norm(g: GraphBuilder, call: TorchCall) -> Value:
     weight, bias = call.params["weight"], call.params["bias"]
     scale = g.const(np.ones(channels, dtype.numpy())) if weight is None else g.Cast(weight, dtype)
     shift = g.const(np.zeros(channels, dtype.numpy())) if bias is None else g.Cast(bias, dtype)
+    if dtype == DataType.DOUBLE:
+        return _group_norm_exact(g, call, x, groups)
     flat = rank_of(x) == 2
     y = g.GroupNormalization(
         g.Unsqueeze(x, 2) if flat else x, scale, shift, num_groups=groups, epsilon=call.params["eps"]
@@ -268,10 +275,19 @@ def group_norm(g: GraphBuilder, call: TorchCall) -> Value:
     return g.Squeeze(y, 2) if flat else y
 
 
-def local_response_norm(g: GraphBuilder, call: TorchCall) -> Value:
-    """Division by a power of the sum over neighbouring channels."""
-    p = call.params
-    return g.LRN(p["input"], size=p["size"], alpha=p["alpha"], beta=p["beta"], bias=p["k"])
+def _group_norm_exact(g: GraphBuilder, call: TorchCall, x: Value, groups: int) -> Value:
+    """Step by step in float64: the operators take epsilon as float32, which shows where the variance is small."""
+    grouped = g.Reshape(x, [0, groups, -1])
+    centred = g.Sub(grouped, g.ReduceMean(grouped, -1))
+    variance = g.ReduceMean(g.Mul(centred, centred), -1)
+    normal = g.Div(centred, g.Sqrt(g.Add(variance, scalar(g, call.params["eps"], dtype_of(x)))))
+    y = g.Reshape(normal, call.shape(g))
+    column = list(range(1, rank_of(x) - 1))
+    for name, op_type in (("weight", "Mul"), ("bias", "Add")):
+        value = call.params[name]
+        if value is not None:
+            y = g.op(op_type, y, g.Unsqueeze(value, column) if column else value)
+    return y
 
 
 # --- dropout --------------------------------------------------------------------------------------------------------

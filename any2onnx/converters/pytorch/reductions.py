@@ -267,7 +267,7 @@ def cumprod(g: GraphBuilder, call: TorchCall) -> Value:
 
 def logcumsumexp(g: GraphBuilder, call: TorchCall) -> Value:
     """Running log-sum-exp."""
-    from any2onnx.converters.pytorch.pointwise import log_add
+    from any2onnx.converters.pytorch.functions import log_add
 
     x = call.first
     if rank_of(x) == 0:

@@ -279,7 +279,7 @@ def _rolled(g: GraphBuilder, x: Value, axis: int, shift: Any, size: int | None) 
 
 def diagonal(g: GraphBuilder, call: TorchCall) -> Value:
     """A diagonal of two dims, as a new last dim."""
-    x: Value = call.params["self"]
+    x = call.first
     rank = rank_of(x)
     a, b = axis_of(call.params["dim1"], rank), axis_of(call.params["dim2"], rank)
     offset = call.params["offset"]
@@ -351,6 +351,12 @@ def _along(g: GraphBuilder, vector: Value, axis: int, rank: int) -> Value:
 
 def as_strided(g: GraphBuilder, call: TorchCall) -> Value:
     """Elements at computed offsets of a contiguous tensor."""
+    offsets = _offsets(call)
+    return g.Gather(g.Reshape(call.first, [-1]), g.const(offsets, name="offsets"), axis=0)
+
+
+def _offsets(call: TorchCall) -> Any:
+    """Return the flat position of every element of a strided view."""
     p = call.params
     numbers = [*p["size"], *p["stride"], p["storage_offset"] or 0]
     meta = call.metas["self"]
@@ -359,7 +365,7 @@ def as_strided(g: GraphBuilder, call: TorchCall) -> Value:
     offsets = np.asarray(numbers[-1], np.int64)
     for size, stride in zip(p["size"], p["stride"], strict=True):
         offsets = offsets[..., None] + np.arange(size, dtype=np.int64) * stride
-    return g.Gather(g.Reshape(p["self"], [-1]), g.const(offsets, name="offsets"), axis=0)
+    return offsets
 
 
 def unfold_windows(g: GraphBuilder, call: TorchCall) -> Value:
@@ -404,12 +410,35 @@ def one_hot_axis(g: GraphBuilder, call: TorchCall) -> Value:
     if not isinstance(classes, Value) and classes < 0:
         classes = g.Add(g.ReduceMax(x, None, keepdims=False), scalar(g, 1, DataType.INT64))
     depth = as_type(g, classes, DataType.INT64)
-    return g.OneHot(x, depth, g.const(np.asarray([0, 1], np.int64)), axis=-1)
+    hot = g.OneHot(at_least_1d(g, x), depth, g.const(np.asarray([0, 1], np.int64)), axis=-1)
+    return hot if rank_of(x) else g.Squeeze(hot, 0)
 
 
-def atleast(g: GraphBuilder, call: TorchCall) -> Value:
-    """A scalar as a vector."""
-    return at_least_1d(g, call.first)
+def diagonal_scatter(g: GraphBuilder, call: TorchCall) -> Value:
+    """A copy in which a diagonal of two dims is replaced."""
+    x = call.first
+    rank = rank_of(x)
+    a, b = axis_of(call.params["dim1"], rank), axis_of(call.params["dim2"], rank)
+    offset = call.params["offset"]
+    order = [a, b, *(k for k in range(rank) if k not in (a, b))]
+    source = g.Cast(call.params["src"], dtype_of(x))
+    length = call.sizes.scalar(g, call.dims_of("src")[-1])
+    steps = g.Range(scalar(g, 0, DataType.INT64), length, scalar(g, 1, DataType.INT64))
+    rows = g.Add(steps, scalar(g, max(-offset, 0), DataType.INT64))
+    columns = g.Add(steps, scalar(g, max(offset, 0), DataType.INT64))
+    indices = g.op("Concat", g.Unsqueeze(rows, 1), g.Unsqueeze(columns, 1), axis=1)
+    front = transposed(g, source, [rank - 2, *range(rank - 2)])
+    written = g.ScatterND(transposed(g, x, order), indices, front)
+    return transposed(g, written, [order.index(k) for k in range(rank)])
+
+
+def as_strided_scatter(g: GraphBuilder, call: TorchCall) -> Value:
+    """A copy in which the elements at computed offsets are replaced."""
+    offsets = _offsets(call)
+    flat = g.Reshape(call.first, [-1])
+    source = g.Reshape(g.Cast(call.params["src"], dtype_of(flat)), [-1])
+    written = g.ScatterND(flat, g.const(offsets.reshape(-1, 1), name="offsets"), source)
+    return g.Reshape(written, call.shape(g))
 
 
 def nothing(g: GraphBuilder, call: TorchCall) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from any2onnx.converters.pytorch.call import TorchCall, as_int_vector, as_type, refuse
-from any2onnx.errors import OpsetNotSupported
+from any2onnx.converters.pytorch.shapes import LARGEST, sliced
+from any2onnx.errors import OpsetNotSupported, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import Value, dtype_of, rank_of
+from any2onnx.graph.types import FLOATS, Value, dims_of, dtype_of, rank_of
 
 
 def pad(g: GraphBuilder, call: TorchCall) -> Value:
@@ -42,9 +45,15 @@ def padded(g: GraphBuilder, x: Value, pads: Sequence[Any], mode: str, value: Any
     both = [*starts, *ends]
     if all(isinstance(p, int) and p == 0 for p in both):
         return x
-    if mode == "circular" and g.opsets.main < 19:
+    if mode == "replicate" and any(isinstance(p, int) and p < 0 for p in both):
+        return _edge_by_index(g, x, starts, ends)
+    if mode != "constant" and any(isinstance(p, int) and p < 0 for p in both):
+        x, starts, ends = _cropped(g, x, starts, ends)
+        both = [*starts, *ends]
+    if mode == "circular":
+        # onnxruntime's Pad does not wrap in every shape, so the parts are joined.
         return _circular(g, x, starts, ends)
-    names = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+    names = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
     fill = None
     if mode == "constant" and value is not None and (isinstance(value, Value) or value != 0):
         fill = as_type(g, value, dtype_of(x))
@@ -52,11 +61,36 @@ def padded(g: GraphBuilder, x: Value, pads: Sequence[Any], mode: str, value: Any
     return g.Pad(x, amounts, fill, mode=names[mode])
 
 
-def _circular(g: GraphBuilder, x: Value, starts: Sequence[Any], ends: Sequence[Any]) -> Value:
-    from any2onnx.converters.pytorch.shapes import LARGEST, sliced
+def _edge_by_index(g: GraphBuilder, x: Value, starts: Sequence[Any], ends: Sequence[Any]) -> Value:
+    """Pad by the edge where some amounts crop: torch repeats the edge of the whole image, not of the cropped one."""
+    dims = dims_of(x.shape) or ()
+    for axis, (before, after) in enumerate(zip(starts, ends, strict=True)):
+        size = dims[axis]
+        if isinstance(before, int) and isinstance(after, int) and before == after == 0:
+            continue
+        if not isinstance(size, int) or not isinstance(before, int) or not isinstance(after, int):
+            raise UnsupportedParameter("negative replication padding of a dynamic dim")
+        index = np.clip(np.arange(-before, size + after), 0, size - 1)
+        x = g.Gather(x, g.const(index.astype(np.int64)), axis=axis)
+    return x
 
+
+def _cropped(g: GraphBuilder, x: Value, starts: list[Any], ends: list[Any]) -> tuple[Value, list[Any], list[Any]]:
+    """Apply the negative amounts, and return the others."""
+    for axis, (before, after) in enumerate(zip(starts, ends, strict=True)):
+        first = -before if isinstance(before, int) and before < 0 else 0
+        last = after if isinstance(after, int) and after < 0 else LARGEST
+        x = sliced(g, x, axis, first, last)
+
+    def kept(amounts: list[Any]) -> list[Any]:
+        return [max(p, 0) if isinstance(p, int) else p for p in amounts]
+
+    return x, kept(starts), kept(ends)
+
+
+def _circular(g: GraphBuilder, x: Value, starts: Sequence[Any], ends: Sequence[Any]) -> Value:
     if not all(isinstance(p, int) and p >= 0 for p in (*starts, *ends)):
-        raise OpsetNotSupported("circular padding by computed amounts needs opset 19", needs="opset ≥ 19")
+        raise UnsupportedParameter("circular padding by amounts that are not known when the model is converted")
     for axis, (before, after) in enumerate(zip(starts, ends, strict=True)):
         parts = [sliced(g, x, axis, -before, LARGEST)] if before else []
         parts.append(x)
@@ -72,6 +106,8 @@ def _circular(g: GraphBuilder, x: Value, starts: Sequence[Any], ends: Sequence[A
 def upsample(g: GraphBuilder, call: TorchCall) -> Value:
     """Resize the spatial dims: nearest, nearest-exact, linear, cubic; antialiased."""
     key = call.key
+    if "_aa" in key:
+        return _antialiased(g, call)
     x = call.first
     spatial = rank_of(x) - 2
     attributes: dict[str, Any] = {}
@@ -90,16 +126,52 @@ def upsample(g: GraphBuilder, call: TorchCall) -> Value:
             "coordinate_transformation_mode": "align_corners" if aligned else "half_pixel",
         }
         if "bicubic" in key:
-            attributes["cubic_coeff_a"] = -0.5 if "_aa" in key else -0.75
-    if "_aa" in key:
-        if aligned:
-            raise refuse(call, "align_corners", "ONNX's antialiased Resize does not follow torch with aligned corners")
-        attributes["antialias"] = 1
+            attributes["cubic_coeff_a"] = -0.75
     factors = _factors(call, spatial)
     sizes, results = call.dims_of(next(iter(call.metas)))[2:], call.dims[2:]
     if factors is None or aligned or _exact(sizes, results, factors):
         return g.Resize(x, sizes=call.shape(g), **attributes)
     return g.Resize(x, scales=[1.0, 1.0, *factors], **attributes)
+
+
+def _antialiased(g: GraphBuilder, call: TorchCall) -> Value:
+    """Multiply every spatial dim by torch's matrix of weights: ONNX's antialiased Resize weighs differently."""
+    x = call.first
+    sizes, results = call.dims_of(next(iter(call.metas)))[2:], call.dims[2:]
+    if not all(isinstance(s, int) for s in (*sizes, *results)):
+        raise refuse(call, "antialias", "the size of the image is dynamic")
+    factors: Sequence[float | None] = _factors(call, len(sizes)) or [None] * len(sizes)
+    aligned, cubic = bool(call.params.get("align_corners")), "bicubic" in call.key
+    for k, (size, result, factor) in enumerate(zip(sizes, results, factors, strict=True)):
+        if aligned:
+            scale = (size - 1) / (result - 1) if result > 1 else 0.0
+        else:
+            scale = 1 / factor if factor else size / result
+        weights = _weights(size, result, scale, cubic).astype(dtype_of(x).numpy())
+        if k == 0:
+            x = g.MatMul(g.const(weights, name="weights"), x)
+        else:
+            x = g.MatMul(x, g.const(np.ascontiguousarray(weights.T), name="weights"))
+    return x
+
+
+def _weights(size: int, result: int, scale: float, cubic: bool) -> Any:
+    """Return the weight of every pixel in every resized pixel, [result, size]."""
+    reach = (2.0 if cubic else 1.0) * max(scale, 1.0)
+    centres = scale * (np.arange(result) + 0.5)
+    starts = np.maximum((centres - reach + 0.5).astype(np.int64), 0)
+    ends = np.minimum((centres + reach + 0.5).astype(np.int64), size)
+    pixels = np.arange(size)[None, :]
+    distance = np.abs((pixels - centres[:, None] + 0.5) / max(scale, 1.0))
+    if cubic:
+        a = -0.5
+        near = ((a + 2) * distance - (a + 3)) * distance * distance + 1
+        far = (((distance - 5) * distance + 8) * distance - 4) * a
+        weights = np.where(distance < 1, near, np.where(distance < 2, far, 0.0))
+    else:
+        weights = np.maximum(1 - distance, 0.0)
+    weights = np.where((pixels >= starts[:, None]) & (pixels < ends[:, None]), weights, 0.0)
+    return weights / weights.sum(1, keepdims=True)
 
 
 def _factors(call: TorchCall, spatial: int) -> list[float] | None:
@@ -132,11 +204,13 @@ def grid_sampler(g: GraphBuilder, call: TorchCall) -> Value:
 
 def pixel_shuffle(g: GraphBuilder, call: TorchCall) -> Value:
     """Channels to pixels."""
-    x = call.first
-    if rank_of(x) == 4:
-        return g.DepthToSpace(x, blocksize=call.params["upscale_factor"], mode="CRD")
-    if rank_of(x) == 3:
-        return g.Squeeze(g.DepthToSpace(g.Unsqueeze(x, 0), blocksize=call.params["upscale_factor"], mode="CRD"), 0)
-    flat = g.op("Concat", g.const([-1]), g.Shape(x, start=rank_of(x) - 3), axis=0)
-    y = g.DepthToSpace(g.Reshape(x, flat), blocksize=call.params["upscale_factor"], mode="CRD")
-    return g.Reshape(y, call.shape(g))
+    x, factor = call.first, int(call.params["upscale_factor"])
+    if rank_of(x) == 4 and dtype_of(x) in FLOATS:
+        return g.DepthToSpace(x, blocksize=factor, mode="CRD")
+    lead = rank_of(x) - 3
+    batch, (channels, height, width) = call.dims[:lead], call.dims[lead:]
+    source = call.dims_of("self")[lead:]
+    parts = call.sizes.vector(g, [*batch, channels, factor, factor, source[1], source[2]])
+    order = [*range(lead + 1), lead + 3, lead + 1, lead + 4, lead + 2]
+    spread = g.Transpose(g.Reshape(x, parts), perm=order)
+    return g.Reshape(spread, call.sizes.vector(g, [*batch, channels, height, width]))

@@ -11,6 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from any2onnx.converters.sklearn.encoders_inverse import (
+    k_bins_inverse,
+    label_binarizer_inverse,
+    one_hot_inverse,
+    ordinal_inverse,
+)
 from any2onnx.converters.sklearn.support import (
     INTEGERS,
     Array,
@@ -23,7 +29,7 @@ from any2onnx.converters.sklearn.support import (
     matrix,
     working_type,
 )
-from any2onnx.converters.sklearn.text_values import is_missing, text_index, text_of
+from any2onnx.converters.sklearn.text_values import is_missing, lookup, text_index, text_of
 from any2onnx.errors import InvalidType, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dtype_of, to_dtype
@@ -81,7 +87,7 @@ def _number_position(g: GraphBuilder, column: Value, categories: Array) -> Value
     if dtype_of(column) in INTEGERS and categories.dtype.kind in "iub":
         keys = categories.astype(np.int64).tolist()
         wide = g.Cast(column, DataType.INT64)
-        return g.ml.LabelEncoder(wide, keys_int64s=keys, values_int64s=list(range(count)), default_int64=count)
+        return lookup(g, wide, keys_int64s=keys, values_int64s=list(range(count)), default_int64=count)
     numbers = categories.astype(np.float64)
     wide = g.Cast(column, DataType.DOUBLE)
     rank1 = len(wide.shape or ()) == 1
@@ -108,6 +114,8 @@ def _result_type(call: Call, dtype: Any) -> DataType:
 
 def one_hot_encoder(g: GraphBuilder, call: Call) -> Results:
     """Convert OneHotEncoder with every option: drop, infrequent categories, handling of unknown values."""
+    if "inverse_transform" in call.methods:
+        return {"inverse_transform": one_hot_inverse(g, call)}
     model = call.source
     dtype = _result_type(call, model.dtype)
     tables, widths = one_hot_tables(model)
@@ -149,6 +157,8 @@ def one_hot_tables(model: Any) -> tuple[list[Array], list[int]]:
 
 def ordinal_encoder(g: GraphBuilder, call: Call) -> Results:
     """Convert OrdinalEncoder with every option: unknown, missing and infrequent values."""
+    if "inverse_transform" in call.methods:
+        return {"inverse_transform": ordinal_inverse(g, call)}
     model = call.source
     dtype = _result_type(call, model.dtype)
     parts = [
@@ -193,6 +203,8 @@ def label_encoder(g: GraphBuilder, call: Call) -> Results:
 
 def label_binarizer(g: GraphBuilder, call: Call) -> Results:
     """Convert LabelBinarizer: one column per class, a single one for two classes."""
+    if "inverse_transform" in call.methods:
+        return {"inverse_transform": label_binarizer_inverse(g, call)}
     model = call.source
     if getattr(model, "y_type_", "").startswith("multilabel"):
         raise UnsupportedParameter("LabelBinarizer of multilabel targets has no transformation", where=call.location)
@@ -213,6 +225,8 @@ def label_binarizer(g: GraphBuilder, call: Call) -> Results:
 
 def k_bins_discretizer(g: GraphBuilder, call: Call) -> Results:
     """Convert KBinsDiscretizer: the number of inner edges that are not above the value, or its one-hot form."""
+    if "inverse_transform" in call.methods:
+        return {"inverse_transform": k_bins_inverse(g, call)}
     model = call.source
     x = matrix(g, call, DataType.DOUBLE)
     inner = [np.asarray(edges, np.float64)[1:-1] for edges in model.bin_edges_]

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from any2onnx.converters.sklearn.support import Child, children
+from any2onnx.converters.sklearn.support import working_type as float_type
 from any2onnx.converters.sklearn.tree import (
     Array,
     Results,
@@ -15,7 +17,6 @@ from any2onnx.converters.sklearn.tree import (
     convert_sub_model,
     decision_path,
     ensemble_of,
-    float_type,
     leaf_table,
     matrix,
     outputs_of,
@@ -190,6 +191,14 @@ def _average_path_length(n: int) -> float:
 # --- gradient boosting ----------------------------------------------------------------------------------------------
 
 
+def _init_children(estimator: Any, methods: tuple[str, ...]) -> list[Child]:
+    """Return the initial estimator where its predictions depend on the rows."""
+    if _constant_start(estimator) is not None:
+        return []
+    return [Child("init", estimator.init_, ("predict_proba" if hasattr(estimator, "classes_") else "predict",))]
+
+
+@children(_init_children)
 def gradient_boosting_classifier(g: GraphBuilder, call: Call) -> Results:
     """Convert GradientBoostingClassifier, both losses, any `init`."""
     estimator = call.source
@@ -249,6 +258,7 @@ def class_probabilities(g: GraphBuilder, raw: Value, binary: bool, *, factor: fl
     return g.Concat(g.Sub(one, positive), positive, axis=1)
 
 
+@children(_init_children)
 def gradient_boosting_regressor(g: GraphBuilder, call: Call) -> Results:
     """Convert GradientBoostingRegressor; all its losses predict the raw score."""
     e = boosted_ensemble(call.source)
@@ -320,9 +330,9 @@ def _start_of_estimator(g: GraphBuilder, call: Call, x: Value) -> Value:
     # scikit-learn hands the rows on as float32 numbers; everything behind is float64.
     rows = g.Cast(g.Cast(x, DataType.FLOAT), DataType.DOUBLE)
     if not hasattr(estimator, "classes_"):
-        prediction = convert_sub_model(call, estimator.init_, [rows], "predict", "init", g)
+        prediction = convert_sub_model(call, estimator.init_, rows, "predict", "init", g)
         return g.Unsqueeze(g.Cast(prediction, DataType.DOUBLE), 1)
-    proba = g.Cast(convert_sub_model(call, estimator.init_, [rows], "predict_proba", "init", g), DataType.DOUBLE)
+    proba = g.Cast(convert_sub_model(call, estimator.init_, rows, "predict_proba", "init", g), DataType.DOUBLE)
     eps = float(np.finfo(np.float64).eps)
     if estimator.n_trees_per_iteration_ > 1:
         logs = g.Log(g.Clip(proba, eps, 1 - eps))

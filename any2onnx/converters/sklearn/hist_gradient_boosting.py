@@ -8,11 +8,11 @@ from typing import Any, Final
 import numpy as np
 
 from any2onnx.converters.sklearn.ensemble import best_class, class_probabilities, raw_width
+from any2onnx.converters.sklearn.support import working_type as float_type
 from any2onnx.converters.sklearn.tree import (
     Array,
     Results,
     as_prediction,
-    float_type,
     matrix,
     pick_label,
     precision,

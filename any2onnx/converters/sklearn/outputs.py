@@ -137,9 +137,17 @@ def name_results(
         several = isinstance(result, tuple | list)
         for k, value in enumerate(result if several else [result]):
             shaped = _conventional(g, output, value) if output.column else value
-            named[f"{output.name}_{k}" if several else output.name] = shaped
+            named[_free_name(g, f"{output.name}_{k}" if several else output.name)] = shaped
             methods.append(output.method)
     return named, methods
+
+
+def _free_name(g: GraphBuilder, name: str) -> str:
+    """Return the name, or another one where a column of the frame is called like that."""
+    taken = {value.name for value in g.inputs}
+    while name in taken:
+        name = f"{name}_output"
+    return name
 
 
 def _conventional(g: GraphBuilder, output: Output, value: Value) -> Value:

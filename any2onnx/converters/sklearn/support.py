@@ -184,7 +184,7 @@ def matrix(g: GraphBuilder, call: Call, dtype: DataType | None = None) -> Value:
 
 
 def raw_matrix(g: GraphBuilder, call: Call) -> Value:
-    """Return all input columns as one matrix in their own type; numbers of several types in the working type.
+    """Return all input columns as one matrix in their own type; numbers of several types as numpy joins them.
 
     Raises:
         InvalidType: Text and numbers are mixed.
@@ -195,7 +195,9 @@ def raw_matrix(g: GraphBuilder, call: Call) -> Value:
         return hstack(g, parts)
     if types <= INTEGERS:
         return hstack(g, parts, DataType.INT64)
-    return hstack(g, parts, working_type(call))
+    # float32 does not hold integers of 32 bits, so that numpy widens them together to float64.
+    wide = {DataType.INT32, DataType.INT64, DataType.UINT32, DataType.UINT64, DataType.DOUBLE}
+    return hstack(g, parts, DataType.DOUBLE if types & wide else DataType.FLOAT)
 
 
 def columns_of(g: GraphBuilder, call: Call) -> list[Value]:

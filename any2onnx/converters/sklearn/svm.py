@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from any2onnx.converters.sklearn.lazy import once, produce
+from any2onnx.converters.sklearn.numerics import logistic
 from any2onnx.converters.sklearn.pairwise import kernel
 from any2onnx.converters.sklearn.support import Array, Results, inner_type, labels, matrix, width_of
 from any2onnx.errors import UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import DataType, Value
+from any2onnx.graph.types import DataType, Value, dtype_of
 from any2onnx.operator_mappings.mapping import Call
 
 # Bounds of libsvm: svm_predict_probability and multiclass_probability.
@@ -98,13 +99,23 @@ def _votes(g: GraphBuilder, first_wins: Value, classes: int, dtype: DataType) ->
     return g.Gemm(chosen, g.const(signs.astype(dtype.numpy()), name="pairs"), base)
 
 
+def one_vs_one_scores(g: GraphBuilder, second_wins: Value, confidence: Value, classes: int) -> Value:
+    """Return scikit-learn's `_ovr_decision_function`: votes, with confidences squeezed into (-1/3, 1/3) to break ties.
+
+    Args:
+        g: Builder.
+        second_wins: Whether the second class of each pair wins, bool [N, pairs].
+        confidence: For the second class, [N, pairs].
+        classes: Number of classes.
+    """
+    dtype = dtype_of(confidence)
+    total = g.MatMul(confidence, g.const(-pair_signs(classes).astype(dtype.numpy()), name="pairs"))
+    bounded = g.Mul(g.scalar_like(3.0, total), g.Add(g.Abs(total), g.scalar_like(1.0, total)))
+    return g.Add(_votes(g, g.Not(second_wins), classes, dtype), g.Div(total, bounded))
+
+
 def _one_vs_rest(g: GraphBuilder, pairs: Value, classes: int) -> Value:
-    """Return `_ovr_decision_function`: votes, with confidences squeezed into (-1/3, 1/3) to break ties."""
-    dtype = pairs.dtype or DataType.DOUBLE
-    confidence = g.MatMul(pairs, g.const(pair_signs(classes).astype(dtype.numpy()), name="pairs"))
-    bounded = g.Mul(g.scalar_like(3.0, pairs), g.Add(g.Abs(confidence), g.scalar_like(1.0, pairs)))
-    second_wins = g.Less(pairs, g.scalar_like(0.0, pairs))
-    return g.Add(_votes(g, g.Not(second_wins), classes, dtype), g.Div(confidence, bounded))
+    return one_vs_one_scores(g, g.Less(pairs, g.scalar_like(0.0, pairs)), g.Neg(pairs), classes)
 
 
 def support_vector_classifier(g: GraphBuilder, call: Call) -> Results:
@@ -157,7 +168,7 @@ def _probability(g: GraphBuilder, call: Call, pairs: Value, classes: int) -> Val
     dtype = inner_type(call).numpy()
     slope = g.const(-np.asarray(model._probA, np.float64).astype(dtype)[None, :], name="probA")
     offset = g.const(np.asarray(model._probB, np.float64).astype(dtype)[None, :], name="probB")
-    won = g.Sigmoid(g.Sub(g.Mul(pairs, slope), offset))
+    won = logistic(g, g.Sub(g.Mul(pairs, slope), offset))
     won = g.Clip(won, _LEAST_PROBABILITY, 1.0 - _LEAST_PROBABILITY)
     first, second = _pairs(classes)
     # r[i, j] of both triangles from [won, 1 - won, 0].

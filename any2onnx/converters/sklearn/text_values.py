@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from any2onnx.errors import OpsetNotSupported
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value
 
@@ -27,12 +28,28 @@ def text_of(value: Any) -> str:
     return value if isinstance(value, str) else str(float(value)) if isinstance(value, np.floating) else str(value)
 
 
+def lookup(g: GraphBuilder, x: Value, *, default_int64: int, **attributes: Any) -> Value:
+    """Return the int64 that each key stands for (operator LabelEncoder).
+
+    Raises:
+        OpsetNotSupported: The operator has keys of this kind only from ai.onnx.ml 2 on.
+    """
+    if g.opsets.ml < 2:
+        raise OpsetNotSupported(
+            f"looking up categories is not possible at ai.onnx.ml {g.opsets.ml}",
+            where=g.provenance.source or None,
+            needs="ai.onnx.ml ≥ 2",
+            remedy=f"target_opset={{'': {g.opsets.main}, 'ai.onnx.ml': 2}}",
+        )
+    return g.ml.LabelEncoder(x, default_int64=default_int64, **attributes)
+
+
 def text_index(g: GraphBuilder, x: Value, keys: Sequence[str], default: int) -> Value:
     """Return the position of each text among the keys, `default` where it is none; int64 in the shape of x."""
-    return g.ml.LabelEncoder(x, keys_strings=list(keys), values_int64s=list(range(len(keys))), default_int64=default)
+    return lookup(g, x, keys_strings=list(keys), values_int64s=list(range(len(keys))), default_int64=default)
 
 
 def text_mask(g: GraphBuilder, x: Value, keys: Sequence[str]) -> Value:
     """Return where a text is one of the keys; bool in the shape of x."""
-    found = g.ml.LabelEncoder(x, keys_strings=list(keys), values_int64s=[1] * len(keys), default_int64=0)
+    found = lookup(g, x, keys_strings=list(keys), values_int64s=[1] * len(keys), default_int64=0)
     return g.Cast(found, DataType.BOOL)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from any2onnx.converters.sklearn.support import convert_child
+from any2onnx.converters.sklearn.support import working_type as float_type
 from any2onnx.errors import InvalidType, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dtype_of, rank_of
@@ -18,7 +18,7 @@ from any2onnx.tree_ensemble.emit import Precision, emit_leaf_numbers, emit_leave
 from any2onnx.tree_ensemble.ir import TreeEnsemble, assemble
 
 Array = npt.NDArray[Any]
-Results = dict[str, Value]
+Results = dict[str, Any]
 
 
 # --- inputs and outputs ---------------------------------------------------------------------------------------------
@@ -38,11 +38,6 @@ def matrix(g: GraphBuilder, call: Call) -> Value:
         return columns[0]
     common = DataType.from_numpy(np.result_type(*(dtype_of(v).numpy() for v in columns)))
     return g.Concat(*(g.Cast(v, common) for v in columns), axis=1)
-
-
-def float_type(call: Call) -> DataType:
-    """Return the type of floating-point results: DOUBLE where a column is DOUBLE, else FLOAT."""
-    return DataType.DOUBLE if any(v.dtype == DataType.DOUBLE for v in call.inputs) else DataType.FLOAT
 
 
 def class_labels(classes: Any) -> Array:
@@ -76,30 +71,10 @@ def precision(call: Call) -> Precision:
     return chosen
 
 
-def sklearn_key(estimator: Any) -> str:
-    """Return the public dotted name of an estimator's class, the key of its row."""
-    cls = type(estimator)
-    public = itertools.takewhile(lambda part: not part.startswith("_"), cls.__module__.split("."))
-    return ".".join([*public, cls.__qualname__])
-
-
-def convert_sub_model(
-    call: Call, estimator: Any, inputs: Sequence[Value], method: str, name: str, g: GraphBuilder | None = None
-) -> Value:
-    """Convert another estimator inside this one and return the result of one of its methods."""
-    assert call.convert is not None
-    sub = replace(
-        call,
-        key=sklearn_key(estimator),
-        source=estimator,
-        inputs=tuple(inputs),
-        methods=(method,),
-        options={},
-        scope=f"{call.scope}/{name}" if call.scope else name,
-        location=f"{call.location}/{name} ({type(estimator).__name__})",
-    )
-    result: Mapping[str, Value] = call.convert(sub, g)
-    return result[method]
+def convert_sub_model(call: Call, estimator: Any, rows: Value, method: str, name: str, g: GraphBuilder) -> Value:
+    """Convert another estimator inside this one, in float64, and return the result of one of its methods."""
+    result: Value = convert_child(call, name, estimator, [rows], [method], g=g, exact=True)[method]
+    return result
 
 
 # --- scikit-learn's trees as an ensemble -----------------------------------------------------------------------------
@@ -177,15 +152,13 @@ def store_probabilities(
 ) -> None:
     """Put predict_proba and predict_log_proba among the results, as far as they are wanted.
 
-    Where the estimator has several outputs, scikit-learn returns a list: its entries are ``predict_proba_0``, ….
+    Where the estimator has several outputs, scikit-learn returns a list: here a tuple.
     """
     for method in methods:
-        for k, value in enumerate(probabilities):
-            name = method if len(probabilities) == 1 else f"{method}_{k}"
-            if method == "predict_proba":
-                results[name] = g.Cast(value, float_type(call))
-            elif method == "predict_log_proba":
-                results[name] = g.Cast(g.Log(value), float_type(call))
+        if method in ("predict_proba", "predict_log_proba"):
+            log = method == "predict_log_proba"
+            values = tuple(g.Cast(g.Log(p) if log else p, float_type(call)) for p in probabilities)
+            results[method] = values if len(values) > 1 else values[0]
 
 
 # --- converters -----------------------------------------------------------------------------------------------------

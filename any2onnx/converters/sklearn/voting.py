@@ -1,4 +1,4 @@
-"""sklearn.ensemble: meta-estimators over any estimators: voting, stacking, bagging, AdaBoost.
+"""sklearn.ensemble: meta-estimators over any estimators: voting, stacking, bagging.
 
 The members' results are kept in float64 until they are averaged or compared, as scikit-learn does.
 """
@@ -261,6 +261,3 @@ def bagging_regressor(g: GraphBuilder, call: Call) -> Results:
     """Convert BaggingRegressor: the mean of the members."""
     members = _bagged(g, call, [("predict",)] * len(call.source.estimators_))
     return cast_results(g, call, {"predict": mean(g, [m["predict"] for m in members])})
-
-
-# --- AdaBoost ---------------------------------------------------------------------------------------------------------

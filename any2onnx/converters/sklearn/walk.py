@@ -24,6 +24,7 @@ from any2onnx.converters.sklearn.outputs import (
 )
 from any2onnx.converters.sklearn.scan import check_estimator, scan
 from any2onnx.converters.sklearn.support import class_array
+from any2onnx.converters.sklearn.text_values import text_index
 from any2onnx.converters.sklearn.zipmap import ZIPMAP_KEY, one_output_per_class, zipmap_record
 from any2onnx.converters.translator import Translator
 from any2onnx.errors import UnknownOption, UnsupportedOperator, UsageError
@@ -134,32 +135,40 @@ def _shape_classes(
     """Apply the options nocl, zipmap and output_class_labels; extend `methods` where outputs are split."""
     named = dict(named)
     record = None
-    if root.get("nocl") and "label" in named:
-        named["label"] = _class_index(g, named["label"], model)
+    label = _name_of(named, methods, "predict")
+    scores = _name_of(named, methods, "predict_proba") or _name_of(named, methods, "decision_function")
+    if root.get("nocl") and label is not None:
+        named[label] = _class_index(g, named[label], model)
     zipmap = root.get("zipmap", False)
     if zipmap and root.get("output_class_labels"):
         raise UsageError("zipmap and output_class_labels exclude each other", remedy="leave one out")
-    if zipmap and "probabilities" in named:
+    if zipmap and scores is not None:
         classes = class_array(final_classes(model))
         keys = np.arange(len(classes)) if root.get("nocl") else classes
         if zipmap == "columns":
-            position = list(named).index("probabilities")
-            columns = one_output_per_class(g, named.pop("probabilities"), keys)
+            position = list(named).index(scores)
+            columns = one_output_per_class(g, named.pop(scores), keys)
             methods[position : position + 1] = [methods[position]] * len(columns)
             items = list(named.items())
             named = dict([*items[:position], *columns.items(), *items[position:]])
         else:
-            record = zipmap_record("probabilities", keys)
+            record = zipmap_record(scores, keys)
     if root.get("output_class_labels"):
         named["class_labels"] = class_labels(g, model)
     return named, record
+
+
+def _name_of(named: Mapping[str, Value], methods: Sequence[str], method: str) -> str | None:
+    """Return the name of the only output of a method; None for none, or several (one per target)."""
+    names = [name for name, behind in zip(named, methods, strict=False) if behind == method]
+    return names[0] if len(names) == 1 else None
 
 
 def _class_index(g: GraphBuilder, label: Value, model: Any) -> Value:
     """Return positions among the classes for labels (skl2onnx's option ``nocl``)."""
     classes = class_array(final_classes(model))
     if classes.dtype == object:
-        return g.ml.LabelEncoder(label, keys_strings=classes.tolist(), values_int64s=list(range(len(classes))))
+        return text_index(g, label, classes.tolist(), -1)
     column = g.Unsqueeze(label, 1)
     same = g.Equal(g.Cast(column, ir.DataType.DOUBLE), classes.astype(np.float64))
     return g.ArgMax(g.Cast(same, ir.DataType.INT32), axis=1, keepdims=0)

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from any2onnx.converters.sklearn.support import Child, children
+from any2onnx.converters.sklearn.support import working_type as float_type
 from any2onnx.converters.sklearn.tree import (
     Results,
     as_prediction,
     class_labels,
     convert_sub_model,
     ensemble_of,
-    float_type,
     leaf_table,
     matrix,
     pick_label,
@@ -26,6 +27,14 @@ from any2onnx.tree_ensemble.emit import emit_scores
 from any2onnx.tree_ensemble.ir import TreeEnsemble
 
 
+def _members(estimator: Any, methods: tuple[str, ...]) -> list[Child]:
+    """Return the estimators that are converted on their own: none where all are trees."""
+    if all(_is_tree(sub) for sub in estimator.estimators_):
+        return []
+    return [Child(f"estimator{k}", sub, ("predict",)) for k, sub in enumerate(estimator.estimators_)]
+
+
+@children(_members)
 def ada_boost_classifier(g: GraphBuilder, call: Call) -> Results:
     """Convert AdaBoostClassifier: votes with weights; a vote for one class counts against the others."""
     estimator = call.source
@@ -109,7 +118,7 @@ def _votes_of_estimators(g: GraphBuilder, call: Call, x: Value) -> Value:
     two = len(labels) == 2
     total: Value | None = None
     for k, (sub, weight) in enumerate(zip(estimator.estimators_, estimator.estimator_weights_, strict=False)):
-        predicted = g.Unsqueeze(convert_sub_model(call, sub, [x], "predict", f"estimator{k}", g), 1)
+        predicted = g.Unsqueeze(convert_sub_model(call, sub, x, "predict", f"estimator{k}", g), 1)
         hit = _equals(g, predicted, labels[1:] if two else labels)
         vote = g.Where(hit, np.asarray(weight), np.asarray(-weight if two else 0.0))
         total = vote if total is None else g.Add(total, vote)
@@ -146,6 +155,7 @@ def median_ensemble(estimator: Any) -> TreeEnsemble:
     )
 
 
+@children(_members)
 def ada_boost_regressor(g: GraphBuilder, call: Call) -> Results:
     """Convert AdaBoostRegressor: the weighted median of the estimators' predictions."""
     estimator = call.source
@@ -157,7 +167,7 @@ def ada_boost_regressor(g: GraphBuilder, call: Call) -> Results:
         predictions = emit_scores(g, e, x, result=float_type(call), precision=precision(call))
     else:
         columns = [
-            g.Unsqueeze(g.Cast(convert_sub_model(call, sub, [x], "predict", f"estimator{k}", g), float_type(call)), 1)
+            g.Unsqueeze(g.Cast(convert_sub_model(call, sub, x, "predict", f"estimator{k}", g), float_type(call)), 1)
             for k, sub in enumerate(estimator.estimators_)
         ]
         predictions = columns[0] if count == 1 else g.Concat(*columns, axis=1)

@@ -94,8 +94,9 @@ class Promises:
         """Return the promise of a call whose source is an FX node."""
         val = call.source.meta.get("val")
         if isinstance(val, tuple | list):
-            read = {user.args[1] for user in call.source.users if user.target is operator.getitem}
+            parts = [user for user in call.source.users if user.target is operator.getitem]
             # A result that nobody reads need not be computed.
-            everything = len(read) < len(call.source.users)
+            read = {part.args[1] for part in parts if part.users}
+            everything = len(parts) < len(call.source.users)
             return [self.spec(v) if everything or k in read else None for k, v in enumerate(val)]
         return self.spec(val)

@@ -162,3 +162,39 @@ def named_features(call: Call) -> Promise:
 def isotonic(call: Call) -> Promise:
     """predict and transform [N]."""
     return _pick(call, {"predict": lambda: floats(call), "transform": lambda: floats(call)})
+
+
+def discriminant(call: Call) -> Promise:
+    """As `classifier`, and transform [N, components]."""
+    found = dict(classifier(call))
+    scalings = getattr(call.source, "scalings_", None)
+    if "transform" in found and scalings is not None:
+        found["transform"] = floats(call, min(call.source._max_components, np.shape(scalings)[1]))
+    return found
+
+
+def nearest(call: Call) -> Promise:
+    """predict [N] int64."""
+    return _pick(call, {"predict": lambda: TensorSpec(DataType.INT64, (batch(call),))})
+
+
+def perceptron(call: Call) -> Promise:
+    """As `classifier`; with several labels predict and predict_proba are [N, labels]."""
+    if not call.source._label_binarizer.y_type_.startswith("multilabel"):
+        return classifier(call)
+    count = int(call.source.n_outputs_)
+    return _pick(
+        call,
+        {
+            "predict": lambda: TensorSpec(DataType.INT64, (batch(call), count)),
+            "predict_proba": lambda: floats(call, count),
+            "predict_log_proba": lambda: floats(call, count),
+        },
+    )
+
+
+def outputs_regressor(call: Call) -> Promise:
+    """predict [N], or [N, outputs] by the fitted `n_outputs_`."""
+    count = int(call.source.n_outputs_)
+    spec = floats(call) if count == 1 else floats(call, count)
+    return _pick(call, {"predict": lambda: spec, "predict_std": lambda: spec})

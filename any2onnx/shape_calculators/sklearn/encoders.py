@@ -16,14 +16,20 @@ def _encoded(call: Call, dtype: Any, columns: int) -> TensorSpec:
     return floats(call, columns) if kind.kind == "f" else TensorSpec(to_dtype(kind), (batch(call), columns))
 
 
+def _either(call: Call, forward: TensorSpec, back: TensorSpec | None = None) -> Promise:
+    """Return the promise for transform and inverse_transform, as far as they are wanted."""
+    specs = {"transform": forward, "inverse_transform": back}
+    return {method: specs[method] for method in call.methods}
+
+
 def one_hot(call: Call) -> Promise:
     """transform [N, categories kept]."""
-    return {"transform": _encoded(call, call.source.dtype, int(sum(call.source._n_features_outs)))}
+    return _either(call, _encoded(call, call.source.dtype, int(sum(call.source._n_features_outs))))
 
 
 def ordinal(call: Call) -> Promise:
     """transform [N, n]."""
-    return {"transform": _encoded(call, call.source.dtype, len(call.source.categories_))}
+    return _either(call, _encoded(call, call.source.dtype, len(call.source.categories_)))
 
 
 def label(call: Call) -> Promise:
@@ -38,13 +44,16 @@ def label(call: Call) -> Promise:
 def label_binary(call: Call) -> Promise:
     """transform [N, classes] int64, [N, 1] for two classes."""
     count = len(call.source.classes_)
-    return {"transform": TensorSpec(DataType.INT64, (batch(call), 1 if count <= 2 else count))}
+    spec = TensorSpec(DataType.INT64, (batch(call), 1 if count <= 2 else count))
+    back = TensorSpec(label_dtype(call.source.classes_), (batch(call),))
+    return _either(call, spec, back)
 
 
 def k_bins(call: Call) -> Promise:
     """transform [N, n], or one column per bin."""
     bins = call.source.n_bins_
-    return {"transform": floats(call, len(bins) if call.source.encode == "ordinal" else int(np.sum(bins)))}
+    spec = floats(call, len(bins) if call.source.encode == "ordinal" else int(np.sum(bins)))
+    return _either(call, spec, floats(call, len(bins)))
 
 
 def imputer(call: Call) -> Promise:

@@ -9,7 +9,7 @@ import numpy as np
 from any2onnx.graph.types import DataType, Dim, TensorSpec, dims_of
 from any2onnx.operator_mappings.mapping import Call
 
-Specs = dict[str, TensorSpec]
+Specs = dict[str, Any]
 
 
 def rows_of(call: Call) -> Dim:
@@ -19,8 +19,9 @@ def rows_of(call: Call) -> Dim:
 
 
 def float_of(call: Call) -> DataType:
-    """Return the type of floating-point results: DOUBLE where a column is DOUBLE, else FLOAT."""
-    return DataType.DOUBLE if any(v.dtype == DataType.DOUBLE for v in call.inputs) else DataType.FLOAT
+    """Return the type of floating-point results: that of the model's inputs, or float64 inside a pipeline."""
+    dtype: DataType = call.params["float_type"]
+    return dtype
 
 
 def label_type(classes: Any) -> DataType:
@@ -44,9 +45,8 @@ def tree_classifier(call: Call) -> Specs:
         if method == "predict":
             specs[method] = TensorSpec(label_type(classes[0]), (rows, len(classes)) if several else (rows,))
         elif method in ("predict_proba", "predict_log_proba"):
-            for k, labels in enumerate(classes):
-                name = f"{method}_{k}" if several else method
-                specs[name] = TensorSpec(float_of(call), (rows, len(labels)))
+            tables = tuple(TensorSpec(float_of(call), (rows, len(labels))) for labels in classes)
+            specs[method] = tables if several else tables[0]
         else:
             specs[method] = _structure(call, method)
     return specs

@@ -1,0 +1,83 @@
+"""sklearn.neural_network: multi-layer perceptrons.
+
+The hidden layers run in the working type, for speed; the output function in float64, where small probabilities count.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from any2onnx.converters.sklearn.numerics import logistic
+from any2onnx.converters.sklearn.support import (
+    Results,
+    argmax_label,
+    as_vector,
+    cast_results,
+    inner_type,
+    labels,
+    matrix,
+    only,
+    steady_type,
+    two_columns,
+    weights,
+)
+from any2onnx.errors import UnsupportedParameter
+from any2onnx.graph.builder import GraphBuilder
+from any2onnx.graph.types import DataType, Value, dtype_of
+from any2onnx.operator_mappings.mapping import Call
+
+
+def _activation(g: GraphBuilder, call: Call, name: str, x: Value) -> Value:
+    if name == "identity":
+        return x
+    if name == "relu":
+        return g.Relu(x)
+    if name == "tanh":
+        return g.Tanh(x)
+    if name == "logistic":
+        return logistic(g, x)
+    if name == "softmax":
+        return g.Softmax(x, axis=1)
+    if name == "exp":
+        return g.Exp(x)
+    raise UnsupportedParameter(f"the activation {name!r} is not known", where=call.location or None)
+
+
+def _forward(g: GraphBuilder, call: Call) -> Value:
+    """Return the output layer, [N, outputs], in float64."""
+    model = call.source
+    dtype = steady_type(call)
+    value = matrix(g, call, dtype)
+    last = len(model.coefs_) - 1
+    for k, (coefficients, intercept) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
+        value = g.Gemm(value, g.const(weights(coefficients, dtype), name=f"coefs_{k}"), weights(intercept, dtype))
+        if k < last:
+            value = _activation(g, call, model.activation, value)
+    return _activation(g, call, model.out_activation_, g.Cast(value, inner_type(call)))
+
+
+def mlp_regressor(g: GraphBuilder, call: Call) -> Results:
+    """Convert MLPRegressor."""
+    value = _forward(g, call)
+    return cast_results(g, call, {"predict": as_vector(g, value) if call.source.n_outputs_ == 1 else value})
+
+
+def mlp_classifier(g: GraphBuilder, call: Call) -> Results:
+    """Convert MLPClassifier, for two classes, several classes and several labels."""
+    model = call.source
+    output = _forward(g, call)
+    kind = model._label_binarizer.y_type_
+    several = kind.startswith("multilabel")
+    single = model.n_outputs_ == 1
+    results: Results = {"predict_proba": two_columns(g, as_vector(g, output)) if single else output}
+    if "predict" in call.methods:
+        above = g.Cast(g.Greater(output, g.const(np.asarray(0.5, dtype_of(output).numpy()))), DataType.INT64)
+        if several:
+            results["predict"] = above
+        elif single:
+            results["predict"] = labels(g, model.classes_, as_vector(g, above))
+        else:
+            results["predict"] = argmax_label(g, output, model.classes_)
+    if "predict_log_proba" in call.methods:
+        results["predict_log_proba"] = g.Log(results["predict_proba"])
+    return cast_results(g, call, only(call, results), keep=("predict",))

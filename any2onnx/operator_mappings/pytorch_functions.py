@@ -1,0 +1,74 @@
+"""PyTorch: linear algebra, special functions, counting."""
+
+from __future__ import annotations
+
+from any2onnx.operator_mappings.pytorch_rows import table
+
+LINALG = table(
+    "linalg",
+    {
+        "det": "_linalg_det",
+        "slogdet": "_linalg_slogdet",
+        "inverse": "linalg_inv_ex",
+        "solve": "_linalg_solve_ex",
+        "lu_factor": "linalg_lu_factor_ex",
+        "cholesky": "linalg_cholesky_ex cholesky",
+        "cholesky_solve": "cholesky_solve",
+        "cholesky_inverse": "cholesky_inverse",
+        "solve_triangular": "linalg_solve_triangular",
+        "triangular_solve": "triangular_solve",
+        "cdist": "_cdist_forward",
+        "pdist": "_pdist_forward",
+    },
+)
+
+_POLYNOMIALS = {
+    "chebyshev_t": "chebyshev_polynomial_t",
+    "chebyshev_u": "chebyshev_polynomial_u",
+    "chebyshev_v": "chebyshev_polynomial_v",
+    "chebyshev_w": "chebyshev_polynomial_w",
+    "shifted_chebyshev_t": "shifted_chebyshev_polynomial_t",
+    "shifted_chebyshev_u": "shifted_chebyshev_polynomial_u",
+    "shifted_chebyshev_v": "shifted_chebyshev_polynomial_v",
+    "shifted_chebyshev_w": "shifted_chebyshev_polynomial_w",
+    "hermite_h": "hermite_polynomial_h",
+    "hermite_he": "hermite_polynomial_he",
+    "laguerre_l": "laguerre_polynomial_l",
+    "legendre_p": "legendre_polynomial_p",
+}
+
+SPECIAL = table(
+    "special",
+    {
+        "lgamma": "lgamma special_gammaln",
+        "digamma": "digamma special_digamma special_psi",
+        "polygamma": "polygamma special_polygamma",
+        "zeta": "special_zeta special_zeta.other_scalar special_zeta.self_scalar",
+        "erfinv": "erfinv special_erfinv",
+        "ndtri": "special_ndtri",
+        "angle": "angle",
+        **{
+            function: f"special_{name} special_{name}.x_scalar special_{name}.n_scalar"
+            for function, name in _POLYNOMIALS.items()
+        },
+    },
+)
+
+COUNTING = table(
+    "counting",
+    {
+        "unique": "_unique2",
+        "unique_dim": "unique_dim",
+        "unique_consecutive": "unique_consecutive",
+        "bincount": "bincount",
+        "histc": "histc",
+        "put": "put",
+        "index_reduce": "index_reduce",
+        "nonzero_static": "nonzero_static",
+        "embedding_bag": "embedding_bag embedding_bag.padding_idx _embedding_bag _embedding_bag_forward_only",
+        "gcd": "gcd",
+        "lcm": "lcm",
+    },
+)
+
+ROWS = (*LINALG, *SPECIAL, *COUNTING)

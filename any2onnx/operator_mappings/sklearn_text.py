@@ -1,0 +1,73 @@
+"""scikit-learn: feature_extraction (text, hashing, images)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from any2onnx.operator_mappings.mapping import OperatorMapping
+from any2onnx.operator_mappings.sklearn_rows import PRECISION, refused, row
+
+_ANALYSIS: Final = (
+    "input strip_accents lowercase preprocessor tokenizer stop_words token_pattern ngram_range analyzer binary"
+)
+_BYTES: Final = "encoding decode_error dtype"
+_TF_IDF: Final = "norm use_idf smooth_idf sublinear_tf"
+_NEEDS: Final = "needs com.microsoft among the target opsets (Tokenizer)"
+
+ROWS: Final[tuple[OperatorMapping, ...]] = (
+    row(
+        ".feature_extraction.text.CountVectorizer",
+        "feature_extraction:count_vectorizer",
+        "feature_extraction:vocabulary",
+        methods="transform",
+        honours=f"{_ANALYSIS} vocabulary max_df min_df max_features",
+        irrelevant=_BYTES,
+        note=_NEEDS,
+    ),
+    row(
+        ".feature_extraction.text.TfidfVectorizer",
+        "feature_extraction:tfidf_vectorizer",
+        "feature_extraction:vocabulary",
+        methods="transform",
+        honours=f"{_ANALYSIS} {_TF_IDF} vocabulary max_df min_df max_features",
+        irrelevant=_BYTES,
+        note=_NEEDS,
+    ),
+    row(
+        ".feature_extraction.text.TfidfTransformer",
+        "feature_extraction:tfidf_transformer",
+        "common:same_width",
+        methods="transform",
+        honours=_TF_IDF,
+    ),
+    row(
+        ".feature_extraction.text.HashingVectorizer",
+        "feature_extraction:hashing_vectorizer",
+        "feature_extraction:hashes",
+        methods="transform",
+        honours=f"{_ANALYSIS} n_features norm alternate_sign",
+        irrelevant=_BYTES,
+        note=f"{_NEEDS}, MurmurHash3",
+    ),
+    row(
+        ".feature_extraction.FeatureHasher",
+        "feature_extraction:feature_hasher",
+        "feature_extraction:hashes",
+        methods="transform",
+        honours="n_features input_type alternate_sign",
+        irrelevant="dtype",
+        note="input_type='string'; needs com.microsoft among the target opsets (MurmurHash3)",
+    ),
+    refused(
+        ".feature_extraction.DictVectorizer",
+        "its input is one dict of any names and values per row, and a graph's inputs are tensors",
+    ),
+    row(
+        ".feature_extraction.image.PatchExtractor",
+        "feature_extraction:patch_extractor",
+        methods="transform",
+        honours="patch_size max_patches",
+        irrelevant="random_state",
+        options=PRECISION,
+    ),
+)

@@ -1,0 +1,307 @@
+"""sklearn.feature_extraction: counts equal on any Unicode text, whatever the analyser."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_extraction import DictVectorizer, FeatureHasher
+from sklearn.feature_extraction.image import PatchExtractor
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfTransformer, TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from any2onnx.converters.sklearn.token_patterns import token_pattern
+from any2onnx.errors import InvalidType, OpsetNotSupported, UnsupportedOperator, UnsupportedParameter
+
+TARGET = {"": 21, "com.microsoft": 1}
+CORPUS = [
+    "The quick brown fox jumps over the lazy dog. The DOG sleeps!",
+    "Καλημέρα κόσμε, ΟΔΥΣΣΕΥΣ καὶ ΣΟΦΟΣ. Ο ΣΟΦΟΣ ΟΔΥΣΣΕΥΣ'; Σ ΑΣ̈ ΑΣ.Β",
+    "İstanbul ISTANBUL ıstanbul ǅungla Straße STRASSE ﬃ ﬁn",
+    "नमस्ते दुनिया यह एक परीक्षण है",
+    "你好，世界。你好 世界 東京都 東京",
+    "مرحبا بالعالم كِتَاب ١٢٣",
+    "emoji 👍🏽 👨\u200d👩\u200d👧 and flags 🇩🇪 mixed🙂word snake_case ½ x²",
+    "café cafe\u0301 naïve Ångström Å ﬀ e\u0301e\u0301 한국어 텍스트",
+    "tabs\tand\nnew\r\nlines  double   triple \u00a0nbsp\u3000ideographic \u2003 \x1c x",
+    "",
+    " ",
+    "a",
+    "I a b; c--d don't can't 42 3.14 x_1 _ __",
+    "fox dog fox dog fox quick the of and",
+]
+UNSEEN = [
+    "ΣΊΣΥΦΟΣ ΣΟΦΟΣ! the\x00fox DOG\ufeff fox",
+    "Fox İ İİ i̇ dog\u0301 \u0301dog",
+    "\U0001f600\U00010400\U00010428 𐐀𐐨 Ꭰ ꭰ Ა ა",
+    "brown  the \n\n the\tlazy\u2028lazy",
+]
+
+
+def text(rows: list[str]) -> np.ndarray:
+    return np.asarray(rows, dtype=object)
+
+
+def check(convert, run, model, rows=CORPUS + UNSEEN, *, fitted=False, opset=TARGET, floats=False):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if not fitted:
+            model.fit(CORPUS)
+        proto = convert(model, text(CORPUS), opset=opset, outputs=("transform",))
+        want = model.transform(rows).toarray()
+        (got,) = run(proto, text(rows))
+        assert got.shape == want.shape
+        assert got.dtype == np.float32
+        if floats:
+            np.testing.assert_allclose(got, want, rtol=3e-6, atol=1e-7)
+        else:
+            np.testing.assert_array_equal(got, want)
+        for k in (0, 9):
+            np.testing.assert_allclose(run(proto, text(rows[k : k + 1]))[0], want[k : k + 1], rtol=3e-6, atol=1e-7)
+        assert run(proto, text([]))[0].shape == (0, want.shape[1])
+    return proto
+
+
+CONFIGURATIONS = [
+    {},
+    {"ngram_range": (1, 3)},
+    {"ngram_range": (2, 2)},
+    {"binary": True},
+    {"stop_words": "english"},
+    {"stop_words": ["the", "καὶ"], "ngram_range": (1, 2)},
+    {"lowercase": False},
+    {"lowercase": False, "ngram_range": (1, 2), "binary": True},
+    {"strip_accents": "unicode"},
+    {"strip_accents": "ascii"},
+    {"strip_accents": "unicode", "lowercase": False, "ngram_range": (1, 2)},
+    {"strip_accents": "ascii", "lowercase": False},
+    {"token_pattern": r"(?u)\b\w+\b", "ngram_range": (1, 2)},
+    {"token_pattern": r"\S+"},
+    {"token_pattern": r"[^,;.]+"},
+    {"token_pattern": r"(?a)\w\w+"},
+    {"token_pattern": r"[a-zA-Z]+"},
+    {"token_pattern": r"(?u)\b[^\W\d_]{3,}\b", "ngram_range": (1, 2)},
+    {"token_pattern": r"(?u)\b(\w{2,4})\b", "ngram_range": (1, 2)},
+    {"token_pattern": "."},
+    {"max_features": 7},
+    {"vocabulary": ["fox", "dog", "never seen", "the", "of", "Fox"], "stop_words": ["of"]},
+    {"vocabulary": {"the lazy": 1, "fox": 0, "dog": 2}, "ngram_range": (1, 2)},
+    {"vocabulary": {"zz": 1, "fox": 0}, "ngram_range": (2, 2)},
+    *(
+        {"analyzer": analyzer, "ngram_range": grams}
+        for analyzer, grams in itertools.product(("char", "char_wb"), ((1, 1), (2, 3), (1, 4), (5, 6)))
+    ),
+    {"analyzer": "char", "lowercase": False},
+    {"analyzer": "char_wb", "strip_accents": "unicode", "ngram_range": (3, 3), "binary": True},
+    {"analyzer": "char_wb", "strip_accents": "ascii", "ngram_range": (2, 2)},
+]
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=str)
+def test_counts(convert, run, configuration):
+    check(convert, run, CountVectorizer(**configuration))
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        {},
+        {"sublinear_tf": True, "norm": "l1"},
+        {"use_idf": False, "norm": None},
+        {"smooth_idf": False, "binary": True},
+        {"analyzer": "char_wb", "ngram_range": (2, 3), "norm": "l1"},
+    ],
+    ids=str,
+)
+def test_tf_idf(convert, run, configuration):
+    check(convert, run, TfidfVectorizer(**configuration), floats=True)
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        {},
+        {"ngram_range": (1, 2), "stop_words": ["the"], "norm": None},
+        {"token_pattern": r"(?u)\b\w{2,4}\b", "norm": None},
+        {"analyzer": "char", "ngram_range": (2, 3), "norm": "l1", "alternate_sign": False},
+        {"analyzer": "char_wb", "ngram_range": (1, 2), "norm": None},
+        {"analyzer": "char_wb", "ngram_range": (4, 5), "norm": None, "binary": True},
+        {"n_features": 3, "binary": True, "norm": None},
+        {"strip_accents": "unicode", "ngram_range": (2, 2)},
+    ],
+    ids=str,
+)
+def test_hashing_vectorizer(convert, run, configuration):
+    model = HashingVectorizer(**{"n_features": 64, **configuration})
+    check(convert, run, model, floats=configuration.get("norm", "l2") is not None)
+
+
+anything = st.text(
+    st.one_of(
+        st.sampled_from("aAbBsSΣσςΑαβİIiıeE\u0301\u0307 \t\n'.-_1½ǅßẞé👍🏽\u200d\u00ad\u02b0ʰªⅣ한가"),
+        st.characters(exclude_categories=("Cs",)),
+    ),
+    max_size=24,
+)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        HashingVectorizer(n_features=512, norm=None, alternate_sign=False),
+        HashingVectorizer(n_features=512, norm=None, ngram_range=(1, 2), strip_accents="unicode"),
+        HashingVectorizer(n_features=512, norm=None, analyzer="char", ngram_range=(1, 2)),
+        HashingVectorizer(n_features=512, norm=None, analyzer="char_wb", ngram_range=(2, 3), strip_accents="ascii"),
+        HashingVectorizer(n_features=512, norm=None, token_pattern=r"(?u)\b[^\W\d_]+\b"),
+    ],
+    ids=lambda m: f"{m.analyzer}-{m.strip_accents}-{m.ngram_range}-{m.token_pattern}",
+)
+def test_any_text(convert, run, model):
+    """Hashes tell every difference between tokens, so this compares the analysis itself."""
+    import onnxruntime
+
+    proto = convert(model, text(["x"]), opset=TARGET, outputs=("transform",))
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+
+    @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(st.lists(anything, min_size=1, max_size=4))
+    def holds(rows):
+        (got,) = session.run(None, {session.get_inputs()[0].name: text(rows)})
+        np.testing.assert_array_equal(got, model.transform(rows).toarray())
+
+    holds()
+
+
+def test_every_character(convert, run):
+    """Each code point, alone and behind a letter: case, accents, word or not."""
+    characters = [chr(c) for c in range(1, 0x110000) if not 0xD800 <= c < 0xE000 and not 0x40000 <= c < 0xE0000]
+    document = " ".join("q" + c + "q" for c in characters)
+    for settings_ in ({}, {"strip_accents": "unicode"}, {"strip_accents": "ascii"}):
+        model = HashingVectorizer(n_features=2**18, norm=None, alternate_sign=False, **settings_)
+        proto = convert(model, text(["x"]), opset=TARGET, outputs=("transform",))
+        (got,) = run(proto, text([document]))
+        np.testing.assert_array_equal(got, model.transform([document]).toarray())
+
+
+def test_columns_and_pipelines(convert, run):
+    import pandas as pd
+
+    frame = pd.DataFrame({"words": CORPUS, "number": np.arange(len(CORPUS), dtype=np.float32)})
+    target = np.arange(len(CORPUS)) % 2
+    model = make_pipeline(
+        ColumnTransformer([("text", TfidfVectorizer(), "words"), ("rest", "passthrough", ["number"])]),
+        LogisticRegression(),
+    ).fit(frame, target)
+    proto = convert(model, frame, opset=TARGET, outputs=("predict", "predict_proba"))
+    label, probability = run(proto, frame)
+    np.testing.assert_array_equal(label, model.predict(frame))
+    np.testing.assert_allclose(probability, model.predict_proba(frame), rtol=1e-5)
+
+
+def test_counts_through_a_transformer(convert, run):
+    model = make_pipeline(CountVectorizer(), TfidfTransformer(sublinear_tf=True)).fit(CORPUS)
+    check(convert, run, model, fitted=True, floats=True)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [TfidfTransformer(), TfidfTransformer(sublinear_tf=True, norm="l1"), TfidfTransformer(use_idf=False, norm=None)],
+    ids=str,
+)
+def test_tf_idf_of_numbers(compare, model):
+    counts = np.random.default_rng(0).poisson(0.7, (40, 6)).astype(float)
+    counts[3] = 0
+    model.fit(counts)
+    compare(model, counts, ("transform",), opsets=(13, 18, 21, 28))
+
+
+@pytest.mark.parametrize("opset", [20, 21, 23, 28])
+def test_opsets(convert, run, opset):
+    check(convert, run, TfidfVectorizer(ngram_range=(1, 2)), opset={"": opset, "com.microsoft": 1}, floats=True)
+
+
+def test_old_opsets_without_lower_case(convert, run):
+    model = CountVectorizer(lowercase=False, ngram_range=(1, 2), stop_words=["fox"])
+    check(convert, run, model, opset={"": 13, "com.microsoft": 1})
+    with pytest.raises(OpsetNotSupported, match="opset 20"):
+        convert(CountVectorizer().fit(CORPUS), text(CORPUS), opset={"": 18, "com.microsoft": 1})
+
+
+def test_contrib_has_to_be_allowed(convert):
+    with pytest.raises(OpsetNotSupported, match=r"com\.microsoft"):
+        convert(CountVectorizer().fit(CORPUS), text(CORPUS), opset=21)
+
+
+@pytest.mark.parametrize(
+    ("configuration", "named"),
+    [
+        ({"analyzer": str.split}, "analyzer"),
+        ({"tokenizer": str.split, "token_pattern": None}, "tokenizer"),
+        ({"preprocessor": str.lower}, "preprocessor"),
+        ({"strip_accents": str.lower}, "strip_accents"),
+        ({"token_pattern": r"(?i)[a-z]+"}, "token_pattern"),
+        ({"token_pattern": r"ab|abc"}, "token_pattern"),
+        ({"token_pattern": r"\w+?"}, "token_pattern"),
+        ({"token_pattern": r"\b\w+[.]\b"}, "token_pattern"),
+        ({"token_pattern": r"\w*\w"}, "token_pattern"),
+        ({"token_pattern": r"(?<=a)\w"}, "token_pattern"),
+        ({"token_pattern": r"[^,]+", "ngram_range": (1, 2)}, "token_pattern"),
+    ],
+    ids=str,
+)
+def test_refusals(convert, configuration, named):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = CountVectorizer(**configuration).fit(["ab abc a.b. tab"])
+    with pytest.raises(UnsupportedParameter, match=named):
+        convert(model, text(CORPUS), opset=TARGET)
+
+
+def test_numbers_are_no_documents(convert):
+    with pytest.raises(InvalidType, match="not text"):
+        convert(CountVectorizer().fit(CORPUS), np.zeros((2, 1), np.float32), opset=TARGET)
+
+
+def test_feature_hasher(convert, run):
+    rows = text([["fox", "dog", ""], ["naïve", "fox", "fox"], ["你好", "🙂", "x"]])
+    for arguments in ({}, {"alternate_sign": False}):
+        model = FeatureHasher(n_features=16, input_type="string", **arguments).fit(rows)
+        proto = convert(model, rows, opset=TARGET, outputs=("transform",))
+        np.testing.assert_array_equal(run(proto, rows)[0], model.transform(rows).toarray())
+        assert run(proto, rows[:0])[0].shape == (0, 16)
+    with pytest.raises(UnsupportedParameter, match="input_type"):
+        convert(FeatureHasher(n_features=4).fit([{"a": 1}]), rows, opset=TARGET)
+
+
+def test_dict_vectorizer_is_refused_by_name(convert):
+    with pytest.raises(UnsupportedOperator, match="DictVectorizer"):
+        convert(DictVectorizer().fit([{"a": 1}]), np.zeros((1, 1)))
+
+
+@pytest.mark.parametrize(("shape", "size"), [((3, 12, 11), (3, 2)), ((2, 6, 5, 3), (6, 5)), ((2, 6, 5, 1), (2, 2)),
+                                         ((1, 20, 30), None)])  # fmt: skip
+def test_patch_extractor(convert, run, shape, size):
+    images = np.random.default_rng(0).normal(size=shape)
+    model = PatchExtractor(patch_size=size).fit(images)
+    for dtype in (np.float32, np.float64):
+        proto = convert(model, images.astype(dtype), outputs=("transform",))
+        np.testing.assert_array_equal(run(proto, images.astype(dtype))[0], model.transform(images).astype(dtype))
+        assert run(proto, images[:0].astype(dtype))[0].shape[0] == 0
+    with pytest.raises(UnsupportedParameter, match="max_patches"):
+        convert(PatchExtractor(max_patches=2).fit(images), images)
+
+
+def test_patterns_of_word_characters_become_runs():
+    plain = token_pattern(r"(?u)\b\w\w+\b")
+    assert plain.check is None
+    assert plain.expression.endswith("{2,}")
+    assert not plain.has_blank
+    assert token_pattern(r"\S+").has_blank is False
+    assert token_pattern(r"[^,]+").has_blank is True
+    assert token_pattern(r"\b\d+\b").check == r"\d+"
