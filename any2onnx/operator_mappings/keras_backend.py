@@ -35,27 +35,37 @@ def _refused(module: str, names: str, reason: str) -> tuple[OperatorMapping, ...
 
 
 _ELEMENTWISE: Final = """
-    abs absolute add angle arccos arccosh arcsin arcsinh arctan arctan2 arctanh cbrt ceil clip conj conjugate copy cos
-    cosh deg2rad divide divide_no_nan equal exp exp2 expm1 fabs floor floor_divide fmax fmin fmod gcd greater
-    greater_equal heaviside hypot i0 imag isclose isfinite isinf isnan isneginf isposinf isreal lcm ldexp less
-    less_equal log log10 log1p log2 logaddexp logaddexp2 logical_and logical_not logical_or logical_xor maximum minimum
-    mod multiply nan_to_num negative not_equal power rad2deg real reciprocal round select sign signbit sin sinc sinh
-    sqrt square subtract tan tanh true_divide trunc where
-    bitwise_invert bitwise_left_shift bitwise_not bitwise_right_shift left_shift right_shift
+    abs absolute add arccos arccosh arcsin arcsinh arctan arctanh bitwise_invert bitwise_left_shift bitwise_not
+    bitwise_right_shift ceil clip conj conjugate copy cos cosh divide divide_no_nan equal exp fabs floor
+    floor_divide fmax fmin fmod greater greater_equal imag isclose isfinite isinf isnan isneginf isposinf isreal
+    left_shift less less_equal log logical_and logical_not logical_or logical_xor maximum minimum mod multiply
+    nan_to_num negative not_equal power real reciprocal right_shift round select sign sin sinh sqrt square subtract
+    tan tanh true_divide trunc where
+"""
+
+_SPECIAL: Final = """
+    angle arctan2 cbrt deg2rad exp2 expm1 gcd heaviside hypot i0 lcm ldexp log10 log1p log2 logaddexp logaddexp2
+    rad2deg signbit sinc
 """
 
 _REDUCTIONS: Final = """
-    all allclose amax amin any argmax argmin argpartition argsort average count_nonzero cumprod cumsum diff digitize
-    histogram isin max mean median min nanargmax nanargmin nancumprod nancumsum nanmax nanmean nanmedian nanmin
-    nanpercentile nanprod nanquantile nanstd nansum nanvar percentile prod ptp quantile searchsorted sort std sum
-    trapezoid var
+    all allclose amax amin any argmax argmin average count_nonzero cumprod cumsum diff max mean min nanargmax
+    nanargmin nancumprod nancumsum nanmax nanmean nanmin nanprod nanstd nansum nanvar prod ptp std sum trapezoid var
+"""
+
+_ORDER: Final = """
+    argpartition argsort digitize histogram isin median nanmedian nanpercentile nanquantile percentile quantile
+    searchsorted sort
 """
 
 _SHAPE_FUNCTIONS: Final = """
-    append arange array array_split bartlett blackman broadcast_to concatenate diag diagflat diagonal dsplit dstack
-    empty empty_like expand_dims eye flip fliplr flipud full full_like geomspace hamming hanning hsplit hstack identity
-    linspace logspace meshgrid moveaxis ndim ones ones_like pad ravel repeat reshape roll rot90 size split squeeze stack
-    swapaxes tile trace transpose tri tril triu vander vsplit vstack zeros zeros_like
+    append array_split broadcast_to concatenate dsplit dstack expand_dims flip fliplr flipud hsplit hstack meshgrid
+    moveaxis pad ravel repeat reshape roll rot90 split squeeze stack swapaxes tile transpose vsplit vstack
+"""
+
+_CREATION: Final = """
+    arange array bartlett blackman diag diagflat diagonal empty empty_like eye full full_like geomspace hamming
+    hanning identity linspace logspace ndim ones ones_like size trace tri tril triu vander zeros zeros_like
 """
 
 _ACTIVATIONS: Final = """
@@ -67,10 +77,13 @@ _ACTIVATIONS: Final = """
 
 ROWS: Final[tuple[OperatorMapping, ...]] = (
     *_rows("numpy", "elementwise", _ELEMENTWISE),
+    *_rows("numpy", "special", _SPECIAL),
     *_rows("numpy", "elementwise", "bitwise_and bitwise_or bitwise_xor", opset=(18, None)),
     *_rows("numpy", "reductions", _REDUCTIONS),
-    *_rows("numpy", "reductions", "bincount", opset=(16, None)),
+    *_rows("numpy", "order", _ORDER),
+    *_rows("numpy", "order", "bincount", opset=(16, None)),
     *_rows("numpy", "shapes", _SHAPE_FUNCTIONS),
+    *_rows("numpy", "creation", _CREATION),
     *_rows("numpy", "indexing", "nonzero take take_along_axis unravel_index"),
     *_rows("numpy", "linalg", "cross dot einsum inner kron matmul outer tensordot vdot"),
     *_rows("core", "indexing", "cast convert_to_tensor getitem slice=slice_ slice_update unstack"),

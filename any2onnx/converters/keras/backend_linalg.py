@@ -298,6 +298,3 @@ def _matrix_norm(c: Context, x: Value, order: Any, axes: list[int], keep: bool) 
         result = reduce(c, "Max" if order in (1, math.inf) else "Min", sums, other, True)
         return result if keep else g.Squeeze(result, sorted(axes))
     raise c.refuse(f"ord={order!r} of a matrix needs its singular values", "'fro', 1, -1, inf or -inf")
-
-
-__all__ = ["rank_of"]

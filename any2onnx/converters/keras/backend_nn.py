@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from any2onnx.converters.keras.backend_common import Context, backend_function, keras_backend
-from any2onnx.converters.keras.backend_elementwise import expm1_of, log1p_of
-from any2onnx.converters.keras.backend_reductions import ordered, reduce
+from any2onnx.converters.keras.backend_order import ordered
+from any2onnx.converters.keras.backend_reductions import reduce
+from any2onnx.converters.keras.backend_special import expm1_of
 from any2onnx.graph.types import DataType, Value, dtype_of, rank_of, shape_of
 
 
@@ -445,5 +446,3 @@ def _space_to_depth(c: Context, x: Value, block: int, channel_first: bool) -> Va
 
 depth_to_space = _blocks("DepthToSpace")
 space_to_depth = _blocks("SpaceToDepth")
-
-__all__ = ["log1p_of"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from any2onnx.converters.keras.backend_common import Context, backend_function
-from any2onnx.graph.types import DataType, Value, dtype_of, rank_of
+from any2onnx.graph.types import DataType, Value, rank_of
 
 
 def _check_seed(c: Context, seed: Any) -> None:
@@ -107,6 +107,3 @@ def shuffle(c: Context, x: Any, axis: Any, seed: Any) -> Value:
     size = c.sizes_of(value)[place]
     _, order = g.TopK(uniform_numbers(c, [size]), size, axis=0)
     return g.Gather(value, order, axis=place)
-
-
-__all__ = ["dtype_of"]

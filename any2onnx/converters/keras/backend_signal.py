@@ -8,7 +8,7 @@ import numpy as np
 
 from any2onnx.converters.keras.backend_common import Context, backend_function
 from any2onnx.converters.keras.backend_math import from_half_spectrum, half_spectrum, windows_of
-from any2onnx.graph.types import DataType, Value, dtype_of, rank_of, shape_of
+from any2onnx.graph.types import DataType, Value, dtype_of, rank_of
 
 
 def window_array(c: Context, window: Any, length: int, fft_length: int) -> np.ndarray[Any, Any]:
@@ -158,6 +158,3 @@ def kaiser(c: Context, x: Any, beta: Any) -> Value:
     """Kaiser's window."""
     length = int(c.static(x, "the length of the window"))
     return c.g.const(np.kaiser(length, float(c.static(beta, "beta"))))
-
-
-__all__ = ["shape_of"]
