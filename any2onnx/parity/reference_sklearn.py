@@ -218,6 +218,9 @@ class SklearnReference:
         """Return the methods whose results a converted model offers by convention, in output order."""
         model = self._model
         kind = self._kind()
+        if not hasattr(model, "predict"):
+            # Transformers, and what only has scores or neighbours (KernelDensity, NearestNeighbors).
+            return [next(method for method in ("transform", "score_samples", "kneighbors") if hasattr(model, method))]
         if kind == "transformer":
             return ["transform"]
         found = ["predict"]
@@ -238,7 +241,8 @@ class SklearnReference:
         elif name in _PROBA_NAMES:
             found = "predict_proba" if hasattr(model, "predict_proba") else "decision_function"
         elif name in _SCORE_NAMES:
-            found = "decision_function" if hasattr(model, "decision_function") else "transform"
+            order = ("decision_function", "score_samples" if kind == "density" else "transform", "score_samples")
+            found = next((method for method in order if hasattr(model, method)), None)
         elif name in _VALUE_NAMES:
             found = "predict" if kind == "regressor" else "transform"
         return found if found is not None and hasattr(model, found) else None
@@ -404,10 +408,10 @@ def _estimator_kind(model: Any) -> str:
         kind = getattr(model, "_estimator_type", None) or ""
     names = {"outlier_detector": "outlier", "density_estimator": "density"}
     kind = names.get(kind, kind)
+    if not hasattr(model, "predict") and (kind == "clusterer" or not kind):
+        return "transformer"
     if kind:
         return kind
-    if not hasattr(model, "predict"):
-        return "transformer"
     return "density" if hasattr(model, "predict_proba") else "regressor"
 
 
