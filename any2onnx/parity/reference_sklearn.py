@@ -421,7 +421,7 @@ def _wide_table(table: Any) -> Any:
     if isinstance(table, np.ndarray):
         return table.astype(np.float64) if table.dtype == np.float32 else None
     dtypes = getattr(table, "dtypes", None)
-    if not hasattr(dtypes, "items"):  # polars; estimators that want float64 get arrays from it
+    if dtypes is None or not hasattr(dtypes, "items"):  # polars has a list; a frame is cast by its estimator
         return None
     narrow = [name for name, dtype in dtypes.items() if dtype == np.float32]
     return table.astype(dict.fromkeys(narrow, np.float64)) if narrow else None
