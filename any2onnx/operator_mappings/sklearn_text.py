@@ -12,7 +12,7 @@ _ANALYSIS: Final = (
 )
 _BYTES: Final = "encoding decode_error dtype"
 _TF_IDF: Final = "norm use_idf smooth_idf sublinear_tf"
-_NEEDS: Final = "needs com.microsoft among the target opsets (Tokenizer)"
+_NEEDS: Final = "needs com.microsoft among the target opsets (Tokenizer); opset 20 to change case or accents"
 
 ROWS: Final[tuple[OperatorMapping, ...]] = (
     row(
@@ -47,7 +47,7 @@ ROWS: Final[tuple[OperatorMapping, ...]] = (
         methods="transform",
         honours=f"{_ANALYSIS} n_features norm alternate_sign",
         irrelevant=_BYTES,
-        note=f"{_NEEDS}, MurmurHash3",
+        note="needs com.microsoft among the target opsets (Tokenizer, MurmurHash3) and opset 20",
     ),
     row(
         ".feature_extraction.FeatureHasher",
