@@ -85,6 +85,7 @@ ROWS: Final[tuple[OperatorMapping, ...]] = (
         methods="transform",
         honours="n_neighbors radius n_components metric p metric_params",
         irrelevant="eigen_solver tol max_iter path_method neighbors_algorithm n_jobs",
+        note="with a radius, NaN for a row without neighbours, for which scikit-learn raises",
     ),
     row(
         ".manifold.LocallyLinearEmbedding",

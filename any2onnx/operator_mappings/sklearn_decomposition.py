@@ -65,7 +65,7 @@ ROWS: Final[tuple[OperatorMapping, ...]] = (
             methods=_BOTH,
             honours=f"{_DICTIONARY} {more}",
             irrelevant=_DICTIONARY_FIT,
-            note="transform_algorithm='lars' is refused",
+            note="refused: transform_algorithm='lars', and 'lasso_lars' with positive_code=True",
         )
         for name, more in (
             ("SparseCoder", "dictionary"),

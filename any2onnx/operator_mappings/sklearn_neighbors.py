@@ -26,6 +26,7 @@ def _neighbours(
     honours: str,
     options: Mapping[str, tuple[Any, ...]] = PRECISION,
     irrelevant: str = "",
+    note: str = "of equally distant points the first fitted ones are taken, where scikit-learn takes any",
 ) -> OperatorMapping:
     return row(
         f".neighbors.{name}",
@@ -35,6 +36,7 @@ def _neighbours(
         honours=f"{_METRIC} {honours}",
         irrelevant=f"{_SEARCH} {irrelevant}",
         options=options,
+        note=note,
     )
 
 
@@ -54,11 +56,14 @@ ROWS: Final[tuple[OperatorMapping, ...]] = (
         "predict predict_proba",
         "radius weights outlier_label",
         CLASSIFIER_OPTIONS,
+        note="with outlier_label=None a batch with an outlier fails to run, as scikit-learn raises for it",
     ),
     _neighbours(
         "KNeighborsRegressor", "k_neighbors_regressor", "regressor", "predict kneighbors", "n_neighbors weights"
     ),
-    _neighbours("RadiusNeighborsRegressor", "radius_neighbors_regressor", "regressor", "predict", "radius weights"),
+    _neighbours(
+        "RadiusNeighborsRegressor", "radius_neighbors_regressor", "regressor", "predict", "radius weights", note=""
+    ),
     _neighbours(
         "NearestNeighbors", "nearest_neighbors", "neighbours", "kneighbors", "n_neighbors", irrelevant="radius"
     ),
@@ -70,7 +75,12 @@ ROWS: Final[tuple[OperatorMapping, ...]] = (
         "n_neighbors mode",
     ),
     _neighbours(
-        "RadiusNeighborsTransformer", "radius_neighbors_transformer", "neighbour_graph", "transform", "radius mode"
+        "RadiusNeighborsTransformer",
+        "radius_neighbors_transformer",
+        "neighbour_graph",
+        "transform",
+        "radius mode",
+        note="",
     ),
     _neighbours(
         "LocalOutlierFactor",
@@ -95,6 +105,7 @@ ROWS: Final[tuple[OperatorMapping, ...]] = (
         methods="score_samples",
         honours="bandwidth kernel metric metric_params",
         irrelevant="algorithm atol rtol breadth_first leaf_size",
+        note="summed exactly: scikit-learn's trees lose digits, and give a finite value where the density is 0",
     ),
     row(
         ".neighbors.NeighborhoodComponentsAnalysis",

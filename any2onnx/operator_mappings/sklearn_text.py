@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from any2onnx.operator_mappings.mapping import OperatorMapping
-from any2onnx.operator_mappings.sklearn_rows import PRECISION, refused, row
+from any2onnx.operator_mappings.sklearn_rows import PRECISION, row
 
 _ANALYSIS: Final = (
     "input strip_accents lowercase preprocessor tokenizer stop_words token_pattern ngram_range analyzer binary"
@@ -58,9 +58,14 @@ ROWS: Final[tuple[OperatorMapping, ...]] = (
         irrelevant="dtype",
         note="input_type='string'; needs com.microsoft among the target opsets (MurmurHash3)",
     ),
-    refused(
+    row(
         ".feature_extraction.DictVectorizer",
-        "its input is one dict of any names and values per row, and a graph's inputs are tensors",
+        "dict_vectorizer:dict_vectorizer",
+        "feature_extraction:vocabulary",
+        methods="transform",
+        honours="separator",
+        irrelevant="dtype sparse sort",
+        note="one input per key of the dicts",
     ),
     row(
         ".feature_extraction.image.PatchExtractor",

@@ -122,13 +122,13 @@ def read_trees(model: Any) -> Trees | None:
     if hasattr(model, "_predictors"):
         predictors = [tree for group in model._predictors for tree in group]
         return _join([_read_histogram_tree(tree.nodes) for tree in predictors])
-    if hasattr(model, "tree_"):
+    if hasattr(getattr(model, "tree_", None), "threshold"):
         return _read_tree(model.tree_)
     members = getattr(model, "estimators_", None)
     if members is None:
         return None
     flat = list(np.asarray(members, dtype=object).ravel())
-    if not flat or not all(hasattr(member, "tree_") for member in flat):
+    if not flat or not all(hasattr(getattr(member, "tree_", None), "threshold") for member in flat):
         return None
     features = getattr(model, "estimators_features_", None)
     found = [_read_tree(member.tree_) for member in flat]

@@ -129,7 +129,8 @@ def framework_of(model: Any) -> Framework:
     if names & {"torch.nn.modules.module.Module", "torch.export.exported_program.ExportedProgram"}:
         return "torch"
     estimator = hasattr(model, "get_params") and hasattr(model, "fit")
-    if not isinstance(model, type) and estimator and any(hasattr(model, m) for m in ("predict", "transform")):
+    methods = ("predict", "transform", "score_samples", "kneighbors")
+    if not isinstance(model, type) and estimator and any(hasattr(model, m) for m in methods):
         return "scikit-learn"
     if callable(model) and not isinstance(model, type):
         return "callable"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import re
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -172,7 +174,12 @@ class SklearnReference:
                 problems.append(Problem(method, "the ONNX model has no output for this method"))
                 continue
             name = ports[i].name
-            if named and name not in self._usual_names(method):
+            # One of several arrays of a method has its number behind the name.
+            if (
+                named
+                and name not in self._usual_names(method)
+                and _NUMBER.sub("", name) not in self._usual_names(method)
+            ):
                 usual = sorted(self._usual_names(method))
                 problems.append(Problem(name, f"an output for {method} is called {' or '.join(usual)}"))
             # A method that returns a tuple fills as many outputs as it has arrays; the list names it once for each.
@@ -218,6 +225,9 @@ class SklearnReference:
         """Return the methods whose results a converted model offers by convention, in output order."""
         model = self._model
         kind = self._kind()
+        if not hasattr(model, "predict"):
+            # Transformers, and what only has scores or neighbours (KernelDensity, NearestNeighbors).
+            return [next(method for method in ("transform", "score_samples", "kneighbors") if hasattr(model, method))]
         if kind == "transformer":
             return ["transform"]
         found = ["predict"]
@@ -238,7 +248,8 @@ class SklearnReference:
         elif name in _PROBA_NAMES:
             found = "predict_proba" if hasattr(model, "predict_proba") else "decision_function"
         elif name in _SCORE_NAMES:
-            found = "decision_function" if hasattr(model, "decision_function") else "transform"
+            order = ("decision_function", "score_samples" if kind == "density" else "transform", "score_samples")
+            found = next((method for method in order if hasattr(model, method)), None)
         elif name in _VALUE_NAMES:
             found = "predict" if kind == "regressor" else "transform"
         return found if found is not None and hasattr(model, found) else None
@@ -250,7 +261,7 @@ class SklearnReference:
             return _PROBA_NAMES | _SCORE_NAMES
         if method == "transform":
             return _VALUE_NAMES | (_SCORE_NAMES if self._kind() == "clusterer" else frozenset())
-        return frozenset({method})
+        return frozenset({method}) | (_SCORE_NAMES if method == "score_samples" else frozenset())
 
     def _is_spread(self, ports: Sequence[Port]) -> bool:
         """Tell whether the probabilities are spread over one output per class (zipmap='columns')."""
@@ -291,10 +302,13 @@ class SklearnReference:
 
     def _call(self, model: Any, method: str, table: Any) -> Any:
         try:
-            with warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.simplefilter("ignore")
-                return getattr(model, method)(table)
+            return _quietly(getattr(model, method), table)
         except Exception as error:
+            # Some estimators fitted on float64 rows (KMeans and its kin) take float64 only: the same points then.
+            wide = _wide_table(table)
+            if wide is not None:
+                with contextlib.suppress(Exception):
+                    return _quietly(getattr(model, method), wide)
             raise FrameworkRejects(f"{method}: {one_sentence(error)}") from error
 
     # --- what stands behind labels ---
@@ -393,6 +407,26 @@ def _require_fitted(model: Any) -> None:
         return
 
 
+_NUMBER: Final = re.compile(r"_\d+$")
+
+
+def _quietly(method: Any, table: Any) -> Any:
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        return method(table)
+
+
+def _wide_table(table: Any) -> Any:
+    """Return float32 numbers as float64; None where there are none."""
+    if isinstance(table, np.ndarray):
+        return table.astype(np.float64) if table.dtype == np.float32 else None
+    dtypes = getattr(table, "dtypes", None)
+    if dtypes is None or not hasattr(dtypes, "items"):  # polars has a list; a frame is cast by its estimator
+        return None
+    narrow = [name for name, dtype in dtypes.items() if dtype == np.float32]
+    return table.astype(dict.fromkeys(narrow, np.float64)) if narrow else None
+
+
 def _estimator_kind(model: Any) -> str:
     """Return classifier, regressor, clusterer, outlier, density or transformer."""
     kind = ""
@@ -404,10 +438,10 @@ def _estimator_kind(model: Any) -> str:
         kind = getattr(model, "_estimator_type", None) or ""
     names = {"outlier_detector": "outlier", "density_estimator": "density"}
     kind = names.get(kind, kind)
+    if not hasattr(model, "predict") and (kind == "clusterer" or not kind):
+        return "transformer"
     if kind:
         return kind
-    if not hasattr(model, "predict"):
-        return "transformer"
     return "density" if hasattr(model, "predict_proba") else "regressor"
 
 

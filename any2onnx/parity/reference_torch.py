@@ -46,8 +46,8 @@ class TorchReference:
         if self._exported:
             self._module = model.module()
         elif any(part.training for part in model.modules()):
-            # A run in training mode updates running statistics; the user's module must not see that.
-            self._module = copy.deepcopy(model)
+            # A converted model answers what the module answers in evaluation mode; the user's module stays as it is.
+            self._module = copy.deepcopy(model).eval()
         else:
             self._module = model
         self._double: Any = None

@@ -58,10 +58,10 @@ def test_label_propagation_far_away_and_sparse() -> None:
     known = np.where(np.arange(len(y)) % 3 == 0, y, -1)
     model = semi_supervised.LabelPropagation().fit(X, known)
     agree(model, np.concatenate([ROWS, [[90.0, 0, 0, 90]]]), ("predict", "predict_proba"))
-    agree(semi_supervised.LabelSpreading(gamma=1).fit(sparse.csr_matrix(X), known), ROWS, ("predict", "predict_proba"))
-    mine = semi_supervised.LabelSpreading(kernel=lambda a, b: np.exp(-((a[:, None] - b[None]) ** 2).sum(2))).fit(
-        X, known
-    )
+    sparsely = semi_supervised.LabelSpreading(gamma=1).fit(sparse.csr_matrix(X), known)
+    agree(sparsely, ROWS, ("predict", "predict_proba"))
+    mine = semi_supervised.LabelSpreading(kernel=lambda a, b: np.exp(-((a[:, None] - b[None]) ** 2).sum(2)))
+    mine.fit(X, known)
     with pytest.raises(UnsupportedParameter, match="Python function"):
         proto_of(mine, X, ("predict",))
 

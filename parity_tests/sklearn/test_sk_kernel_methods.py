@@ -62,11 +62,8 @@ def test_nystroem(name) -> None:
     more = {"gamma": 0.1} if name in ("rbf", "sigmoid", "chi2", "poly") else {}
     more |= {"coef0": 0.5, "degree": 2} if name == "poly" else {}
     # No more components than the kernel has dimensions, else scikit-learn divides by rounding errors.
-    agree(
-        ka.Nystroem(name, n_components=4 if name == "linear" else 10, random_state=0, **more).fit(X),
-        ROWS,
-        ("transform",),
-    )
+    components = 4 if name == "linear" else 10
+    agree(ka.Nystroem(name, n_components=components, random_state=0, **more).fit(X), ROWS, ("transform",))
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,8 @@ def test_locally_linear_embedding(method) -> None:
 def test_more_neighbours_than_features_and_wide_rows() -> None:
     agree(manifold.LocallyLinearEmbedding(n_neighbors=30, reg=0.1, random_state=0).fit(X), ROWS, ("transform",))
     digits = load_digits().data[:150] + RNG.normal(0, 0.01, (150, 64))
-    agree(
-        manifold.LocallyLinearEmbedding(n_neighbors=6, random_state=0).fit(digits[:120]), digits[120:], ("transform",)
-    )
+    model = manifold.LocallyLinearEmbedding(n_neighbors=6, random_state=0).fit(digits[:120])
+    agree(model, digits[120:], ("transform",))
 
 
 @pytest.mark.parametrize("opset", [13, 28])

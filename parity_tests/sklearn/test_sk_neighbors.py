@@ -183,9 +183,8 @@ def test_kernel_density(kernel) -> None:
 
 
 def test_kernel_density_options() -> None:
-    agree(
-        nb.KernelDensity(bandwidth="scott").fit(X, sample_weight=RNG.uniform(0.5, 2, len(X))), ROWS, ("score_samples",)
-    )
+    weighted = nb.KernelDensity(bandwidth="scott").fit(X, sample_weight=RNG.uniform(0.5, 2, len(X)))
+    agree(weighted, ROWS, ("score_samples",))
     model = nb.KernelDensity(bandwidth="silverman", kernel="exponential", metric="manhattan").fit(X)
     agree(model, ROWS, ("score_samples",))
 

@@ -1,8 +1,7 @@
 """sklearn.decomposition: sparse codes on a dictionary: SparseCoder, DictionaryLearning, MiniBatchDictionaryLearning.
 
-Every row is coded on its own, all rows of a batch at once, in float64. Where scikit-learn stops before the optimum
-(``lasso_cd``, ``omp``) the graph takes the same steps and stops at the same one; where it finds the optimum
-(``lasso_lars``) the graph descends to it.
+Every row is coded on its own, all rows of a batch at once, in float64. The graph takes the steps that scikit-learn
+takes, and stops where it stops.
 """
 
 from __future__ import annotations
@@ -21,10 +20,9 @@ from any2onnx.operator_mappings.mapping import Call
 
 # Lasso's tolerance in scikit-learn's sparse_encode.
 _TOLERANCE: Final = 1e-8
+# Distance of penalties, per feature, that its lars_path takes for none.
+_PATH_TOLERANCE: Final = float(np.finfo(np.float32).eps)
 _EPS: Final = float(np.finfo(np.float64).eps)
-# Sweeps after which the descent to the optimum gives up, and the relative change at which it has arrived.
-_MOST_SWEEPS: Final = 100_000
-_ARRIVED: Final = 1e-15
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ def sparse_coder(g: GraphBuilder, call: Call) -> Results:
     """Convert the estimators that code rows on a dictionary.
 
     Raises:
-        UnsupportedParameter: The algorithm is least angle regression with a number of steps, or with positive codes.
+        UnsupportedParameter: The algorithm is ``lars``, or ``lasso_lars`` with positive codes.
     """
     model = call.source
     dictionary = np.ascontiguousarray(_dictionary(model), np.float64)
@@ -79,7 +77,6 @@ def _dictionary(model: Any) -> Any:
 def _coded(g: GraphBuilder, call: Call, x: Value, dictionary: Array) -> Value:
     model = call.source
     algorithm = model.transform_algorithm
-    components, features = dictionary.shape
     target = g.MatMul(x, np.ascontiguousarray(dictionary.T))
     alpha = model.transform_alpha
     if alpha is None:
@@ -89,26 +86,32 @@ def _coded(g: GraphBuilder, call: Call, x: Value, dictionary: Array) -> Value:
     if algorithm == "threshold":
         return _thresholded(g, target, alpha, positive=bool(model.positive_code))
     if algorithm == "omp":
-        count = model.transform_n_nonzero_coefs
-        steps = int(min(max(features / 10, 1), components) if count is None else count)
-        return _matching_pursuit(g, gram, target, steps)
-    problem = _Problem(gram, target, g.ReduceSumSquare(x, [1]), alpha, bool(model.positive_code))
+        return _matching_pursuit(g, gram, target, _entries(model, dictionary))
+    positive = bool(model.positive_code)
+    if algorithm == "lars":
+        raise UnsupportedParameter(
+            "transform_algorithm='lars' turns signs within a step where a code passes 0, and leaves the path there",
+            where=call.location or None,
+            needs="omp, threshold, lasso_cd or lasso_lars",
+        )
+    problem = _Problem(gram, target, g.ReduceSumSquare(x, [1]), alpha, positive)
     if algorithm == "lasso_cd":
         return _lasso(g, problem, int(model.transform_max_iter))
-    if algorithm == "lasso_lars" and not problem.positive:
-        return _lasso_optimum(g, problem)
-    if algorithm == "lasso_lars":
-        # With positive codes that path ends elsewhere than at the optimum.
+    if positive:
+        # scikit-learn's path of positive codes ends elsewhere than at the optimum.
         raise UnsupportedParameter(
             "transform_algorithm='lasso_lars' with positive_code=True follows a path that is not to the optimum",
             where=call.location or None,
             needs="positive_code=False, or transform_algorithm='lasso_cd'",
         )
-    raise UnsupportedParameter(
-        f"transform_algorithm={algorithm!r} follows the path of least angles for a number of steps",
-        where=call.location or None,
-        needs="omp, threshold, lasso_cd or lasso_lars",
-    )
+    return _least_angles(g, problem, int(model.transform_max_iter), dictionary.shape[1])
+
+
+def _entries(model: Any, dictionary: Array) -> int:
+    """Return how many entries a code may have."""
+    components, features = dictionary.shape
+    count = model.transform_n_nonzero_coefs
+    return int(min(max(features / 10, 1), components) if count is None else count)
 
 
 def _thresholded(g: GraphBuilder, target: Value, alpha: float, *, positive: bool) -> Value:
@@ -308,23 +311,112 @@ def _any(g: GraphBuilder, mask: Value) -> Value:
     return g.Greater(g.ReduceSum(g.Cast(mask, DataType.INT64), keepdims=False), g.const(np.asarray(0, np.int64)))
 
 
-def _lasso_optimum(g: GraphBuilder, problem: _Problem) -> Value:
-    """Return the optimal codes, which least angle regression reaches step by step, to float64's precision."""
-    components = len(problem.gram)
-    rows = g.dim(problem.target, 0)
-    zero = _number(g, 0.0)
-    start = g.Expand(zero, g.shape_vector([rows, components]))
-    active = g.Expand(g.const(np.asarray(True)), g.shape_vector([rows, 1]))
+# --- least angle regression -------------------------------------------------------------------------------------------
 
-    def iteration(
-        inner: GraphBuilder, _step: Value, _going: Value, w: Value, product: Value, active: Value
+
+def _least_angles(g: GraphBuilder, problem: _Problem, most: int, features: int) -> Value:
+    """Return the codes at the end of the path of least angles.
+
+    The penalty falls from event to event: an atom joins when its correlation with the residual reaches the penalty,
+    and an atom leaves when its code comes to 0. Between events the codes are linear in the penalty. The
+    inverse of the active atoms' Gram matrix is kept by sweeps, one for each event (J. Goodnight, 1979).
+
+    Args:
+        g: Builder.
+        problem: `alpha` is where the path ends.
+        most: Number of events after which it ends in any case.
+        features: Number of columns of the rows, by which scikit-learn scales the penalty.
+    """
+    gram, target = problem.gram, problem.target
+    components = len(gram)
+    slack_of_path = features * _PATH_TOLERANCE
+    rows = g.dim(target, 0)
+    places = np.arange(components, dtype=np.int64)[None, :]
+    zero, alpha = _number(g, 0.0), _number(g, problem.alpha)
+    slack, end = _number(g, slack_of_path), _number(g, problem.alpha + slack_of_path)
+
+    def event(
+        inner: GraphBuilder,
+        _step: Value,
+        _going: Value,
+        w: Value,
+        table: Value,
+        penalty: Value,
+        signs: Value,
+        pending: Value,
+        moving: Value,
     ) -> tuple[Value, ...]:
-        everything = inner.And(active, np.ones((1, components), bool))
-        new, moved, change, size = _sweep(inner, problem, w, product, everything)
-        rests = inner.LessOrEqual(change, inner.Mul(size, _number(inner, _ARRIVED)))
-        # The product gathers rounding errors sweep by sweep, so it is formed anew.
-        moved = inner.MatMul(new, problem.gram)
-        active = inner.And(active, inner.Not(rests))
-        return _any(inner, active), new, moved, active
+        changed = inner.Equal(places, pending)
+        joins = inner.And(inner.Equal(signs, zero), changed)
+        correlation = inner.Sub(target, inner.MatMul(w, gram))
+        new_signs = inner.Where(changed, inner.Where(joins, inner.Sign(correlation), zero), signs)
+        swept = _swept(inner, table, changed, moving)
+        active = inner.Not(inner.Equal(new_signs, zero))
+        mask = inner.Cast(active, DataType.DOUBLE)
+        block = inner.Mul(inner.Mul(swept, inner.Unsqueeze(mask, 1)), inner.Unsqueeze(mask, 2))
+        # Codes are `base` - penalty · `slope`, correlations of the others `rest` + penalty · `rise`.
+        base, slope = (inner.Squeeze(inner.MatMul(block, inner.Unsqueeze(v, 2)), 2) for v in (target, new_signs))
+        rest, rise = inner.Sub(target, inner.MatMul(base, gram)), inner.MatMul(slope, gram)
+        one = _number(inner, 1.0)
+        events = [
+            _event(inner, rest, inner.Sub(one, rise), inner.Not(active)),
+            _event(inner, inner.Neg(rest), inner.Add(one, rise), inner.Not(active)),
+            _event(inner, base, slope, active),
+        ]
+        # What has just changed is at its event now; an atom that left may come back with the other sign only.
+        excluded = [
+            inner.And(changed, inner.Greater(signs, zero)),
+            inner.And(changed, inner.Less(signs, zero)),
+            changed,
+        ]
+        possible = [
+            inner.Where(inner.And(inner.Not(no), inner.Less(e, penalty)), e, zero)
+            for e, no in zip(events, excluded, strict=True)
+        ]
+        latest = inner.Max(*possible)
+        largest = inner.ReduceMax(latest, [1])
+        # Near the end scikit-learn stops at the event, before or behind the end, without going on to it.
+        close = inner.LessOrEqual(inner.Abs(inner.Sub(largest, alpha)), slack)
+        reached = inner.Where(close, largest, inner.Max(largest, alpha))
+        codes = inner.Mul(inner.Sub(base, inner.Mul(reached, slope)), mask)
+        again = inner.And(moving, inner.Greater(largest, end))
+        return (
+            _any(inner, again),
+            inner.Where(moving, codes, w),
+            swept,
+            inner.Where(moving, reached, penalty),
+            inner.Where(moving, new_signs, signs),
+            inner.Where(moving, inner.ArgMax(latest, axis=1, keepdims=1), pending),
+            again,
+        )
 
-    return g.Loop(iteration, [start, start, active], trip_count=_MOST_SWEEPS, condition=_any(g, active))[0]
+    size = g.Abs(target)
+    penalty = g.ReduceMax(size, [1])
+    nothing = g.Expand(zero, g.shape_vector([rows, components]))
+    table = g.Expand(gram[None], g.shape_vector([rows, components, components]))
+    moving = g.Greater(penalty, end)
+    states = [nothing, table, penalty, nothing, g.ArgMax(size, axis=1, keepdims=1), moving]
+    return g.Loop(event, states, trip_count=most, condition=_any(g, moving))[0]
+
+
+def _event(g: GraphBuilder, above: Value, below: Value, possible: Value) -> Value:
+    """Return the penalty at which something happens, 0 where it does not."""
+    zero = _number(g, 0.0)
+    none = g.Equal(below, zero)
+    value = g.Div(above, g.Where(none, _number(g, 1.0), below))
+    return g.Where(g.And(possible, g.Not(none)), value, zero)
+
+
+def _swept(g: GraphBuilder, table: Value, changed: Value, moving: Value) -> Value:
+    """Return tables [N, n, n] swept at one position per row, which adds it to the inverse or takes it out."""
+    one = _number(g, 1.0)
+    at = g.Cast(changed, DataType.DOUBLE)
+    row_at, column_at = g.Unsqueeze(at, 1), g.Unsqueeze(at, 2)
+    row, column = g.MatMul(row_at, table), g.MatMul(table, column_at)
+    pivot = g.MatMul(row, column_at)
+    inverse = g.Div(one, g.Where(g.Unsqueeze(moving, 2), pivot, one))
+    scaled = g.Mul(row, inverse)
+    others = g.Sub(g.Sub(table, g.Mul(column, scaled)), g.Mul(g.Mul(column, inverse), row_at))
+    own = g.Where(g.Unsqueeze(changed, 1), inverse, scaled)
+    new = g.Where(g.Unsqueeze(changed, 2), own, others)
+    return g.Where(g.Unsqueeze(moving, 2), new, table)

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from any2onnx.graph.types import TensorSpec
+from any2onnx.graph.types import DataType, TensorSpec
 from any2onnx.operator_mappings.mapping import Call
 from any2onnx.shape_calculators.sklearn import common
-from any2onnx.shape_calculators.sklearn.common import Promise, batch, floats, label_dtype
+from any2onnx.shape_calculators.sklearn.common import batch, floats, label_dtype
+
+Promise = Mapping[str, Any]
 
 
 def _methods(call: Call, **known: Callable[[], Any]) -> Promise:
     return {method: known[method]() for method in call.methods}
 
 
-def _found(call: Call) -> Any:
-    """Neighbours are two arrays, which a promise has no form for: distances [N, k] and indices [N, k]."""
-    return None
+def _found(call: Call) -> tuple[TensorSpec, TensorSpec]:
+    """Return distances [N, k] and int64 indices [N, k]."""
+    count = int(call.source.n_neighbors)
+    return floats(call, count), TensorSpec(DataType.INT64, (batch(call), count))
 
 
 def neighbours(call: Call) -> Promise:
-    """Promise nothing about kneighbors, which gives two arrays."""
+    """kneighbors: distances [N, k] and indices [N, k]."""
     return _methods(call, kneighbors=lambda: _found(call))
 
 
@@ -32,7 +35,8 @@ def classifier(call: Call) -> Promise:
     classes = call.source.classes_
     if isinstance(classes, list):
         label = TensorSpec(label_dtype(classes[0]), (batch(call), len(classes)))
-        return _methods(call, predict=lambda: label, predict_proba=lambda: None, kneighbors=lambda: _found(call))
+        each = tuple(floats(call, len(c)) for c in classes)
+        return _methods(call, predict=lambda: label, predict_proba=lambda: each, kneighbors=lambda: _found(call))
     return _methods(
         call,
         predict=lambda: TensorSpec(label_dtype(classes), (batch(call),)),
@@ -55,8 +59,9 @@ def neighbour_graph(call: Call) -> Promise:
 
 
 def outlier_detector(call: Call) -> Promise:
-    """predict [N] int64, -1 or 1; scores [N]."""
-    return dict(common.outlier_detector(call))
+    """predict [N] int64, -1 or 1; scores [N]; kneighbors two arrays."""
+    promise = dict(common.outlier_detector(call))
+    return {method: _found(call) if method == "kneighbors" else spec for method, spec in promise.items()}
 
 
 def knn_imputer(call: Call) -> Promise:
