@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.keras.backend_common import Context, backend_function
+from any2onnx.converters.keras.backend_common import Context, backend_function, keras_backend
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, rank_of, shape_of
 
@@ -216,6 +216,8 @@ def factored(c: Context, x: Any) -> tuple[Value, Value, int]:
 @backend_function
 def lu_factor(c: Context, a: Any) -> list[Value]:
     """L and U in one matrix, and the pivots."""
+    if keras_backend() == "tensorflow":
+        raise c.refuse("under TensorFlow its pivots are a permutation, elsewhere row swaps")
     packed, swaps, _ = factored(c, a)
     return [packed, swaps]
 

@@ -306,16 +306,19 @@ def sobel_edges(c: Context, images: Any, data_format: Any) -> Value:
 def gaussian_blur(c: Context, images: Any, kernel_size: Any, sigma: Any, data_format: Any) -> Value:
     """Convolution of each channel with a bell, zeros around."""
     g = c.g
+    if data_format is None and keras_backend() in ("torch", "jax"):
+        raise c.refuse("data_format=None means another layout under this backend", "data_format to be given")
     layout = _layout(data_format)
     value = c.t(images)
     single = rank_of(value) == 3
     x = channels_first(c, g.Unsqueeze(value, [0]) if single else value, layout)
     channels = c.static_dim(x, 1, "of the channels")
     # Under NumPy the first size and sigma are those of the width.
-    turn = -1 if keras_backend() == "numpy" else 1
-    sizes = c.ints(kernel_size, "kernel_size")[::turn]
+    sizes = c.ints(kernel_size, "kernel_size")[::-1]
     spreads = [float(s) for s in np.atleast_1d(np.asarray(c.static(sigma, "sigma"))).ravel()]
-    spreads = spreads * 2 if len(spreads) == 1 else spreads[::turn]
+    spreads = spreads * 2 if len(spreads) == 1 else spreads[::-1]
+    if keras_backend() != "numpy" and (len(set(sizes)) > 1 or len(set(spreads)) > 1):
+        raise c.refuse("Keras's backends disagree on blurs that are not the same both ways", "equal sizes and sigmas")
     bells = []
     for size, spread in zip(sizes, spreads, strict=True):
         places = np.arange(size) - (size - 1) / 2

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.keras.backend_common import Context, backend_function
+from any2onnx.converters.keras.backend_common import Context, backend_function, keras_backend
 from any2onnx.converters.keras.backend_convolution import _layout
 from any2onnx.converters.keras.backend_decompositions import eliminated
 from any2onnx.graph.types import DataType, Value, dtype_of, rank_of
@@ -60,6 +60,8 @@ def sampled(
         fill: Value beyond the border for "constant".
     """
     g = c.g
+    if mode in ("wrap", "mirror", "reflect") and keras_backend() == "tensorflow":
+        raise c.refuse(f"fill_mode={mode!r} means something else under TensorFlow", "'constant' or 'nearest'")
     kind = dtype_of(places[0])
     value = g.Cast(x, kind)
     trailing = rank_of(x) - len(lead) - len(places)
