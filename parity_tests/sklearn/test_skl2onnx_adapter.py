@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,16 @@ class Decorrelate(TransformerMixin, BaseEstimator):
 
     def transform(self, X: Any) -> Any:
         return self.pca_.transform(X)
+
+
+@pytest.fixture(params=["alone", "beside skl2onnx"], autouse=True)
+def _skl2onnx(request: Any, monkeypatch: Any) -> None:
+    """Run every test with skl2onnx loaded, whose classes are used then, and without it."""
+    if request.param == "alone":
+        for name in [name for name in sys.modules if name.partition(".")[0] == "skl2onnx"]:
+            monkeypatch.delitem(sys.modules, name)
+    else:
+        pytest.importorskip("skl2onnx")
 
 
 def shape_function(operator: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.data_types import TENSOR_TYPES, as_tensor_type
+from any2onnx.data_types import TENSOR_TYPES, TensorType, as_tensor_type
 from any2onnx.errors import UsageError
 from any2onnx.graph.names import Names
 from any2onnx.graph.opsets import Opsets
@@ -274,10 +274,13 @@ def _constant(onnx_type: Any, shape: Any, content: Any) -> Any:
 
 
 def make_variable(raw_name: str, onnx_name: str, given: Any) -> Any:
-    """Return a variable, of skl2onnx's class where skl2onnx is loaded."""
+    """Return a variable, of skl2onnx's class where skl2onnx is loaded; that one takes types of skl2onnx only."""
     topology = sys.modules.get("skl2onnx.common._topology")
-    cls = topology.Variable if topology is not None else Variable
-    return cls(raw_name, onnx_name, scope="scope", type=given)
+    if topology is None:
+        return Variable(raw_name, onnx_name, scope="scope", type=given)
+    ours = isinstance(given, TensorType)
+    theirs = getattr(sys.modules.get("skl2onnx.common.data_types"), type(given).__name__, None) if ours else None
+    return topology.Variable(raw_name, onnx_name, scope="scope", type=given if theirs is None else theirs(given.shape))
 
 
 def type_object(spec: TensorSpec) -> Any:

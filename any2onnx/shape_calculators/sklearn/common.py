@@ -6,7 +6,7 @@ attributes only, never the converter's graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from any2onnx.graph.types import DataType, Dim, TensorSpec, dims_of
 from any2onnx.operator_mappings.mapping import Call
 
-Promise = Mapping[str, TensorSpec | None]
+Promise = Mapping[str, TensorSpec | tuple[TensorSpec, ...] | None]
 
 
 def batch(call: Call) -> Dim:
@@ -56,7 +56,7 @@ def classifier(call: Call) -> Promise:
     """predict [N]; predict_proba [N, classes]; decision_function [N] for two classes, else [N, classes]."""
     classes = call.source.classes_
     if isinstance(classes, list):
-        return _pick(call, {})
+        return _several_targets(call, classes)
     count = len(classes)
     decision = floats(call) if count == 2 else floats(call, count)
     return _pick(
@@ -68,6 +68,18 @@ def classifier(call: Call) -> Promise:
             "decision_function": lambda: decision,
         },
     )
+
+
+def _several_targets(call: Call, classes: Sequence[Any]) -> Promise:
+    """predict [N, targets]; probabilities one [N, classes] per target."""
+    specs: dict[str, Any] = {
+        "predict": TensorSpec(label_dtype(classes[0]), (batch(call), len(classes))),
+        **{
+            method: tuple(floats(call, len(own)) for own in classes)
+            for method in ("predict_proba", "predict_log_proba")
+        },
+    }
+    return {method: specs.get(method) for method in call.methods}
 
 
 def ridge_classifier(call: Call) -> Promise:
