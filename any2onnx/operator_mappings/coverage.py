@@ -161,16 +161,18 @@ def _traced() -> None:
 def _aten_overloads() -> Iterator[str]:
     import torch
 
-    for operator in dir(torch.ops.aten):
-        packet = getattr(torch.ops.aten, operator)
-        if not isinstance(packet, torch._ops.OpOverloadPacket) or operator.startswith("_"):
+    # All that are registered, whatever has been used in this process.
+    for full in torch._C._dispatch_get_all_op_names():
+        space, _, name = full.partition("::")
+        operator, _, overload = name.partition(".")
+        packet = getattr(torch.ops.aten, operator, None) if space == "aten" and operator[:1] != "_" else None
+        if packet is None or (overload or "default") not in packet.overloads():
             continue
-        for overload in packet.overloads():
-            # In-place and out forms, derivatives, and TorchScript's operators on plain numbers are no graph nodes.
-            schema = getattr(packet, overload)._schema
-            tensors = any("Tensor" in str(part.type) for part in (*schema.arguments, *schema.returns))
-            if tensors and not schema.is_mutable and not operator.endswith("_backward"):
-                yield f"aten.{operator}.{overload}"
+        # In-place and out forms, derivatives, and TorchScript's operators on plain numbers are no graph nodes.
+        schema = getattr(packet, overload or "default")._schema
+        tensors = any("Tensor" in str(part.type) for part in (*schema.arguments, *schema.returns))
+        if tensors and not schema.is_mutable and not operator.endswith("_backward"):
+            yield f"aten.{operator}.{overload or 'default'}"
 
 
 def public_module(module: str) -> str:
