@@ -68,48 +68,44 @@ def rational(g: GraphBuilder, x: Value, parts: tuple[Sequence[float], Sequence[f
     return g.Div(polynomial(g, x, parts[0]), polynomial(g, x, parts[1]))
 
 
-def erf_double(g: GraphBuilder, x: Value) -> Value:
-    """Error function in float64, to about 1e-16: Cody's three ranges."""
+# Cody's first range ends here.
+_SMALL_END: Final = 0.46875
+
+
+def _error_parts(g: GraphBuilder, x: Value) -> tuple[Value, Value, Value]:
+    """Return |x|, erf(|x|) for |x| up to `_SMALL_END`, and erfc(|x|) for |x| from there on."""
 
     def number(v: float) -> Value:
         return g.scalar_like(v, x)
 
     size = g.Abs(x)
-    near = g.Min(size, number(0.46875))
+    near = g.Min(size, number(_SMALL_END))
     small = g.Mul(near, rational(g, g.Mul(near, near), _SMALL))
-    middle_x = g.Clip(size, 0.46875, 4.0)
-    middle = g.Mul(g.Exp(g.Neg(g.Mul(middle_x, middle_x))), rational(g, middle_x, _MIDDLE))
-    # erfc(6.5) is below half an ulp of 1; the limit keeps 1/x² and exp(-x²) finite.
-    far = g.Clip(size, 4.0, 6.5)
-    inverse = g.Reciprocal(g.Mul(far, far))
-    tail = g.Sub(number(1 / math.sqrt(math.pi)), g.Mul(inverse, rational(g, inverse, _LARGE)))
-    large = g.Mul(g.Exp(g.Neg(g.Mul(far, far))), g.Div(tail, far))
-    complement = g.Where(g.Greater(size, number(4.0)), large, middle)
-    positive = g.Where(g.Greater(size, number(0.46875)), g.Sub(number(1.0), complement), small)
-    # Sign carries the sign, 0 and NaN.
-    return g.Mul(positive, g.Sign(x))
-
-
-def erfc_double(g: GraphBuilder, x: Value) -> Value:
-    """1 - erf(x) in float64, with full relative precision for large x: Cody's three ranges."""
-
-    def number(v: float) -> Value:
-        return g.scalar_like(v, x)
-
-    size = g.Abs(x)
-    near = g.Min(size, number(0.46875))
-    small = g.Mul(near, rational(g, g.Mul(near, near), _SMALL))
-    middle_x = g.Clip(size, 0.46875, 4.0)
+    middle_x = g.Clip(size, _SMALL_END, 4.0)
     middle = g.Mul(g.Exp(g.Neg(g.Mul(middle_x, middle_x))), rational(g, middle_x, _MIDDLE))
     # erfc(28) is below the smallest float64; the limit keeps 1/x² and exp(-x²) finite.
     far = g.Clip(size, 4.0, 28.0)
     inverse = g.Reciprocal(g.Mul(far, far))
     tail = g.Sub(number(1 / math.sqrt(math.pi)), g.Mul(inverse, rational(g, inverse, _LARGE)))
     large = g.Mul(g.Exp(g.Neg(g.Mul(far, far))), g.Div(tail, far))
-    complement = g.Where(g.Greater(size, number(4.0)), large, middle)
-    beyond = g.Where(g.Greater(x, number(0.0)), complement, g.Sub(number(2.0), complement))
-    inside = g.Sub(number(1.0), g.Mul(small, g.Sign(x)))
-    result = g.Where(g.Greater(size, number(0.46875)), beyond, inside)
+    return size, small, g.Where(g.Greater(size, number(4.0)), large, middle)
+
+
+def erf_double(g: GraphBuilder, x: Value) -> Value:
+    """Error function in float64, to about 1e-16: Cody's three ranges."""
+    size, small, complement = _error_parts(g, x)
+    beyond = g.Sub(g.scalar_like(1.0, x), complement)
+    # Sign carries the sign, 0 and NaN.
+    return g.Mul(g.Where(g.Greater(size, g.scalar_like(_SMALL_END, x)), beyond, small), g.Sign(x))
+
+
+def erfc_double(g: GraphBuilder, x: Value) -> Value:
+    """1 - erf(x) in float64, with full relative precision for large x: Cody's three ranges."""
+    size, small, complement = _error_parts(g, x)
+    positive = g.Greater(x, g.scalar_like(0.0, x))
+    beyond = g.Where(positive, complement, g.Sub(g.scalar_like(2.0, x), complement))
+    inside = g.Sub(g.scalar_like(1.0, x), g.Mul(small, g.Sign(x)))
+    result = g.Where(g.Greater(size, g.scalar_like(_SMALL_END, x)), beyond, inside)
     return g.Where(g.IsNaN(x), x, result)
 
 
