@@ -10,7 +10,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -101,12 +100,6 @@ class GraphBuilder(Operators, ControlFlow):
         if like is not None:
             dtype = like.dtype
         return self.constants.get(array, dtype=dtype, name=self._scoped(name or "const"))
-
-    def zeros_like_spec(self, spec: TensorSpec) -> Value:
-        """Return a constant of zeros; the shape must be static."""
-        if spec.shape is None or not all(isinstance(d, int) for d in spec.shape):
-            raise GraphError(f"cannot make a constant of type {spec}: its shape is not static")
-        return self.const(np.zeros([int(d) for d in spec.shape if d is not None], spec.dtype.numpy()))
 
     def annotate(self, value: Value, shape: Sequence[Dim] | None) -> Value:
         """Add what the caller knows of a value's shape.

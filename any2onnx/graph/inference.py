@@ -150,6 +150,3 @@ _RULES: Final[Mapping[tuple[str, str], Callable[[ir.Node], Sequence[TensorSpec]]
     (ML, "TreeEnsemble"): _tree_ensemble,
     (ML, "TreeEnsembleRegressor"): _tree_ensemble,
 }
-
-OutputTypes = Sequence[TensorSpec]
-AttributeMap = Mapping[str, ir.Attr]

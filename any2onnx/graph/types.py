@@ -48,10 +48,6 @@ class TensorSpec:
         """Return the same shape with another element type."""
         return TensorSpec(dtype, self.shape)
 
-    def with_shape(self, *shape: Dim) -> TensorSpec:
-        """Return the same element type with another shape."""
-        return TensorSpec(self.dtype, shape)
-
 
 def dims_of(shape: ir.Shape | None) -> tuple[Dim, ...] | None:
     """Return the dims of an onnx-ir shape as plain Python values."""

@@ -6,17 +6,12 @@ import functools
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from any2onnx.errors import RegistryError
 
-if TYPE_CHECKING:
-    pass
-
 FRAMEWORKS: Final = ("sklearn", "keras", "pytorch")
 
-Results = "Value | Sequence[Value | None] | Mapping[str, Value]"
-Promise = "TensorSpec | Sequence[TensorSpec | None] | Mapping[str, TensorSpec] | None"
 Converter = Callable[..., Any]
 """`converter(g, call)` adds nodes to the builder `g` and returns the call's results: one value, a sequence (None for
 an output that does not exist), or for scikit-learn a dict from inference method to value."""

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from family_checks import close
 
 from any2onnx.converters.finish import check
 from any2onnx.converters.sklearn.walk import build_sklearn, types_from_sample
@@ -80,22 +81,7 @@ def dense(value: Any) -> np.ndarray:
 
 def compare_arrays(got: np.ndarray, expected: Any, *, double: bool, what: str) -> None:
     """Labels equal; floats within a few ulp of the output's scale (float32) or 1e-9 (float64)."""
-    want = dense(expected)
-    assert got.shape == want.shape, f"{what}: shape {got.shape}, scikit-learn gives {want.shape}"
-    if want.dtype.kind in "OUS":
-        assert [str(v) for v in got.ravel()] == [str(v) for v in want.ravel()], what
-        return
-    if want.dtype.kind in "biu" or got.dtype.kind in "biu":
-        np.testing.assert_array_equal(got, want, err_msg=what)
-        return
-    assert got.dtype == (np.float64 if double else np.float32), f"{what}: {got.dtype}"
-    finite = np.isfinite(want)
-    np.testing.assert_array_equal(got[~finite], want[~finite], err_msg=what)
-    if finite.any():
-        scale = max(float(np.max(np.abs(want[finite]))), 1e-30)
-        error = float(np.max(np.abs(got[finite].astype(np.float64) - want[finite]))) / scale
-        limit = 1e-9 if double else 2e-6
-        assert error <= limit, f"{what}: error {error:.3g} of the scale {scale:.3g}"
+    close(got, dense(expected), double=double, what=what, limit=1e-9 if double else 2e-6)
 
 
 def compare_model(
