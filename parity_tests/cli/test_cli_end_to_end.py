@@ -85,6 +85,7 @@ def keras_folder(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("keras")
     layers = keras.layers
+    keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
             keras.Input((12, 12, 3)),
