@@ -7,6 +7,7 @@ import importlib.util
 import itertools
 import re
 import sys
+import traceback
 import types
 import unittest
 import warnings
@@ -114,7 +115,8 @@ def check(op: Any, sample: Any, opset: int = 21) -> Outcome:
     except Any2OnnxError as error:
         return Outcome("refused", f"{type(error).__name__}: {error}")
     except Exception as error:
-        return Outcome("error", f"{type(error).__name__}: {error}")
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        return Outcome("error", f"{type(error).__name__}: {error} ({at.filename}:{at.lineno})")
     if op.name == "argsort" and tensors[0].dim():
         source, dim = tensors[0], _dim_of(model)
         got, want = [as_array(source.gather(dim, torch.from_numpy(got[0])))], [source.gather(dim, want[0])]
