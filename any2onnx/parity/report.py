@@ -8,6 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from any2onnx.errors import ParityError, ParityInconclusive, UnknownOption, did_you_mean
+from any2onnx.parity import findings
 from any2onnx.parity.ulp import INCOMPARABLE
 from any2onnx.parity.verdict import Verdict
 
@@ -42,6 +43,8 @@ class OutputResult:
         sensitivity: Change of the reference under half-ulp input changes, relative to the scale, in the worst row.
         budget: Budget in the worst row, relative to the scale.
         budget_used: Largest error / budget; above 1 is a failure, infinite where no budget applies.
+        budget_from: What the budget of the worst row comes from: ``tolerance``, ``sensitivity``, ``framework`` or
+            ``fixed``; empty where no budget applies.
         equal: Equal elements of a discrete output.
         tied: Elements that differ where the scores behind are tied.
         wrong: Elements that differ otherwise.
@@ -69,6 +72,7 @@ class OutputResult:
     sensitivity: float = 0.0
     budget: float = 0.0
     budget_used: float = 0.0
+    budget_from: str = ""
     equal: int = 0
     tied: int = 0
     wrong: int = 0
@@ -158,6 +162,9 @@ class ParityReport:
         seed: The user's seed.
         results: One entry for each output of each case.
         notes: What holds for the whole comparison.
+        proofs: Statements about all inputs.
+        searches: The worst rows found by search, one entry per output.
+        divergences: The first divergence of each failing output.
         elapsed: Seconds (left out of the serialised forms, which are the same for the same comparison).
     """
 
@@ -171,6 +178,9 @@ class ParityReport:
     seed: int
     results: tuple[OutputResult, ...]
     notes: tuple[str, ...] = ()
+    proofs: tuple[findings.Proof, ...] = ()
+    searches: tuple[findings.SearchResult, ...] = ()
+    divergences: tuple[findings.Divergence, ...] = ()
     elapsed: float = dataclasses.field(default=0.0, compare=False)
 
     # --- verdicts ---
@@ -302,6 +312,9 @@ class ParityReport:
             "counts": {name: self.count(name) for name in ("passed", "failed", "inconclusive", "skipped")},
             "worst": None if worst is None else worst.to_dict(),
             "notes": list(self.notes),
+            "proofs": findings.plain(self.proofs),
+            "searches": findings.plain(self.searches),
+            "divergences": findings.plain(self.divergences),
             "results": [result.to_dict() for result in self.results],
         }
 
