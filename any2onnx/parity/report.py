@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from any2onnx.errors import ParityError, ParityInconclusive, UnknownOption, did_you_mean
 from any2onnx.parity import findings
+from any2onnx.parity.details import Detail, merge
 from any2onnx.parity.ulp import INCOMPARABLE
 from any2onnx.parity.verdict import Verdict
 
@@ -52,6 +53,7 @@ class OutputResult:
         reference: ``float64``, or ``framework`` where there is no float64 answer.
         optimised: False when the finding comes from the session without graph optimisations.
         note: What else there is to say.
+        detail: Histograms and worst rows, None where nothing was measured.
     """
 
     output: str
@@ -80,6 +82,7 @@ class OutputResult:
     reference: str = "float64"
     optimised: bool = True
     note: str = ""
+    detail: Detail | None = dataclasses.field(default=None, repr=False)
 
     @property
     def status(self) -> str:
@@ -97,7 +100,7 @@ class OutputResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values; numbers that JSON lacks become None."""
-        found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "detail"}
         found["verdict"] = None if self.verdict is None else self.verdict.value
         found["shape"] = list(self.shape)
         found["status"] = self.status
@@ -145,6 +148,25 @@ class OutputSummary:
     def budget_used(self) -> float:
         """Largest error / budget."""
         return max(result.budget_used for result in self.results)
+
+    @property
+    def detail(self) -> Detail:
+        """Histograms and worst rows over all cases."""
+        return merge(result.detail for result in self.results if result.detail is not None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the output with its histograms as plain values."""
+        worst = self.worst
+        return {
+            "output": self.name,
+            "source": self.source,
+            "verdict": None if worst.verdict is None else worst.verdict.value,
+            "budget_used": _json_number(self.budget_used),
+            "abs": _json_number(self.abs),
+            "rel": _json_number(self.rel),
+            "ulp": _json_number(self.ulp),
+            **self.detail.to_dict(),
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -315,6 +337,7 @@ class ParityReport:
             "proofs": findings.plain(self.proofs),
             "searches": findings.plain(self.searches),
             "divergences": findings.plain(self.divergences),
+            "outputs": [summary.to_dict() for summary in self],
             "results": [result.to_dict() for result in self.results],
         }
 
