@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from any2onnx.errors import ParityError, ParityInconclusive, UnknownOption, did_you_mean
 from any2onnx.parity import findings
 from any2onnx.parity.details import Detail, merge
+from any2onnx.parity.picture import GraphPicture
 from any2onnx.parity.ulp import INCOMPARABLE
 from any2onnx.parity.verdict import Verdict
 
@@ -187,6 +188,7 @@ class ParityReport:
         proofs: Statements about all inputs.
         searches: The worst rows found by search, one entry per output.
         divergences: The first divergence of each failing output.
+        graph: The graph of the ONNX model, for pictures; no part of the serialised forms.
         elapsed: Seconds (left out of the serialised forms, which are the same for the same comparison).
     """
 
@@ -203,6 +205,7 @@ class ParityReport:
     proofs: tuple[findings.Proof, ...] = ()
     searches: tuple[findings.SearchResult, ...] = ()
     divergences: tuple[findings.Divergence, ...] = ()
+    graph: GraphPicture | None = dataclasses.field(default=None, compare=False, repr=False)
     elapsed: float = dataclasses.field(default=0.0, compare=False)
 
     # --- verdicts ---
