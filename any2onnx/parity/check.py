@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from any2onnx.errors import MalformedFile, UnknownOption, UsageError, did_you_mean
+from any2onnx.parity.arrays import ArrayStore
 from any2onnx.parity.evaluate import Evaluator, Options
 from any2onnx.parity.reference import Binding, FrameworkRejects, OutputRequest, Reference, make_reference
 from any2onnx.parity.report import OutputResult, ParityReport
@@ -19,6 +21,7 @@ from any2onnx.parity.suites import Case, Plan, Skip, cases, require_sizes, suite
 from any2onnx.parity.verdict import Verdict
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping, Sequence
 
 # Sizes to try for a free axis when nothing else says what the model can take.
@@ -37,6 +40,7 @@ def check_parity(
     outputs: OutputRequest = None,
     time_limit: float | None = None,
     providers: Sequence[Any] | None = None,
+    save_arrays: str | os.PathLike[str] | None = None,
 ) -> ParityReport:
     """Compare a model with its ONNX form, whoever made it.
 
@@ -58,6 +62,7 @@ def check_parity(
             that the outputs must have.
         time_limit: Seconds after which no new case is begun; what was left out makes the result inconclusive.
         providers: Execution providers for onnxruntime, the CPU by default.
+        save_arrays: Folder for all compared arrays, from which every number of the report can be computed again.
 
     Returns:
         The report. It never raises for a failed comparison: see ``ParityReport.raise_if_failed``.
@@ -86,10 +91,13 @@ def check_parity(
     runs = Runs(
         runner, session, plain, plan.signature, double=options.double and plan.signature.widest_float is not None
     )
-    evaluator = Evaluator(runs, binding, plan, onnx_file, options)
+    keep = None if save_arrays is None else ArrayStore(pathlib.Path(save_arrays))
+    evaluator = Evaluator(runs, binding, plan, onnx_file, options, keep)
     notes += evaluator.learn(baseline)
     results = _structure_results(binding, chosen)
     results += _run_suites(plan, chosen, evaluator, runner, None if time_limit is None else start + time_limit)
+    if keep is not None:
+        keep.close()
     return ParityReport(
         framework=runner.framework,
         model=runner.model_name,
@@ -101,6 +109,7 @@ def check_parity(
         seed=seed,
         results=tuple(results),
         notes=tuple(notes),
+        graph=onnx_file.picture,
         elapsed=time.monotonic() - start,
     )
 

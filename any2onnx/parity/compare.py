@@ -71,13 +71,18 @@ class FloatErrors:
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """The verdict on one output and how near it is to the next worse one."""
+    """The verdict on one output and how near it is to the next worse one.
+
+    ``row_used`` and ``row_budget`` are error / budget and budget of every row.
+    """
 
     verdict: Verdict
     budget_used: float
     worst_row: int
     budget: float
     sensitivity: float
+    row_used: Floats = dataclasses.field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
+    row_budget: Floats = dataclasses.field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
 
 
 def robust_scale(values: Array) -> float:
@@ -209,7 +214,7 @@ def judge(
         most = math.inf
     if not rows:
         return Judgement(verdict, most, worst, 0.0, 0.0)
-    return Judgement(verdict, most, worst, float(budget[worst]), float(s[worst]))
+    return Judgement(verdict, most, worst, float(budget[worst]), float(s[worst]), row_used=used, row_budget=budget)
 
 
 def _verdict(errors: FloatErrors, base: Floats, used: float, random: bool) -> Verdict:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from any2onnx.parity import compare
+from any2onnx.parity import compare, details
+from any2onnx.parity.arrays import ArrayStore, Compared
 from any2onnx.parity.compare import FloatErrors, Floats, Judgement, as_floats, comparable_as_floats
 from any2onnx.parity.excuses import Excuse, Excuses, Key
 from any2onnx.parity.labels import Flags, compare_labels
@@ -73,10 +74,20 @@ class Evaluator:
         plan: The inputs.
         onnx_file: The file, for what is known of its graph.
         options: The caller's choices.
+        keep: Where the compared arrays are written, or None.
     """
 
-    def __init__(self, runs: Runs, binding: Binding, plan: Plan, onnx_file: OnnxFile, options: Options) -> None:
+    def __init__(
+        self,
+        runs: Runs,
+        binding: Binding,
+        plan: Plan,
+        onnx_file: OnnxFile,
+        options: Options,
+        keep: ArrayStore | None = None,
+    ) -> None:
         self._runs = runs
+        self._keep = keep
         self._bound = binding.bound
         self._plan = plan
         self._signature = plan.signature
@@ -266,16 +277,38 @@ class Evaluator:
 
     def _judge_both(self, case: Case, sides: Sides, item: Work, excuse: Excuse | None) -> OutputResult:
         """Judge both sessions; the worse finding counts, and says from which one it comes."""
-        result = self._judge(case, sides, item, item.pair, excuse)
-        if item.plain is None or (not item.plain.problem and _same_bits(item.pair.ox, item.plain.ox)):
-            return result
-        if item.plain.problem:
-            second = dataclasses.replace(
-                failure(case, self._bound[item.key[0]], item.plain.problem), output=item.pair.name
-            )
-        else:
-            second = self._judge(case, sides, item, item.plain, excuse)
-        return dataclasses.replace(second, optimised=False) if second.badness > result.badness else result
+        result, pair = self._judge(case, sides, item, item.pair, excuse), item.pair
+        if item.plain is not None and (item.plain.problem or not _same_bits(item.pair.ox, item.plain.ox)):
+            if item.plain.problem:
+                second = dataclasses.replace(
+                    failure(case, self._bound[item.key[0]], item.plain.problem), output=item.pair.name
+                )
+            else:
+                second = self._judge(case, sides, item, item.plain, excuse)
+            if second.badness > result.badness:
+                result, pair = dataclasses.replace(second, optimised=False), item.plain
+        if self._keep is not None:
+            self._keep.add(case, result, self._compared(case, sides, item, pair, excuse))
+        return result
+
+    def _compared(self, case: Case, sides: Sides, item: Work, pair: Pair, excuse: Excuse | None) -> Compared:
+        """Return what the result of a pair was computed from."""
+        truth, slot = self._truth(sides, item.key, pair), self._slots[item.key]
+        if not self._by_budget(item):
+            return Compared(pair.fw, truth, pair.ox)
+        errors, tol = self._errors(sides, item.key, pair, case.rows)
+        fitting = excuse is not None and excuse.sensitivity.shape == errors.onnx.shape
+        return Compared(
+            pair.fw,
+            truth,
+            pair.ox,
+            excuse.sensitivity if excuse is not None and fitting else None,
+            excuse.noise if excuse is not None and fitting else None,
+            slot.scale,
+            slot.noise,
+            tol,
+            self._options.budget,
+        )
 
     def _judge(self, case: Case, sides: Sides, item: Work, pair: Pair, excuse: Excuse | None) -> OutputResult:
         if self._by_budget(item):
@@ -299,6 +332,10 @@ class Evaluator:
             notes.append(f"two runs of the framework differ by {slot.noise:.2g} of the scale")
         known = self._truth(sides, key, pair) is not None
         result = float_result(self._bound[key[0]], case, pair, errors, judgement, known=known, note="; ".join(notes))
+        truth = self._truth(sides, key, pair)
+        arrays = (as_floats(pair.fw), None if truth is None else as_floats(truth), as_floats(pair.ox))
+        detail = details.float_detail((case.suite, case.name), case.rows, case.feeds, arrays, errors, judgement)
+        result = dataclasses.replace(result, detail=detail)
         nan_at_fault = errors.wrong_specials > 0 and bool((np.isnan(pair.ox) | np.isnan(pair.fw)).any())
         return self._without_loose_nan(case, result) if nan_at_fault else result
 
@@ -342,6 +379,9 @@ class Evaluator:
             worst_row=counts.first_wrong[0] if counts.first_wrong else 0,
             reference="float64" if truth is not None else "framework",
             note=note,
+            detail=details.label_detail(
+                (case.suite, case.name), case.rows, case.feeds, (fw, truth, pair.ox), wrong=verdict.failed
+            ),
         )
         return self._without_loose_nan(case, result) if verdict.failed else result
 

@@ -8,6 +8,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from any2onnx.errors import ParityError, ParityInconclusive, UnknownOption, did_you_mean
+from any2onnx.parity import findings
+from any2onnx.parity.details import Detail, merge
+from any2onnx.parity.picture import GraphPicture
 from any2onnx.parity.ulp import INCOMPARABLE
 from any2onnx.parity.verdict import Verdict
 
@@ -42,6 +45,8 @@ class OutputResult:
         sensitivity: Change of the reference under half-ulp input changes, relative to the scale, in the worst row.
         budget: Budget in the worst row, relative to the scale.
         budget_used: Largest error / budget; above 1 is a failure, infinite where no budget applies.
+        budget_from: What the budget of the worst row comes from: ``tolerance``, ``sensitivity``, ``framework`` or
+            ``fixed``; empty where no budget applies.
         equal: Equal elements of a discrete output.
         tied: Elements that differ where the scores behind are tied.
         wrong: Elements that differ otherwise.
@@ -49,6 +54,7 @@ class OutputResult:
         reference: ``float64``, or ``framework`` where there is no float64 answer.
         optimised: False when the finding comes from the session without graph optimisations.
         note: What else there is to say.
+        detail: Histograms and worst rows, None where nothing was measured.
     """
 
     output: str
@@ -69,6 +75,7 @@ class OutputResult:
     sensitivity: float = 0.0
     budget: float = 0.0
     budget_used: float = 0.0
+    budget_from: str = ""
     equal: int = 0
     tied: int = 0
     wrong: int = 0
@@ -76,6 +83,7 @@ class OutputResult:
     reference: str = "float64"
     optimised: bool = True
     note: str = ""
+    detail: Detail | None = dataclasses.field(default=None, repr=False)
 
     @property
     def status(self) -> str:
@@ -93,7 +101,7 @@ class OutputResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values; numbers that JSON lacks become None."""
-        found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "detail"}
         found["verdict"] = None if self.verdict is None else self.verdict.value
         found["shape"] = list(self.shape)
         found["status"] = self.status
@@ -142,6 +150,25 @@ class OutputSummary:
         """Largest error / budget."""
         return max(result.budget_used for result in self.results)
 
+    @property
+    def detail(self) -> Detail:
+        """Histograms and worst rows over all cases."""
+        return merge(result.detail for result in self.results if result.detail is not None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the output with its histograms as plain values."""
+        worst = self.worst
+        return {
+            "output": self.name,
+            "source": self.source,
+            "verdict": None if worst.verdict is None else worst.verdict.value,
+            "budget_used": _json_number(self.budget_used),
+            "abs": _json_number(self.abs),
+            "rel": _json_number(self.rel),
+            "ulp": _json_number(self.ulp),
+            **self.detail.to_dict(),
+        }
+
 
 @dataclasses.dataclass(frozen=True)
 class ParityReport:
@@ -158,6 +185,10 @@ class ParityReport:
         seed: The user's seed.
         results: One entry for each output of each case.
         notes: What holds for the whole comparison.
+        proofs: Statements about all inputs.
+        searches: The worst rows found by search, one entry per output.
+        divergences: The first divergence of each failing output.
+        graph: The graph of the ONNX model, for pictures; no part of the serialised forms.
         elapsed: Seconds (left out of the serialised forms, which are the same for the same comparison).
     """
 
@@ -171,6 +202,10 @@ class ParityReport:
     seed: int
     results: tuple[OutputResult, ...]
     notes: tuple[str, ...] = ()
+    proofs: tuple[findings.Proof, ...] = ()
+    searches: tuple[findings.SearchResult, ...] = ()
+    divergences: tuple[findings.Divergence, ...] = ()
+    graph: GraphPicture | None = dataclasses.field(default=None, compare=False, repr=False)
     elapsed: float = dataclasses.field(default=0.0, compare=False)
 
     # --- verdicts ---
@@ -302,6 +337,10 @@ class ParityReport:
             "counts": {name: self.count(name) for name in ("passed", "failed", "inconclusive", "skipped")},
             "worst": None if worst is None else worst.to_dict(),
             "notes": list(self.notes),
+            "proofs": findings.plain(self.proofs),
+            "searches": findings.plain(self.searches),
+            "divergences": findings.plain(self.divergences),
+            "outputs": [summary.to_dict() for summary in self],
             "results": [result.to_dict() for result in self.results],
         }
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from any2onnx.errors import InvalidType, MalformedFile, MissingDependency, NotAModel
+from any2onnx.parity.picture import GraphPicture, picture_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,6 +73,7 @@ class OnnxFile:
         opsets: ``domain`` to version, sorted by domain; the default domain is ``ai.onnx``.
         contraction: Length of the longest sum over weights (MatMul, Gemm, Conv).
         operators: Names of the operators in the graph, sorted.
+        picture: The graph, for reports.
     """
 
     payload: bytes | str
@@ -80,6 +82,7 @@ class OnnxFile:
     opsets: tuple[tuple[str, int], ...]
     contraction: int
     operators: tuple[str, ...] = ()
+    picture: GraphPicture | None = None
 
 
 def numpy_dtype(onnx_type: str) -> np.dtype[Any] | None:
@@ -133,6 +136,7 @@ def read_onnx(onnx_model: Any) -> OnnxFile:
         opsets=tuple(sorted((entry.domain or "ai.onnx", entry.version) for entry in proto.opset_import)),
         contraction=_longest_contraction(proto),
         operators=tuple(sorted({node.op_type for node in proto.graph.node})),
+        picture=picture_of(proto),
     )
 
 
