@@ -164,6 +164,9 @@ class _Labelling:
                     self.plans[node] = made
                     if made.outputs:
                         self.variables[node] = self.network.add_node()
+            elif constant(node.inputs[0]) is not None:
+                # A weight that is kept as it is: its Transpose is the cheapest form, and moving it gains nothing.
+                continue
             elif other == permutation and not first.get(node.inputs[0]):
                 self.removable[node] = None
             elif other == inverse:

@@ -10,6 +10,8 @@ from pytorch_support import OPSETS, answers, build, convert, operators, run, sam
 from sklearn.datasets import load_digits
 from torch import nn
 
+import any2onnx
+
 
 class Block(nn.Module):
     def __init__(self, inner: int, outer: int, stride: int) -> None:
@@ -116,3 +118,20 @@ def test_weights_are_not_copied_and_tied_weights_are_stored_once() -> None:
     assert tensor.raw.data_ptr() == model.embed.weight.data_ptr()
     ids = torch.randint(0, 50, (3, 4))
     same(run(ir.to_proto(built), ids), answers(model, ids))
+
+
+def test_the_passes_come_to_an_end_on_a_tied_weight_and_store_it_once() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(300, 16)
+            self.head = nn.Linear(16, 300, bias=False)
+            self.head.weight = self.embed.weight
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return self.head(self.embed(ids))
+
+    model, ids = Tied(), torch.randint(0, 300, (3, 4))
+    proto = any2onnx.convert_pytorch(model, (ids,), dynamic_shapes={"ids": {0: "batch", 1: "length"}})
+    assert [i.name for i in proto.graph.initializer if len(i.raw_data) >= 8000] == ["embed.weight"]
+    same(run(proto, ids), answers(model, ids))

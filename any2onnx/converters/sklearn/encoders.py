@@ -7,7 +7,8 @@ encoding and NaN (-1 for integer results) in an ordinal one: a graph cannot rais
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 
@@ -35,8 +36,11 @@ from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dtype_of, to_dtype
 from any2onnx.operator_mappings.mapping import Call
 
+# Features whose one-hot columns are made by one product: its cost per column is the number of features.
+_TOGETHER: Final = 32
 
-def category_index(g: GraphBuilder, call: Call, column: Value, categories: Any) -> Value:
+
+def category_index(g: GraphBuilder, call: Call, column: Value, categories: Any, codes: Array | None = None) -> Value:
     """Return the position of each value among the categories; the number of categories for an unknown value.
 
     Args:
@@ -44,6 +48,7 @@ def category_index(g: GraphBuilder, call: Call, column: Value, categories: Any) 
         call: For messages.
         column: [N, 1] or [N], text or numbers.
         categories: Fitted; NaN and None stand for missing values.
+        codes: What to return instead of the position, int64 [categories + 1]; the last is for an unknown value.
 
     Returns:
         int64 in the shape of the column.
@@ -52,15 +57,17 @@ def category_index(g: GraphBuilder, call: Call, column: Value, categories: Any) 
         InvalidType: Text against numeric categories, or the other way round.
     """
     known: list[Any] = np.asarray(categories).tolist()
+    if codes is None:
+        codes = np.arange(len(known) + 1)
     text = any(isinstance(item, str) for item in known)
     only_missing = all(is_missing(item) for item in known)
     if dtype_of(column) == DataType.STRING:
         if not text and not only_missing:
             raise _wrong_kind(call, column, "text", "numbers", known)
-        return _text_position(g, call, column, known)
+        return _text_code(g, call, column, known, codes)
     if text or (only_missing and None in known):
         raise _wrong_kind(call, column, "numbers", "text", known)
-    return _number_position(g, column, np.asarray(categories))
+    return _number_code(g, column, np.asarray(categories), codes)
 
 
 def _wrong_kind(call: Call, column: Value, given: str, fitted: str, known: list[Any]) -> InvalidType:
@@ -71,7 +78,7 @@ def _wrong_kind(call: Call, column: Value, given: str, fitted: str, known: list[
     )
 
 
-def _text_position(g: GraphBuilder, call: Call, column: Value, known: list[Any]) -> Value:
+def _text_code(g: GraphBuilder, call: Call, column: Value, known: list[Any], codes: Array) -> Value:
     keys = [text_of(item) for item in known]
     if len(set(keys)) != len(keys):
         raise UnsupportedParameter(
@@ -79,15 +86,14 @@ def _text_position(g: GraphBuilder, call: Call, column: Value, known: list[Any])
             + ", ".join(sorted({k for k in keys if keys.count(k) > 1})),
             where=call.location or None,
         )
-    return text_index(g, column, keys, len(keys))
+    return text_index(g, column, keys, int(codes[-1]), codes[:-1].tolist())
 
 
-def _number_position(g: GraphBuilder, column: Value, categories: Array) -> Value:
-    count = len(categories)
+def _number_code(g: GraphBuilder, column: Value, categories: Array, codes: Array) -> Value:
     if dtype_of(column) in INTEGERS and categories.dtype.kind in "iub":
         keys = categories.astype(np.int64).tolist()
         wide = g.Cast(column, DataType.INT64)
-        return lookup(g, wide, keys_int64s=keys, values_int64s=list(range(count)), default_int64=count)
+        return lookup(g, wide, keys_int64s=keys, values_int64s=codes[:-1].tolist(), default_int64=int(codes[-1]))
     numbers = categories.astype(np.float64)
     wide = g.Cast(column, DataType.DOUBLE)
     rank1 = len(wide.shape or ()) == 1
@@ -100,6 +106,8 @@ def _number_position(g: GraphBuilder, column: Value, categories: Array) -> Value
     matches = g.Cast(same, DataType.INT32)
     position = g.ArgMax(g.op("Pad", matches, [0, 0, 0, 1], g.const(np.asarray(1, np.int32))), axis=1, keepdims=1)
     # Where a category matches, its 1 comes before the padding's.
+    if not np.array_equal(codes, np.arange(len(codes))):
+        position = g.Gather(codes, position, axis=0)
     return g.Squeeze(position, 1) if rank1 else position
 
 
@@ -119,18 +127,30 @@ def one_hot_encoder(g: GraphBuilder, call: Call) -> Results:
     model = call.source
     dtype = _result_type(call, model.dtype)
     tables, widths = one_hot_tables(model)
-    parts: list[Value] = []
-    columns = columns_of(g, call)
-    for column, categories, table, width in zip(columns, model.categories_, tables, widths, strict=True):
-        if not width:
-            continue
-        position = category_index(g, call, column, categories)
-        if not np.array_equal(table, np.arange(len(table))):
-            position = g.Gather(table, position, axis=0)
-        parts.append(g.Cast(g.Equal(position, np.arange(width)[None, :]), dtype))
-    if not parts:
+    codes: list[Value] = []
+    for column, categories, table, width in zip(columns_of(g, call), model.categories_, tables, widths, strict=True):
+        if width:
+            codes.append(category_index(g, call, column, categories, table))
+    if not codes:
         raise UnsupportedParameter("every category is dropped, so there is no output", where=call.location or None)
-    return {"transform": hstack(g, parts)}
+    kept = [width for width in widths if width]
+    hot = [_hot(g, codes[k : k + _TOGETHER], kept[k : k + _TOGETHER], dtype) for k in range(0, len(kept), _TOGETHER)]
+    return {"transform": hstack(g, hot)}
+
+
+def _hot(g: GraphBuilder, codes: Sequence[Value], widths: Sequence[int], dtype: DataType) -> Value:
+    """Return one column per code of each feature: 1 where the feature has it.
+
+    A product with ones repeats each feature's code over its columns (several times faster than a Gather of columns),
+    so that one comparison serves all features.
+    """
+    wanted = np.concatenate([np.arange(width) for width in widths])[None, :]
+    if len(codes) == 1:
+        return g.Cast(g.Equal(codes[0], wanted), dtype)
+    owner = np.repeat(np.arange(len(widths)), widths)
+    repeated = (owner == np.arange(len(widths))[:, None]).astype(np.float32)
+    spread = g.MatMul(hstack(g, codes, DataType.FLOAT), repeated)
+    return g.Cast(g.Equal(spread, wanted.astype(np.float32)), dtype)
 
 
 def one_hot_tables(model: Any) -> tuple[list[Array], list[int]]:

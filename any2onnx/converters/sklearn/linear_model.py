@@ -14,6 +14,7 @@ from any2onnx.converters.sklearn.numerics import logistic
 from any2onnx.converters.sklearn.support import (
     Array,
     Results,
+    argmax_label,
     cast_results,
     decision_label,
     inner_type,
@@ -72,12 +73,31 @@ def linear_classifier(g: GraphBuilder, call: Call) -> Results:
 
 def logistic_regression(g: GraphBuilder, call: Call) -> Results:
     """Convert LogisticRegression(CV): logistic for two classes, softmax for more."""
+    if call.source.coef_.shape[0] == 1 and set(call.methods) in ({"predict_proba"}, {"predict", "predict_proba"}):
+        return _two_class_softmax(g, call)
     decision = linear_decision(g, call)
     if not {"predict_proba", "predict_log_proba"} & set(call.methods):
         return _pick(g, call, decision, {})
     binary = rank_of(decision) == 1
     probability = two_columns(g, logistic(g, decision)) if binary else g.Softmax(decision, axis=1)
     return _pick(g, call, decision, _with_log(g, call, probability))
+
+
+def _two_class_softmax(g: GraphBuilder, call: Call) -> Results:
+    """Convert the logistic function of one decision as the softmax of [0, decision].
+
+    Half the nodes of the logistic function and its complement. The complement is even more exact than 1 - p, which is
+    why the logarithm, -inf where 1 - p rounds to 0, is not taken from it.
+    """
+    dtype = inner_type(call)
+    model = call.source
+    coefficients = np.vstack([np.zeros((1, model.coef_.shape[1])), dense(model.coef_)])
+    logits = affine(g, matrix(g, call, dtype), coefficients, np.append(0.0, model.intercept_), dtype)
+    results: Results = {"predict_proba": g.Softmax(logits, axis=1)}
+    if "predict" in call.methods:
+        # Of equal logits the first, as for a decision of 0.
+        results["predict"] = argmax_label(g, logits, model.classes_)
+    return cast_results(g, call, only(call, results), keep=("predict",))
 
 
 def _with_log(g: GraphBuilder, call: Call, probability: Value) -> Results:

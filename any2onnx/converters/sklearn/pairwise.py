@@ -60,14 +60,25 @@ def squared_euclidean(g: GraphBuilder, x: Value, points: Array, *, relative: boo
         relative: Leave out each row's own square, which no comparison within the row needs.
     """
     points = np.asarray(points, np.float64)
+    if relative:
+        centre = centre_of(points)
+        middle, x = points - centre, g.Sub(x, typed(g, centre, x, "centre"))
+        squares = typed(g, np.einsum("ij,ij->i", middle, middle)[None, :], x, "squares")
+        return g.Gemm(x, typed(g, np.ascontiguousarray((-2.0 * middle).T), x), squares)
+    return g.Relu(times_squared_euclidean(g, x, points, 1.0))
+
+
+def times_squared_euclidean(g: GraphBuilder, x: Value, points: Array, factor: float) -> Value:
+    """Return squared distances times a factor, [N, points]; where they are 0, rounding may leave the other sign.
+
+    One product: [x, |x|²] times [-2 points; 1] plus |points|², so that no further pass over [N, points] is needed.
+    """
+    points = np.asarray(points, np.float64)
     centre = centre_of(points)
     middle, x = points - centre, g.Sub(x, typed(g, centre, x, "centre"))
-    squares = typed(g, np.einsum("ij,ij->i", middle, middle)[None, :], x, "squares")
-    scaled = typed(g, np.ascontiguousarray((-2.0 * middle).T), x)
-    cross = g.Gemm(x, scaled, squares)
-    if relative:
-        return cross
-    return g.Relu(g.Add(cross, square_sum(g, x)))
+    squares = typed(g, factor * np.einsum("ij,ij->i", middle, middle)[None, :], x, "squares")
+    scaled = np.vstack([(-2.0 * factor) * middle.T, np.full((1, len(points)), factor)])
+    return g.Gemm(g.op("Concat", x, square_sum(g, x), axis=1), typed(g, scaled, x), squares)
 
 
 def euclidean(g: GraphBuilder, x: Value, points: Array) -> Value:
@@ -250,10 +261,11 @@ def kernel(
     points = np.asarray(points, np.float64)
     if name == "linear":
         return product(g, x, points)
+    if name == "rbf":
+        gamma = parameters.get("gamma")
+        return g.Exp(times_squared_euclidean(g, x, points, -(1.0 / points.shape[1] if gamma is None else float(gamma))))
     if name == "cosine":
         inner = product(g, unit_rows(g, x), unit_points(points))
-    elif name == "rbf":
-        inner = squared_euclidean(g, x, points)
     elif name == "laplacian":
         inner = accumulate(g, x, points, MANHATTAN)
     elif name in ("chi2", "additive_chi2"):

@@ -154,6 +154,9 @@ def hstack(g: GraphBuilder, parts: Sequence[Value], dtype: DataType | None = Non
     if not parts:
         raise InvalidType("no columns are left")
     if dtype is not None:
+        if len({dtype_of(part) for part in parts}) == 1 and len(parts) > 1:
+            # One cast of the whole instead of one for each column.
+            return to_float(g, g.op("Concat", *parts, axis=axis), dtype)
         parts = [to_float(g, part, dtype) for part in parts]
     elif len({dtype_of(part) for part in parts}) > 1:
         kinds = ", ".join(sorted({dtype_of(part).name.lower() for part in parts}))

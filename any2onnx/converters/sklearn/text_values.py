@@ -44,9 +44,15 @@ def lookup(g: GraphBuilder, x: Value, *, default_int64: int, **attributes: Any) 
     return g.ml.LabelEncoder(x, default_int64=default_int64, **attributes)
 
 
-def text_index(g: GraphBuilder, x: Value, keys: Sequence[str], default: int) -> Value:
-    """Return the position of each text among the keys, `default` where it is none; int64 in the shape of x."""
-    return lookup(g, x, keys_strings=list(keys), values_int64s=list(range(len(keys))), default_int64=default)
+def text_index(
+    g: GraphBuilder, x: Value, keys: Sequence[str], default: int, values: Sequence[int] | None = None
+) -> Value:
+    """Return the position of each text among the keys, or its value; `default` where it is none.
+
+    The result is int64 in the shape of x.
+    """
+    found = range(len(keys)) if values is None else values
+    return lookup(g, x, keys_strings=list(keys), values_int64s=list(found), default_int64=default)
 
 
 def text_mask(g: GraphBuilder, x: Value, keys: Sequence[str]) -> Value:
