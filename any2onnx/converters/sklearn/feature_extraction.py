@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from any2onnx.converters.sklearn import sparse_rows
 from any2onnx.converters.sklearn.support import (
     Array,
     Results,
@@ -69,6 +70,8 @@ def _stop_words(model: Any) -> frozenset[str]:
 def _counts(g: GraphBuilder, call: Call, weights: Array | None = None) -> Value:
     """Return how often each term of the vocabulary is in each document, float32 [N, terms].
 
+    The sparse form, which is attached for a large vocabulary, holds plain counts, without the weights.
+
     Args:
         g: Builder.
         call: Its source is a fitted CountVectorizer.
@@ -84,7 +87,39 @@ def _counts(g: GraphBuilder, call: Call, weights: Array | None = None) -> Value:
     else:
         numbers, pool = _character_numbers(g, call, texts, vocabulary)
     numbers = g.Slice(numbers, [0], [-1], [0])
-    return _counted(g, numbers, pool, len(vocabulary), binary=bool(model.binary), weights=weights)
+    result = _counted(g, numbers, pool, len(vocabulary), binary=bool(model.binary), weights=weights)
+    if sparse_rows.worthwhile(g, len(vocabulary)):
+        sparse_rows.attach(result, _sparse_counts(g, numbers, pool, steady_type(call), binary=bool(model.binary)))
+    return result
+
+
+def _sparse_counts(
+    g: GraphBuilder, numbers: Value, pool: _Pool, dtype: DataType, *, binary: bool
+) -> sparse_rows.SparseRows | None:
+    """Return the counts of the pool's n-grams as sparse rows; None where an n-gram's number has too many digits."""
+    zero, end = _number(g, 0), np.iinfo(np.int64).max
+    base = 1 + max((number for term in pool.terms for number in term), default=0)
+    longest = max((len(term) for term in pool.terms), default=1)
+    if base**longest > end:
+        return None
+    # An n-gram is the number with these digits. Terms have no digit 0, which stands for an unknown one and for the end.
+    digits = g.Max(numbers, zero)
+    gram = digits
+    columns: list[Value] = []
+    for n in range(1, longest + 1):
+        if n > 1:
+            gram = g.Add(g.Mul(g.Slice(gram, [0], [-1], [1]), _number(g, base)), g.Slice(digits, [n - 1], [end], [1]))
+        chosen = [k for k, term in enumerate(pool.terms) if len(term) == n]
+        if chosen:
+            keys = np.asarray([pool.terms[k] for k in chosen], np.int64) @ (base ** np.arange(n - 1, -1, -1))
+            found = [pool.columns[k] for k in chosen]
+            columns.append(g.ml.LabelEncoder(gram, keys_int64s=keys.tolist(), values_int64s=found, default_int64=-1))
+    # One place more, so that there is one.
+    nothing = g.Expand(_number(g, -1), g.shape_vector([g.dim(numbers, 0), 1]))
+    rows = sparse_rows.counts(g, g.op("Concat", *columns, nothing, axis=1), dtype)
+    if not binary:
+        return rows
+    return sparse_rows.SparseRows(rows.columns, g.Min(rows.values, g.scalar_like(1.0, rows.values)))
 
 
 def _counted(g: GraphBuilder, numbers: Value, pool: _Pool, width: int, *, binary: bool, weights: Array | None) -> Value:
@@ -231,7 +266,7 @@ def _padded_words(g: GraphBuilder, numbers: Value) -> Value:
 
 def count_vectorizer(g: GraphBuilder, call: Call) -> Results:
     """Convert CountVectorizer."""
-    return {"transform": g.Cast(_counts(g, call), working_type(call))}
+    return {"transform": sparse_rows.cast(g, _counts(g, call), working_type(call))}
 
 
 def tfidf_vectorizer(g: GraphBuilder, call: Call) -> Results:
@@ -240,29 +275,46 @@ def tfidf_vectorizer(g: GraphBuilder, call: Call) -> Results:
     dtype = steady_type(call)
     transformer = model._tfidf
     idf = transformer.idf_ if transformer.use_idf else None
-    if dtype == DataType.FLOAT and idf is not None and not transformer.sublinear_tf and not model.binary:
-        value = _normalized(g, g.Cast(_counts(g, call, idf), dtype), transformer.norm)
-    else:
-        value = _tf_idf(g, g.Cast(_counts(g, call), dtype), transformer)
-    return {"transform": g.Cast(value, working_type(call))}
+    weighted = dtype == DataType.FLOAT and idf is not None and not transformer.sublinear_tf and not model.binary
+    counts = _counts(g, call, idf if weighted else None)
+    value = g.Cast(counts, dtype)
+    value = _normalized(g, value, transformer.norm) if weighted else _tf_idf(g, value, transformer)
+    sparse_rows.attach(value, _sparse_tf_idf(g, sparse_rows.find(counts), transformer))
+    return {"transform": sparse_rows.cast(g, value, working_type(call))}
 
 
 def tfidf_transformer(g: GraphBuilder, call: Call) -> Results:
     """Convert TfidfTransformer, on counts in any numeric type."""
-    value = _tf_idf(g, matrix(g, call, steady_type(call)), call.source)
-    return {"transform": g.Cast(value, working_type(call))}
+    counts = matrix(g, call, steady_type(call))
+    value = _tf_idf(g, counts, call.source)
+    sparse_rows.attach(value, _sparse_tf_idf(g, sparse_rows.find(counts), call.source))
+    return {"transform": sparse_rows.cast(g, value, working_type(call))}
 
 
 def _tf_idf(g: GraphBuilder, counts: Value, model: Any) -> Value:
-    value = counts
-    if model.sublinear_tf:
-        zero = g.scalar_like(0.0, value)
-        absent = g.Equal(value, zero)
-        one = g.scalar_like(1.0, value)
-        value = g.Where(absent, zero, g.Add(g.Log(g.Where(absent, one, value)), one))
+    value = _sublinear(g, counts) if model.sublinear_tf else counts
     if model.use_idf:
         value = g.Mul(value, np.asarray(model.idf_, dtype_of(value).numpy()))
     return _normalized(g, value, model.norm)
+
+
+def _sparse_tf_idf(g: GraphBuilder, counts: sparse_rows.SparseRows | None, model: Any) -> sparse_rows.SparseRows | None:
+    """Return what `_tf_idf` makes of counts, in their sparse form."""
+    if counts is None:
+        return None
+    value = _sublinear(g, counts.values) if model.sublinear_tf else counts.values
+    if model.use_idf:
+        idf = g.const(np.asarray(model.idf_, dtype_of(value).numpy()), name="idf")
+        value = g.Mul(value, g.Gather(idf, counts.columns, axis=0))
+    return sparse_rows.SparseRows(counts.columns, _normalized(g, value, model.norm))
+
+
+def _sublinear(g: GraphBuilder, value: Value) -> Value:
+    """Return 1 + log of counts; 0 stays."""
+    zero = g.scalar_like(0.0, value)
+    absent = g.Equal(value, zero)
+    one = g.scalar_like(1.0, value)
+    return g.Where(absent, zero, g.Add(g.Log(g.Where(absent, one, value)), one))
 
 
 def _normalized(g: GraphBuilder, value: Value, norm: str | None) -> Value:

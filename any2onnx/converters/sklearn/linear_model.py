@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from any2onnx.converters.sklearn import sparse_rows
 from any2onnx.converters.sklearn.numerics import logistic
 from any2onnx.converters.sklearn.support import (
     Array,
@@ -35,12 +36,11 @@ def affine(g: GraphBuilder, x: Value, coefficients: Any, intercept: Any, dtype: 
     coef = weights(coefficients, dtype)
     vector = coef.ndim == 1
     bias = np.broadcast_to(np.ravel(weights(intercept, dtype)), (1 if vector else coef.shape[0],))
-    product = g.Gemm(
-        x,
-        g.const(coef[None, :] if vector else coef, name="coef"),
-        g.const(np.ascontiguousarray(bias), name="intercept"),
-        transB=1,
-    )
+    rows = coef[None, :] if vector else coef
+    product = sparse_rows.affine_of(g, x, rows, bias)
+    if product is None:
+        bias = np.ascontiguousarray(bias)
+        product = g.Gemm(x, g.const(rows, name="coef"), g.const(bias, name="intercept"), transB=1)
     return g.Squeeze(product, 1) if vector else product
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.sklearn.linear_model import linear_decision
+from any2onnx.converters.sklearn.linear_model import affine, linear_decision
 from any2onnx.converters.sklearn.numerics import logistic
 from any2onnx.converters.sklearn.support import (
     Array,
@@ -83,8 +83,7 @@ def multinomial_nb(g: GraphBuilder, call: Call) -> Results:
 
 def _affine(g: GraphBuilder, call: Call, coefficients: Array, offset: Array) -> Value:
     dtype = inner_type(call)
-    x = matrix(g, call, dtype)
-    return g.Gemm(x, g.const(weights(coefficients, dtype), name="log_prob"), weights(offset, dtype), transB=1)
+    return affine(g, matrix(g, call, dtype), coefficients, offset, dtype)
 
 
 def complement_nb(g: GraphBuilder, call: Call) -> Results:

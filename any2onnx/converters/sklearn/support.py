@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from any2onnx.converters.sklearn import sparse_rows
 from any2onnx.converters.sklearn.context import Context
 from any2onnx.errors import InvalidType, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
@@ -174,7 +175,7 @@ def to_float(g: GraphBuilder, value: Value, dtype: DataType) -> Value:
         raise InvalidType(
             f"{value.name!r} holds text where numbers are needed", needs="a numeric column, or an encoder before it"
         )
-    return g.Cast(value, dtype)
+    return sparse_rows.cast(g, value, dtype)
 
 
 def matrix(g: GraphBuilder, call: Call, dtype: DataType | None = None) -> Value:
