@@ -7,6 +7,7 @@ import html
 from typing import TYPE_CHECKING
 
 from any2onnx.parity.details import ulp_range, used_range
+from any2onnx.parity.render import compact
 from any2onnx.parity.ulp import INCOMPARABLE
 
 if TYPE_CHECKING:
@@ -52,16 +53,7 @@ def _ulp_label(bits: int) -> str:
     low, high = (1 << (bits - 1) if bits else 0), (1 << bits) - 1
     if low == high:
         return f"{low} ulp" if low == 0 else str(low)
-    return f"{_round(low)} – {_round(high)}"
-
-
-def _round(number: int) -> str:
-    if number < 10_000:
-        return str(number)
-    for size, letter in ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{letter}"
-    raise AssertionError(number)
+    return f"{compact(low)} – {compact(high)}"
 
 
 _USED_EDGES = (

@@ -62,7 +62,17 @@ def shown_used(used: float) -> str:
 
 def shown_ulps(count: int) -> str:
     """Return an ULP distance for people; a dash where NaN or an infinity is apart from a number."""
-    return "-" if count == INCOMPARABLE else str(count) if count < 100_000 else f"{count:.0e}"
+    return "-" if count == INCOMPARABLE else str(count) if count < 100_000 else compact(count)
+
+
+def compact(number: int) -> str:
+    """Return a whole number for people: five digits as they are, then thousands, millions and so on."""
+    if number < 10_000:
+        return str(number)
+    for size, letter in ((10**18, "E"), (10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number / 1000:.3g}k"
 
 
 def shown_error(error: float) -> str:
