@@ -107,6 +107,7 @@ class Judgement:
         failing: The rows beyond their budget, the worst first.
         row_used: error / budget of every row.
         row_budget: The budget that it is taken from.
+        row_unit: Which unit of every row that is.
         own: The framework's own error that counts at each unit.
     """
 
@@ -121,6 +122,9 @@ class Judgement:
 
     row_used: Floats = dataclasses.field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
     row_budget: Floats = dataclasses.field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
+    row_unit: npt.NDArray[np.intp] = dataclasses.field(
+        default_factory=lambda: np.zeros(0, dtype=np.intp), repr=False, compare=False
+    )
     own: Floats = dataclasses.field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
 
 
@@ -334,6 +338,7 @@ def judge(
         failing,
         row_used=np.take_along_axis(by_row_used, at, axis=1)[:, 0],
         row_budget=np.take_along_axis(budget.reshape(-1, errors.columns), at, axis=1)[:, 0],
+        row_unit=at[:, 0],
         own=own,
     )
 

@@ -69,26 +69,35 @@ class Again:
         rows = entry["rows"]
         self.table = list(zip(rows_of(self.fw, rows), rows_of(self.ref, rows), rows_of(self.ox, rows), strict=True))
         count = len(self.table)
-        self.sensitivity = arrays["sensitivity"].tolist() if "sensitivity" in arrays else [0.0] * count
-        self.noise = arrays["noise"].tolist() if "noise" in arrays else [0.0] * count
+        # A unit is what has a budget of its own: a row, or an element of it.
+        self.columns = entry["columns"]
+        zeros = [0.0] * (count * self.columns)
+        self.sensitivity = arrays["sensitivity"].tolist() if "sensitivity" in arrays else zeros
+        self.known = arrays["own"].tolist() if "own" in arrays else zeros
         if "float" not in self.dtype:
             return
-        self.scale = [
-            max([abs(float(r)) for r in ref if math.isfinite(r)] + [entry["scale_floor"]]) for _, ref, _ in self.table
-        ]
+        self.scale = arrays["scale"].tolist()
         self.errors = [[error(o, r) for r, o in zip(ref, ox, strict=True)] for _, ref, ox in self.table]
         self.own = [[error(f, r) for f, r in zip(fw, ref, strict=True)] for fw, ref, _ in self.table]
 
-    def budget(self, row):
-        if self.entry["fixed_budget"] is not None:
-            return self.entry["fixed_budget"] * self.scale[row]
-        own = max(most(self.own[row]), self.noise[row])
-        rule = max(8 * self.sensitivity[row], 2 * own, self.entry["tolerance"] * self.scale[row])
-        return rule + self.entry["repeat"] * self.scale[row]
+    def units(self, table):
+        """Return the errors of every unit: whole rows, or single elements."""
+        return [[value] for row in table for value in row] if self.columns > 1 else table
 
-    def used(self, row):
-        off = most(self.errors[row])
-        return 0.0 if off == 0 else off / self.budget(row) if self.budget(row) else math.inf
+    def budget(self, unit):
+        if self.entry["fixed_budget"] is not None:
+            return self.entry["fixed_budget"] * self.scale[unit]
+        own = self.entry["framework_factor"] * self.known[unit]
+        rule = max(8 * self.sensitivity[unit], own, self.entry["tolerance"] * self.scale[unit])
+        return rule + self.entry["repeat"] * self.scale[unit]
+
+    def used(self, unit):
+        off = most(self.units(self.errors)[unit])
+        return 0.0 if off == 0 else off / self.budget(unit) if self.budget(unit) else math.inf
+
+    def used_by_row(self, row):
+        first = row * self.columns
+        return max(self.used(unit) for unit in range(first, first + self.columns))
 
     def ulps(self, against):
         return [
@@ -103,13 +112,13 @@ def same(a, b):
 
 
 def check_floats(result, again):
-    rows = range(len(again.table))
     flat = [value for row in again.errors for value in row]
     assert same(most(flat), result["abs"])
     assert same(most([value for row in again.own for value in row]), result["abs_framework"])
 
     def relative(table):
-        return max((most(table[r]) / again.scale[r] for r in rows if most(table[r])), default=0.0)
+        found = enumerate(again.units(table))
+        return max((most(values) / again.scale[unit] for unit, values in found if most(values)), default=0.0)
 
     assert same(relative(again.errors), result["rel"])
     assert same(relative(again.own), result["rel_framework"])
@@ -117,10 +126,11 @@ def check_floats(result, again):
     assert same(relative(between), result["rel_difference"])
     assert result["ulp"] == (None if None in again.ulps(1) else max(again.ulps(1), default=0))
     assert result["ulp_framework"] == (None if None in again.ulps(0) else max(again.ulps(0), default=0))
-    used = [again.used(row) for row in rows]
+    used = [again.used(unit) for unit in range(len(again.table) * again.columns)]
     if used and result["verdict"] != "mismatch":
         nearest = min(max(again.ulps(0), default=0), max(again.ulps(1), default=0))
-        worst = result["worst_row"]
+        first = result["worst_row"] * again.columns
+        worst = max(range(first, first + again.columns), key=lambda unit: used[unit])
         assert used[worst] == pytest.approx(max(used), rel=1e-12)
         expected = min(max(used), 1.0) if nearest <= 4 else max(used)
         assert same(expected, result["budget_used"])
@@ -139,10 +149,11 @@ def verdict_again(again, used, nearest):
         return "within-ulp"
     if max(used) > 1:
         return "converter-imprecise"
-    over = [row for row in range(len(used)) if most(again.errors[row]) > again.entry["tolerance"] * again.scale[row]]
+    errors = [most(values) for values in again.units(again.errors)]
+    over = [unit for unit in range(len(used)) if errors[unit] > again.entry["tolerance"] * again.scale[unit]]
     if not over:
         return "within-budget"
-    if all(most(again.own[row]) >= most(again.errors[row]) for row in over):
+    if all(again.known[unit] >= errors[unit] for unit in over):
         return "framework-imprecise"
     return "ill-conditioned"
 
@@ -194,7 +205,7 @@ def check_output(output, parts):
     check_histogram(output["ulp_framework_histogram"], [value for again in floats for value in again.ulps(0)])
     check_used_histogram(
         output["budget_histogram"],
-        [again.used(row) for again in floats if again.ox.size for row in range(len(again.table))],
+        [again.used_by_row(row) for again in floats if again.ox.size for row in range(len(again.table))],
     )
     every = [value for again in floats for row in again.errors for value in row if value is not None]
     mean = float(sum((fractions.Fraction(value) for value in every), fractions.Fraction(0)) / len(every))
@@ -222,15 +233,17 @@ def check_worst_rows(output, parts):
             assert row["ulp"] == ulp_between(again.ox[at], again.ref[at], again.dtype)
         if row["budget"] is not None:
             place = row["row"] if len(again.table) > 1 else 0
-            assert row["budget"] == pytest.approx(again.budget(place), rel=1e-12)
+            first = place * again.columns
+            unit = max(range(first, first + again.columns), key=again.used)
+            assert row["budget"] == pytest.approx(again.budget(unit), rel=1e-12)
             if row["used"] is not None:
-                assert row["used"] == pytest.approx(again.used(place), rel=1e-12)
+                assert row["used"] == pytest.approx(again.used(unit), rel=1e-12)
             if row["error"] is not None:
-                assert row["error"] == pytest.approx(most(again.errors[place]), rel=1e-12)
+                assert row["error"] == pytest.approx(most(again.units(again.errors)[unit]), rel=1e-12)
     floats = [again for again in parts if "float" in again.dtype]
     if floats and shares and math.isfinite(shares[0]):
         assert shares[0] == pytest.approx(
-            max(again.used(row) for again in floats for row in range(len(again.table))), rel=1e-12
+            max(again.used_by_row(row) for again in floats for row in range(len(again.table))), rel=1e-12
         )
 
 
