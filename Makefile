@@ -9,12 +9,13 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export KERAS_BACKEND ?= tensorflow
 JOBS ?= 2
 
-.PHONY: help install demo test test-all check coverage-tables bench clean
+.PHONY: help install demo test test-all test-browser check coverage-tables bench clean
 
 help:
 	@echo "make demo        set up, then convert and check the demo models"
 	@echo "make test        set up, then run linters, types and tests"
 	@echo "make test-all    the same with the long sweeps"
+	@echo "make test-browser  the HTML report in Chromium, at desktop and phone widths"
 	@echo "make bench       side by side with the peers"
 	@echo "make coverage-tables  write docs/coverage_*.md from the registry"
 
@@ -37,10 +38,13 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow and not browser"
 
 test-all: check
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) -m "not browser"
+
+test-browser: $(STAMP)
+	$(BIN)/python -m pytest -m browser parity_tests/reports
 
 coverage-tables: $(STAMP)
 	for f in sklearn keras pytorch; do $(BIN)/any2onnx coverage $$f --write docs/coverage_$$f.md; done

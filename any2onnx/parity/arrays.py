@@ -34,9 +34,12 @@ class Compared:
         framework: The framework as run.
         reference: The framework in float64, or None.
         onnx: onnxruntime, from the session that the result speaks of.
-        sensitivity: Change of the reference under half-ulp input changes, per row; None where not measured.
-        noise: The framework's own error at neighbouring inputs, per row; None where not measured.
-        scale_floor: Size of the output on ordinary inputs, absolute.
+        columns: Units per row: a budget belongs to a row, or to each element of it. The arrays below have one entry per
+            unit, row by row; they are None for what is judged by equality.
+        scale: What errors of the unit are measured against.
+        sensitivity: Change of the reference under half-ulp input changes; None where not measured.
+        own: The framework's own error that counts: its largest at the unit, at neighbouring inputs, or at like units.
+        framework_factor: What ``own`` is multiplied with in the budget.
         repeat: Difference between two runs of the framework, relative to the scale.
         tolerance: Relative tolerance of the dtype.
         fixed_budget: The user's relative budget, or None.
@@ -45,9 +48,11 @@ class Compared:
     framework: Array
     reference: Array | None
     onnx: Array
+    columns: int = 1
+    scale: Floats | None = None
     sensitivity: Floats | None = None
-    noise: Floats | None = None
-    scale_floor: float = 0.0
+    own: Floats | None = None
+    framework_factor: float = 0.0
     repeat: float = 0.0
     tolerance: float = 0.0
     fixed_budget: float | None = None
@@ -71,7 +76,7 @@ class ArrayStore:
         inputs = self._inputs(case)
         name = f"{len(self._entries):04d}-{_slug(result.output)}.npz"
         arrays = {"framework": compared.framework, "onnx": compared.onnx}
-        for key in ("reference", "sensitivity", "noise"):
+        for key in ("reference", "scale", "sensitivity", "own"):
             if getattr(compared, key) is not None:
                 arrays[key] = getattr(compared, key)
         _write(self._folder / name, arrays)
@@ -85,7 +90,8 @@ class ArrayStore:
                 "inputs": inputs,
                 "arrays": name,
                 "dtypes": {key: values.dtype.name for key, values in arrays.items()},
-                "scale_floor": compared.scale_floor,
+                "columns": compared.columns,
+                "framework_factor": compared.framework_factor,
                 "repeat": compared.repeat if np.isfinite(compared.repeat) else None,
                 "tolerance": compared.tolerance,
                 "fixed_budget": compared.fixed_budget,

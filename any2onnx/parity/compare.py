@@ -1,12 +1,19 @@
 """Comparison of one floating output: errors against the reference, the budget, the verdict.
 
 The rule is the one of the project's parity design: `ref` is the framework in float64, `fw` the framework as it is
-run, `ox` onnxruntime. Per row, with `scale` the robust size of the output,
+run, `ox` onnxruntime. With `scale` the robust size of the output,
 
-    budget = max(8 * sensitivity, 2 * |fw - ref|, tolerance(dtype) * scale)
+    budget = max(8 * sensitivity, 2 * own error of the framework, tolerance(dtype) * scale)
 
 so an error is excused only by what the rounding of the inputs does to the true function, or by what the framework
-gets wrong itself. Rows are judged one by one: an ill-conditioned row never excuses another.
+gets wrong itself. It is taken per *unit*: a row, or an element where the columns are quantities of their own
+(the columns of a transformer, the targets of a regressor), each measured against the size of its column.
+
+The framework's own error is that of *like* units, because |fw - ref| of one row is one sample of a rounding error and
+by luck a small one: the largest error among units of the same size (by factors of two), and at most
+``MEDIAN_FACTOR`` times their median. The grouping by size keeps one large row from hiding an error in small ones, the
+median keeps a few rows where the framework is truly off (ill-conditioned, or on the other side of a jump) from
+excusing the others.
 """
 
 from __future__ import annotations
@@ -23,8 +30,17 @@ from any2onnx.parity.verdict import Verdict
 
 SENSITIVITY_FACTOR = 8.0
 FRAMEWORK_FACTOR = 2.0
+# The same where the graph, run in float64, has been shown to say what the framework computes: a sum of n numbers one
+# after the other errs like sqrt(n), in 16 lanes like sqrt(n / 16), so the order of summation accounts for a factor 4.
+ROUNDING_FACTOR = 4 * FRAMEWORK_FACTOR
 PERTURBATIONS = 8
 ULP_LIMIT = 4
+# Rounding errors have light tails: among thousands of rows the largest is some five times the median.
+MEDIAN_FACTOR = 5.0
+# Fewer units than this say nothing about their kind.
+LIKE_UNITS = 8
+# A column is measured against no less than this share of the whole output: below it, it is noise of the others.
+COLUMN_FLOOR = 1e-6
 
 # Relative tolerance by dtype, applied to the scale of the output and never to its number of elements.
 _TOLERANCES = {"float64": 1e-9, "float32": 1.3e-6, "float16": 1e-3, "bfloat16": 1.6e-2}
@@ -46,17 +62,18 @@ def tolerance(dtype: np.dtype[Any], widest_input: np.dtype[Any] | None = None) -
 
 @dataclasses.dataclass(frozen=True)
 class FloatErrors:
-    """Errors of one output on one case; row arrays have one entry per row of the batch.
+    """Errors of one output on one case; arrays have one entry per unit: a row, or an element of a row.
 
     Attributes:
-        onnx: Largest |ox - ref| of each row.
-        framework: Largest |fw - ref| of each row.
-        difference: Largest |ox - fw| of each row.
-        scale: Size of the output that errors of the row are measured against.
+        onnx: Largest |ox - ref| of each unit.
+        framework: Largest |fw - ref| of each unit.
+        difference: Largest |ox - fw| of each unit.
+        scale: Size of the output that errors of the unit are measured against.
         ulp: Largest ULP distance between ox and ref.
         ulp_framework: Largest ULP distance between ox and fw.
         wrong_specials: Number of NaN, infinities or numbers where neither fw nor ref has one.
         special_note: The first such place in words, empty when there is none.
+        columns: Units per row.
     """
 
     onnx: Floats
@@ -67,22 +84,56 @@ class FloatErrors:
     ulp_framework: int
     wrong_specials: int
     special_note: str
+    columns: int = 1
+
+    @property
+    def rows(self) -> npt.NDArray[np.intp]:
+        """The row of each unit."""
+        return np.arange(self.onnx.size) // self.columns
 
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
     """The verdict on one output and how near it is to the next worse one.
 
-    ``row_used`` and ``row_budget`` are error / budget and budget of every row.
+    Attributes:
+        verdict: The verdict.
+        budget_used: Largest error / budget.
+        worst: The unit where it occurs.
+        worst_row: Its row.
+        budget: Its budget.
+        sensitivity: Its sensitivity.
+        budget_from: What its budget comes from: ``tolerance``, ``sensitivity``, ``framework`` or ``fixed``.
+        failing: The rows beyond their budget, the worst first.
+        row_used: error / budget of every row.
+        row_budget: The budget that it is taken from.
+        row_unit: Which unit of every row that is.
+        own: The framework's own error that counts at each unit.
     """
 
     verdict: Verdict
     budget_used: float
+    worst: int
     worst_row: int
     budget: float
     sensitivity: float
+    budget_from: str
+    failing: npt.NDArray[np.intp]
+
     row_used: Floats = dataclasses.field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
     row_budget: Floats = dataclasses.field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
+    row_unit: npt.NDArray[np.intp] = dataclasses.field(
+        default_factory=lambda: np.zeros(0, dtype=np.intp), repr=False, compare=False
+    )
+    own: Floats = dataclasses.field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """The framework's own error on typical inputs, per unit, with the size that it is measured against."""
+
+    error: Floats
+    scale: Floats
 
 
 def robust_scale(values: Array) -> float:
@@ -91,6 +142,13 @@ def robust_scale(values: Array) -> float:
     if magnitudes.size == 0:
         return 0.0
     return float(np.quantile(magnitudes, 0.99, method="lower"))
+
+
+def column_scales(values: Array) -> Floats:
+    """Return the size of each column of a table, at least ``COLUMN_FLOOR`` of the size of the whole."""
+    sizes = np.array([robust_scale(values[:, column]) for column in range(values.shape[1])])
+    found: Floats = np.maximum(sizes, COLUMN_FLOOR * robust_scale(values))
+    return found
 
 
 def by_row(values: Array, rows: int) -> Array:
@@ -112,30 +170,49 @@ def narrow(values: Array, dtype: np.dtype[Any]) -> Array:
         return values.astype(dtype)
 
 
-def row_difference(a: Array, b: Array, rows: int) -> Floats:
-    """Return the largest |a - b| of each row over the elements where both are finite."""
+def unit_difference(a: Array, b: Array, rows: int, *, by_column: bool = False) -> Floats:
+    """Return the largest |a - b| of each unit, ``[rows, units per row]``, over the elements where both are finite."""
     left, right = by_row(a, rows).astype(np.float64), by_row(b, rows).astype(np.float64)
     finite = np.isfinite(left) & np.isfinite(right)
     with np.errstate(invalid="ignore", over="ignore"):
-        return row_max(np.where(finite, np.abs(left - right), 0.0))
+        apart: Floats = np.where(finite, np.abs(left - right), 0.0)
+    return apart if by_column else row_max(apart)[:, None]
 
 
-def measure(fw: Array, ref: Array | None, ox: Array, rows: int, scale_floor: float) -> FloatErrors:
-    """Measure one floating output; the arrays have equal shapes, and ``ref`` is None without a float64 reference."""
+def row_difference(a: Array, b: Array, rows: int) -> Floats:
+    """Return the largest |a - b| of each row over the elements where both are finite."""
+    return unit_difference(a, b, rows)[:, 0]
+
+
+def measure(
+    fw: Array, ref: Array | None, ox: Array, rows: int, scale_floor: float | Floats, *, by_column: bool = False
+) -> FloatErrors:
+    """Measure one floating output; the arrays have equal shapes, and ``ref`` is None without a float64 reference.
+
+    Args:
+        fw: The framework's answer.
+        ref: The float64 answer.
+        ox: ONNX's answer.
+        rows: Size of the batch.
+        scale_floor: Usual size of the output, or of each of its columns.
+        by_column: Each element is a unit of its own.
+    """
     truth = fw if ref is None else ref
     size = by_row(truth, rows).astype(np.float64)
-    scale = np.maximum(row_max(np.where(np.isfinite(size), np.abs(size), 0.0)), scale_floor)
+    size = np.where(np.isfinite(size), np.abs(size), 0.0)
+    scale = np.maximum(size if by_column else row_max(size)[:, None], scale_floor)
     wrong = _wrong_specials(fw, truth, ox)
     count = int(np.count_nonzero(wrong))
     return FloatErrors(
-        onnx=row_difference(ox, truth, rows),
-        framework=row_difference(fw, truth, rows),
-        difference=row_difference(ox, fw, rows),
-        scale=scale,
+        onnx=unit_difference(ox, truth, rows, by_column=by_column).reshape(-1),
+        framework=unit_difference(fw, truth, rows, by_column=by_column).reshape(-1),
+        difference=unit_difference(ox, fw, rows, by_column=by_column).reshape(-1),
+        scale=scale.reshape(-1),
         ulp=_max_ulp(ox, truth),
         ulp_framework=_max_ulp(ox, fw),
         wrong_specials=count,
         special_note=_special_note(wrong, fw, ox) if count else "",
+        columns=scale.shape[1],
     )
 
 
@@ -169,7 +246,34 @@ def _special_note(wrong: npt.NDArray[np.bool_], fw: Array, ox: Array) -> str:
 
 def rows_in_need(errors: FloatErrors, tol: float) -> npt.NDArray[np.intp]:
     """Return the rows whose error exceeds the dtype's tolerance, so that their sensitivity decides."""
-    return np.flatnonzero(errors.onnx > tol * errors.scale)
+    return np.unique(errors.rows[errors.onnx > tol * errors.scale])
+
+
+def own_errors(errors: FloatErrors, noise: Floats | None, profile: Profile | None) -> Floats:
+    """Return the error that the framework is known to make at each unit, or at units like it.
+
+    Args:
+        errors: What ``measure`` found.
+        noise: The framework's own error at neighbouring inputs, per unit; None where not measured.
+        profile: The framework's errors on typical inputs.
+    """
+    single = errors.framework if noise is None else np.maximum(errors.framework, noise)
+    most, scale = single, errors.scale
+    usual = errors.framework
+    if profile is not None:
+        most = np.concatenate([most, profile.error])
+        usual = np.concatenate([usual, profile.error])
+        scale = np.concatenate([scale, profile.scale])
+    # An octave with its two neighbours: sizes that differ by less than a factor of four.
+    octave = np.where(scale > 0, np.frexp(scale)[1], np.iinfo(np.int16).min)
+    found = single.copy()
+    for level in np.unique(octave[: single.size]):
+        like = np.abs(octave - level) <= 1
+        if np.count_nonzero(like) >= LIKE_UNITS:
+            at = np.flatnonzero(octave[: single.size] == level)
+            limit = min(float(most[like].max()), MEDIAN_FACTOR * float(np.median(usual[like])))
+            found[at] = np.maximum(found[at], limit)
+    return found
 
 
 def judge(
@@ -180,44 +284,66 @@ def judge(
     framework_noise: Floats | None = None,
     noise: float = 0.0,
     fixed_budget: float | None = None,
+    profile: Profile | None = None,
+    framework_factor: float = FRAMEWORK_FACTOR,
 ) -> Judgement:
     """Give the verdict on one output.
 
     Args:
         errors: What ``measure`` found.
         tol: Relative tolerance of the dtype.
-        sensitivity: Change of the reference under half-ulp changes of the inputs, per row; None where not measured.
-        framework_noise: The framework's own error at neighbouring inputs, per row; None where not measured.
+        sensitivity: Change of the reference under half-ulp changes of the inputs, per unit; None where not measured.
+        framework_noise: The framework's own error at neighbouring inputs, per unit; None where not measured.
         noise: Difference between two runs of the framework, relative to the scale; above ``tol`` nothing is decided.
         fixed_budget: A relative budget chosen by the user, instead of the rule.
+        profile: The framework's own errors on typical inputs.
+        framework_factor: What the framework's own error is multiplied with.
 
     Returns:
-        The verdict, with the largest error/budget over the rows and the row where it occurs.
+        The verdict, with the largest error/budget over the units and where it occurs.
     """
-    rows = errors.onnx.size
-    s = np.zeros(rows) if sensitivity is None else sensitivity
+    units = errors.onnx.size
+    s = np.zeros(units) if sensitivity is None else sensitivity
     base = tol * errors.scale
-    if fixed_budget is None:
-        own = errors.framework if framework_noise is None else np.maximum(errors.framework, framework_noise)
-        budget = np.maximum(np.maximum(SENSITIVITY_FACTOR * s, FRAMEWORK_FACTOR * own), base)
-        budget = budget + noise * errors.scale
-    else:
-        budget = fixed_budget * errors.scale
+    own = own_errors(errors, framework_noise, profile)
+    terms = np.stack([base, SENSITIVITY_FACTOR * s, framework_factor * own])
+    origin = np.argmax(terms, axis=0)
+    budget = terms.max(axis=0) + noise * errors.scale if fixed_budget is None else fixed_budget * errors.scale
     with np.errstate(divide="ignore", invalid="ignore"):
         used = np.where(errors.onnx == 0, 0.0, errors.onnx / budget)
-    worst = int(np.argmax(used)) if rows else 0
-    most = float(used[worst]) if rows else 0.0
-    verdict = _verdict(errors, base, most, noise > tol)
+    worst = int(np.argmax(used)) if units else 0
+    most = float(used[worst]) if units else 0.0
+    verdict = _verdict(errors, base, own, most, noise > tol)
     if verdict in (Verdict.EXACT, Verdict.WITHIN_ULP):
         most = min(most, 1.0)
     if verdict is Verdict.MISMATCH:
         most = math.inf
-    if not rows:
-        return Judgement(verdict, most, worst, 0.0, 0.0)
-    return Judgement(verdict, most, worst, float(budget[worst]), float(s[worst]), row_used=used, row_budget=budget)
+    if not units:
+        return Judgement(verdict, most, worst, 0, 0.0, 0.0, "", np.zeros(0, dtype=np.intp))
+    named = "fixed" if fixed_budget is not None else ("tolerance", "sensitivity", "framework")[int(origin[worst])]
+    order = np.argsort(-used, kind="stable")
+    failing = errors.rows[order[: np.count_nonzero(used > 1.0)]]
+    failing = failing[np.sort(np.unique(failing, return_index=True)[1])]
+    row = worst // errors.columns
+    by_row_used = used.reshape(-1, errors.columns)
+    at = np.argmax(by_row_used, axis=1)[:, None]
+    return Judgement(
+        verdict,
+        most,
+        worst,
+        row,
+        float(budget[worst]),
+        float(s[worst]),
+        named,
+        failing,
+        row_used=np.take_along_axis(by_row_used, at, axis=1)[:, 0],
+        row_budget=np.take_along_axis(budget.reshape(-1, errors.columns), at, axis=1)[:, 0],
+        row_unit=at[:, 0],
+        own=own,
+    )
 
 
-def _verdict(errors: FloatErrors, base: Floats, used: float, random: bool) -> Verdict:
+def _verdict(errors: FloatErrors, base: Floats, own: Floats, used: float, random: bool) -> Verdict:
     if errors.wrong_specials:
         return Verdict.INCONCLUSIVE if random else Verdict.MISMATCH
     nearest = min(errors.ulp, errors.ulp_framework)
@@ -232,7 +358,7 @@ def _verdict(errors: FloatErrors, base: Floats, used: float, random: bool) -> Ve
     over = errors.onnx > base
     if not over.any():
         return Verdict.WITHIN_BUDGET
-    if (errors.framework[over] >= errors.onnx[over]).all():
+    if (own[over] >= errors.onnx[over]).all():
         return Verdict.FRAMEWORK_IMPRECISE
     return Verdict.ILL_CONDITIONED
 

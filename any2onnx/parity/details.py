@@ -298,8 +298,10 @@ def float_detail(
     strange = (distance == np.uint64(INCOMPARABLE)).reshape(len(used), -1)
     rank = np.where(strange.any(axis=1), np.inf, used) if judgement.verdict.failed else used
     worst = []
-    for row in _worst_first(rank, errors.onnx):
+    for row in _worst_first(rank, errors.onnx.reshape(-1, errors.columns).max(axis=1)):
         at = int(np.argmax(strange[row])) if strange[row].any() else int(np.argmax(table[row]))
+        if errors.columns > 1 and not strange[row].any():
+            at = int(judgement.row_unit[row])
         element = _place(ox.shape, len(used), row, at)
         worst.append(
             WorstRow(

@@ -12,6 +12,7 @@ from any2onnx.parity import compare
 from any2onnx.parity.compare import Floats, by_row
 from any2onnx.parity.reference import FrameworkRejects
 from any2onnx.parity.sensitivity import (
+    Key,
     Results,
     can_perturb,
     measure_framework_noise,
@@ -24,7 +25,7 @@ from any2onnx.parity.sensitivity import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from any2onnx.parity.labels import Flags, LabelScores
     from any2onnx.parity.running import Runs, Sides
@@ -33,13 +34,12 @@ if TYPE_CHECKING:
     from any2onnx.parity.ulp import Array
 
 Rows = npt.NDArray[np.intp]
-Key = tuple[int, int]
 _TIE_ROWS = 512
 
 
 @dataclasses.dataclass(frozen=True)
 class Excuse:
-    """Per row: the sensitivity, and the framework's own error at neighbouring inputs."""
+    """Per unit (``[rows, units per row]``): the sensitivity, and the framework's own error at neighbouring inputs."""
 
     sensitivity: Floats
     noise: Floats
@@ -52,12 +52,14 @@ class Excuses:
         runs: The sides.
         plan: The inputs and their random streams.
         baseline: Inputs that the model accepts, for the usual size of the scores behind labels.
+        by_column: The arrays whose elements are units of their own.
     """
 
-    def __init__(self, runs: Runs, plan: Plan, baseline: Feeds) -> None:
+    def __init__(self, runs: Runs, plan: Plan, baseline: Feeds, by_column: Collection[Key] = ()) -> None:
         self._runs = runs
         self._plan = plan
         self._baseline = baseline
+        self._by_column = frozenset(by_column)
 
     def measure(self, case: Case, sides: Sides, need: Sequence[int], *, everything: bool) -> dict[Key, Excuse]:
         """Measure the rows in need, or the sensitivity of all rows.
@@ -106,6 +108,7 @@ class Excuses:
             row_wise=self._runs.row_wise,
             double=double,
             at_thresholds=case.at_thresholds,
+            by_column=self._by_column,
         )
 
     def _noise(self, case: Case, base: Results, rows: Rows | None) -> list[list[Floats]] | None:
@@ -118,6 +121,7 @@ class Excuses:
             self._plan.signature,
             self._plan.rng("noise", f"{case.suite}/{case.name}"),
             rows=count,
+            by_column=self._by_column,
         )
 
     @staticmethod
@@ -129,7 +133,7 @@ class Excuses:
                 if rows is None or len(values) != len(rows):
                     spread[i, j] = values
                 else:
-                    spread[i, j] = np.zeros(count)
+                    spread[i, j] = np.zeros((count, values.shape[1]))
                     spread[i, j][rows] = values
         return spread
 

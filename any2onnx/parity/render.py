@@ -42,8 +42,8 @@ def cells(result: OutputResult, *, with_case: bool = True) -> tuple[str, ...]:
         source or "-",
         suite,
         verdict,
-        _share(result.budget_used) if known else "",
-        _ulps(min(result.ulp, result.ulp_framework)) if known else "",
+        shown_used(result.budget_used) if known else "",
+        shown_ulps(min(result.ulp, result.ulp_framework)) if known else "",
         f"{result.rel:.1e}" if known else "",
         f"{result.rel_framework:.1e}" if known and result.reference == "float64" else "",
         f"{result.sensitivity:.1e}" if known and result.sensitivity else "",
@@ -51,12 +51,33 @@ def cells(result: OutputResult, *, with_case: bool = True) -> tuple[str, ...]:
     )
 
 
-def _share(used: float) -> str:
-    return f"{used:.0%}" if used < 10 else f"{used:.0e}×"
+def shown_used(used: float) -> str:
+    """Return error / budget for people; infinity stands for what no budget applies to."""
+    if not math.isfinite(used):
+        return "over"
+    if used < 10:
+        return f"{used:.0%}"
+    return f"{used:.0f}×" if used < 10_000 else f"{used:.0e}×"
 
 
-def _ulps(count: int) -> str:
-    return "-" if count == INCOMPARABLE else str(count) if count < 100_000 else f"{count:.0e}"
+def shown_ulps(count: int) -> str:
+    """Return an ULP distance for people; a dash where NaN or an infinity is apart from a number."""
+    return "-" if count == INCOMPARABLE else str(count) if count < 100_000 else compact(count)
+
+
+def compact(number: int) -> str:
+    """Return a whole number for people: five digits as they are, then thousands, millions and so on."""
+    if number < 10_000:
+        return str(number)
+    for size, letter in ((10**18, "E"), (10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number / 1000:.3g}k"
+
+
+def shown_error(error: float) -> str:
+    """Return an error for people."""
+    return "0" if error == 0 else f"{error:.1e}"
 
 
 def head_line(report: ParityReport) -> str:
@@ -144,15 +165,3 @@ def _markdown_row(texts: Any) -> str:
 
 def _escape_markdown(text: str) -> str:
     return html.escape(text, quote=False).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
-
-
-def html_table(report: ParityReport) -> str:
-    """Return the report as an HTML fragment for notebooks; every text is escaped."""
-    head = "".join(f"<th>{html.escape(header)}</th>" for header in HEADERS)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in cells(result)) + "</tr>"
-        for result in grouped(report)
-    )
-    foot = "<br>".join(html.escape(line) for line in foot_lines(report))
-    title = html.escape(head_line(report))
-    return f"<div><b>{title}</b><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{foot}</p></div>"

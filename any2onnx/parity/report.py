@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import pathlib
 from typing import TYPE_CHECKING, Any
 
 from any2onnx.errors import ParityError, ParityInconclusive, UnknownOption, did_you_mean
@@ -15,6 +16,7 @@ from any2onnx.parity.ulp import INCOMPARABLE
 from any2onnx.parity.verdict import Verdict
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
 
 SCHEMA = "any2onnx.parity/1"
@@ -348,6 +350,28 @@ class ParityReport:
         """Return ``to_dict`` as JSON (strict: no NaN, no infinity)."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
 
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Return the report as one self-contained HTML page, and write it where a path is given.
+
+        Raises:
+            MissingDependency: jinja2 is not installed.
+            FileAccessError: The file cannot be written.
+        """
+        from any2onnx.parity.html import page
+
+        text = page(self)
+        if path is not None:
+            from any2onnx.io.atomic import write_text
+
+            write_text(pathlib.Path(path), text)
+        return text
+
+    def to_junit(self) -> str:
+        """Return the report as JUnit XML: a suite for each suite, a test case for each output of each case."""
+        from any2onnx.parity.junit import junit
+
+        return junit(self)
+
     def to_markdown(self) -> str:
         """Return a Markdown summary: one table row per output and suite."""
         from any2onnx.parity.render import markdown
@@ -365,9 +389,9 @@ class ParityReport:
         return rich_group(self)
 
     def _repr_html_(self) -> str:
-        from any2onnx.parity.render import html_table
+        from any2onnx.parity.notebook import fragment
 
-        return html_table(self)
+        return fragment(self)
 
 
 def _needs(result: OutputResult) -> str:

@@ -84,6 +84,12 @@ class OnnxFile:
     operators: tuple[str, ...] = ()
     picture: GraphPicture | None = None
 
+    def load(self) -> Any:
+        """Return the model as an onnx.ModelProto of its own, with its weights."""
+        import onnx
+
+        return onnx.load(self.payload) if isinstance(self.payload, str) else _parse(self.payload)
+
 
 def numpy_dtype(onnx_type: str) -> np.dtype[Any] | None:
     """Return the numpy dtype of an onnxruntime type string such as ``tensor(float)``, None for other kinds."""

@@ -6,11 +6,11 @@ can be blamed for; it is measured in float64, where such steps can be represente
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
-from any2onnx.parity.compare import PERTURBATIONS, Floats, by_row, row_difference, row_max
+from any2onnx.parity.compare import PERTURBATIONS, Floats, by_row, row_difference, row_max, unit_difference
 from any2onnx.parity.labels import Flags, LabelScores, canonical, equal_elements, margins
 from any2onnx.parity.signature import Feeds, Signature
 from any2onnx.parity.ulp import Array, half_ulp, is_float, neighbours
@@ -24,6 +24,7 @@ _SMALL = 2.0**-12
 NOISE_SAMPLES = PERTURBATIONS
 
 Results = list[list[Array]]
+Key = tuple[int, int]
 Run = Callable[[Feeds], Results | None]
 
 
@@ -111,8 +112,9 @@ def measure_sensitivity(
     row_wise: bool,
     double: bool,
     at_thresholds: bool = False,
+    by_column: Collection[Key] = (),
 ) -> list[list[Floats]] | None:
-    """Return, for every array and row, the largest change of the reference over ``PERTURBATIONS`` perturbations.
+    """Return, for every array and unit, the largest change of the reference over ``PERTURBATIONS`` perturbations.
 
     Args:
         run: The reference (float64, or the framework as run).
@@ -124,9 +126,10 @@ def measure_sensitivity(
         row_wise: All perturbations may share one call.
         double: ``run`` takes float64 inputs.
         at_thresholds: Rows sit on decision thresholds.
+        by_column: The arrays whose elements are units of their own.
 
     Returns:
-        Row arrays in the form of ``base``, or None when the reference rejects a perturbed input.
+        Arrays ``[rows, units]`` in the form of ``base``, or None when the reference rejects a perturbed input.
     """
     if not can_perturb(signature, double=double, at_thresholds=at_thresholds):
         return None
@@ -139,15 +142,26 @@ def measure_sensitivity(
         steps += [
             perturbed(feeds, signature, rng, double=double, at_thresholds=at_thresholds) for _ in range(PERTURBATIONS)
         ]
-    largest = [[np.zeros(len(by_row(array, rows))) for array in group] for group in base]
+    largest = _zeros(base, rows, by_column)
     for moved, scale in steps:
         found = run(moved)
         if found is None:
             return None
-        for group, base_group, largest_group in zip(found, base, largest, strict=True):
-            for i, (array, base_array) in enumerate(zip(group, base_group, strict=True)):
-                largest_group[i] = np.maximum(largest_group[i], _change(array, base_array, rows, row_wise) * scale)
+        for i, group in enumerate(largest):
+            for j, values in enumerate(group):
+                change = _change(found[i][j], base[i][j], rows, row_wise, (i, j) in by_column)
+                if change is not None:
+                    group[j] = np.maximum(values, change * scale)
     return largest
+
+
+def _zeros(base: Results, rows: int, by_column: Collection[Key]) -> list[list[Floats]]:
+    """Return a zero for every unit."""
+    shapes = [[by_row(array, rows).shape for array in group] for group in base]
+    return [
+        [np.zeros(shape if (i, j) in by_column else (shape[0], 1)) for j, shape in enumerate(group)]
+        for i, group in enumerate(shapes)
+    ]
 
 
 def measure_framework_noise(
@@ -159,8 +173,9 @@ def measure_framework_noise(
     rng: np.random.Generator,
     *,
     rows: int,
+    by_column: Collection[Key] = (),
 ) -> list[list[Floats]] | None:
-    """Return, for every array and row, the framework's own largest error at ``NOISE_SAMPLES`` neighbouring inputs.
+    """Return, for every array and unit, the framework's own largest error at ``NOISE_SAMPLES`` neighbouring inputs.
 
     One run shows one sample of the framework's rounding errors, and by luck a small one; its neighbours, an ulp away,
     show what it usually is.
@@ -173,11 +188,12 @@ def measure_framework_noise(
         signature: The inputs.
         rng: Draws the neighbours.
         rows: Number of rows.
+        by_column: The arrays whose elements are units of their own.
 
     Returns:
-        Row arrays in the form of ``base``, or None when the framework rejects a neighbour.
+        Arrays ``[rows, units]`` in the form of ``base``, or None when the framework rejects a neighbour.
     """
-    largest = [[np.zeros(len(by_row(array, rows))) for array in group] for group in base]
+    largest = _zeros(base, rows, by_column)
     for _ in range(NOISE_SAMPLES):
         moved, _ = perturbed(feeds, signature, rng, double=False)
         found, true = run(moved), run_double(to_float64(moved, signature))
@@ -186,19 +202,21 @@ def measure_framework_noise(
         for i, group in enumerate(largest):
             for j, values in enumerate(group):
                 if is_float(found[i][j].dtype) and found[i][j].shape == true[i][j].shape:
-                    group[j] = np.maximum(values, row_difference(found[i][j], true[i][j], rows))
+                    error = unit_difference(found[i][j], true[i][j], rows, by_column=(i, j) in by_column)
+                    group[j] = np.maximum(values, error)
     return largest
 
 
-def _change(moved: Array, base: Array, rows: int, row_wise: bool) -> Floats:
+def _change(moved: Array, base: Array, rows: int, row_wise: bool, by_column: bool) -> Floats | None:
+    """Return the change of each unit, None where the arrays cannot be compared."""
     if not (is_float(base.dtype) and is_float(moved.dtype)):
-        return np.zeros(len(by_row(base, rows)))
+        return None
     if not row_wise:
-        return row_difference(moved, base, rows) if moved.shape == base.shape else np.zeros(len(by_row(base, rows)))
+        return unit_difference(moved, base, rows, by_column=by_column) if moved.shape == base.shape else None
     if base.shape[:1] != (rows,) or moved.shape[0] != rows * PERTURBATIONS:
-        return np.zeros(len(by_row(base, rows)))
+        return None
     parts = moved.reshape(PERTURBATIONS, *base.shape)
-    largest: Floats = np.max([row_difference(part, base, rows) for part in parts], axis=0)
+    largest: Floats = np.max([unit_difference(part, base, rows, by_column=by_column) for part in parts], axis=0)
     return largest
 
 
