@@ -15,8 +15,10 @@ PAIRS = table(
         # Linear operators, and those that only move elements: the real rows, once for each part.
         "linear": "view reshape _unsafe_view flatten.using_ints unflatten.int view_as reshape_as view_copy "
         "_reshape_copy ravel squeeze squeeze.dim squeeze.dims squeeze_copy squeeze_copy.dim squeeze_copy.dims "
-        "unsqueeze unsqueeze_copy permute permute_copy transpose.int transpose_ swapaxes swapdims transpose_copy.int t mT "
-        "t_copy numpy_T movedim.intlist movedim.int moveaxis.intlist moveaxis.int expand expand_as broadcast_to expand_copy "
+        "unsqueeze unsqueeze_copy permute permute_copy "
+        "transpose.int transpose_ swapaxes swapdims transpose_copy.int t mT "
+        "t_copy "
+        "numpy_T movedim.intlist movedim.int moveaxis.intlist moveaxis.int expand expand_as broadcast_to expand_copy "
         "repeat tile repeat_interleave.self_int repeat_interleave.self_Tensor cat concat concatenate stack "
         "split.Tensor split_with_sizes split.sizes chunk unsafe_split.Tensor unsafe_chunk tensor_split.sections "
         "tensor_split.indices unsafe_split_with_sizes split_copy.Tensor split_with_sizes_copy unbind.int "
@@ -37,9 +39,9 @@ PAIRS = table(
 )
 
 _SAME_NAME = (
-    "exp log sqrt sinh cosh tanh asinh acosh atanh sin cos tan asin acos atan reciprocal rsqrt sigmoid silu expm1 log1p "
-    "square sinc log2 log10 exp2 sgn logaddexp polar view_as_complex view_as_real real imag angle isnan isinf isfinite "
-    "isreal"
+    "exp log sqrt sinh cosh tanh asinh acosh atanh sin cos tan asin acos atan reciprocal rsqrt sigmoid silu expm1 "
+    "log1p square sinc log2 log10 exp2 sgn logaddexp polar view_as_complex view_as_real real imag angle isnan isinf "
+    "isfinite isreal"
 )
 
 MATH = table(

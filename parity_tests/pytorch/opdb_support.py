@@ -34,6 +34,16 @@ WIDER = {torch.float16: torch.float32, torch.float32: torch.float64, torch.compl
 TIES = frozenset({"topk", "kthvalue", "sort"})
 
 
+# torch's own coefficients are good to these errors only, in any type; mpmath judges ours in test_pytorch_special.
+INEXACT = {
+    "special.bessel_j0": 1e-6,
+    "special.bessel_j1": 1e-6,
+    "special.bessel_y0": 1e-6,
+    "special.bessel_y1": 1e-6,
+    "special.airy_ai": 1e-8,
+}
+
+
 class NotExportable(Exception):
     """torch.export itself cannot trace the sample, or torch cannot run it."""
 
@@ -165,7 +175,7 @@ def compare(op: Any, got: list[np.ndarray], want: list[np.ndarray]) -> Outcome:
             return Outcome("wrong", f"output {k}: {a.dtype}, not {b.dtype}")
         if RANDOM.match(op.name):
             continue
-        loose = {"float16": 2e-3, "float64": 1e-9}.get(str(b.dtype), 2e-5)
+        loose = max({"float16": 2e-3, "float64": 1e-9}.get(str(b.dtype), 2e-5), INEXACT.get(op.name, 0.0))
         if not np.allclose(a, b, rtol=loose, atol=loose, equal_nan=True):
             with np.errstate(all="ignore"):
                 worst = np.nanmax(np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)))

@@ -13,7 +13,6 @@ from torch import nn
 
 from any2onnx.errors import UnsupportedOperator
 
-
 FUNCTIONS = (
     "exp log sqrt sinh cosh tanh asinh acosh atanh sin cos tan asin acos atan reciprocal rsqrt sigmoid expm1 log1p "
     "square log2 log10 sgn abs angle"
