@@ -5,7 +5,13 @@ An overload without a row is decomposed by torch's own decomposition, if it has 
 
 from __future__ import annotations
 
-from any2onnx.operator_mappings import pytorch_functions, pytorch_layers, pytorch_pointwise, pytorch_tensors
+from any2onnx.operator_mappings import (
+    pytorch_complex,
+    pytorch_functions,
+    pytorch_layers,
+    pytorch_pointwise,
+    pytorch_tensors,
+)
 from any2onnx.operator_mappings.mapping import OperatorMapping
 
 ROWS: tuple[OperatorMapping, ...] = (
@@ -13,4 +19,5 @@ ROWS: tuple[OperatorMapping, ...] = (
     *pytorch_layers.ROWS,
     *pytorch_tensors.ROWS,
     *pytorch_functions.ROWS,
+    *pytorch_complex.ROWS,
 )

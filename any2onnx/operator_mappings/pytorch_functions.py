@@ -47,10 +47,32 @@ SPECIAL = table(
         "erfinv": "erfinv special_erfinv",
         "ndtri": "special_ndtri",
         "angle": "angle",
-        **{
-            function: f"special_{name} special_{name}.x_scalar special_{name}.n_scalar"
-            for function, name in _POLYNOMIALS.items()
-        },
+        "i0": "i0 special_i0 special_modified_bessel_i0",
+        "i0e": "special_i0e",
+        "i1": "special_i1 special_modified_bessel_i1",
+        "i1e": "special_i1e",
+        "k0": "special_modified_bessel_k0",
+        "k1": "special_modified_bessel_k1",
+        "k0e": "special_scaled_modified_bessel_k0",
+        "k1e": "special_scaled_modified_bessel_k1",
+        "j0": "special_bessel_j0",
+        "j1": "special_bessel_j1",
+        "y0": "special_bessel_y0",
+        "y1": "special_bessel_y1",
+        "spherical_j0": "special_spherical_bessel_j0",
+        "airy": "special_airy_ai",
+        "erfcx": "special_erfcx",
+        "log_ndtr": "special_log_ndtr",
+        "igamma": "igamma special_gammainc",
+        "igammac": "igammac special_gammaincc",
+    },
+)
+
+ORTHOGONAL = table(
+    "orthogonal",
+    {
+        function: f"special_{name} special_{name}.x_scalar special_{name}.n_scalar"
+        for function, name in _POLYNOMIALS.items()
     },
 )
 
@@ -71,4 +93,4 @@ COUNTING = table(
     },
 )
 
-ROWS = (*LINALG, *SPECIAL, *COUNTING)
+ROWS = (*LINALG, *SPECIAL, *ORTHOGONAL, *COUNTING)

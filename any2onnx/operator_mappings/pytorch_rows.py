@@ -21,7 +21,7 @@ def table(
     return tuple(
         OperatorMapping(
             framework="pytorch",
-            key=prefix + (name if "." in name or prefix != "aten." else f"{name}.default"),
+            key=prefix + (name if "." in name or not prefix.endswith("aten.") else f"{name}.default"),
             converter=f"any2onnx.converters.pytorch.{module}:{function}",
             opset=opset,
         )

@@ -13,7 +13,7 @@ SHAPES = table(
         "squeeze": "squeeze squeeze.dim squeeze.dims squeeze_copy squeeze_copy.dim squeeze_copy.dims",
         "unsqueeze": "unsqueeze unsqueeze_copy",
         "permute": "permute permute_copy",
-        "transpose": "transpose.int swapaxes swapdims transpose_copy.int",
+        "transpose": "transpose.int transpose_ swapaxes swapdims transpose_copy.int",
         "last_two": "t mT matrix_H mH adjoint t_copy",
         "reversed_dims": "numpy_T",
         "movedim": "movedim.intlist movedim.int moveaxis.intlist moveaxis.int",

@@ -40,6 +40,9 @@ def run(proto: onnx.ModelProto, *inputs: Any) -> list[np.ndarray]:
 
 
 def as_array(x: Any) -> np.ndarray:
+    if isinstance(x, torch.Tensor) and x.is_complex():
+        # Complex tensors cross the model's edges as pairs of reals.
+        x = torch.view_as_real(x.resolve_conj())
     return x.detach().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
 
 

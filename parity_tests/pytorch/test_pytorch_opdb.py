@@ -11,9 +11,7 @@ import opdb_support as opdb
 import pytest
 import torch
 
-_COMPLEX = "complex numbers are not converted yet"
 _DECOMPOSITIONS = "QR, SVD and eigenvalues are not converted yet"
-_BESSEL = "Bessel and incomplete gamma functions are not converted yet"
 _TRAINING = "random in training mode, which is refused"
 _NONE = "no ONNX form yet"
 
@@ -21,38 +19,8 @@ _NONE = "no ONNX form yet"
 REFUSED: dict[str, str] = {
     **dict.fromkeys(
         [
-            "cdouble",
-            "cfloat",
-            "chalf",
-            "complex",
-            "polar",
-            "view_as_complex",
-            "stft",
-            "fft.fft",
-            "fft.fft2",
-            "fft.fftn",
-            "fft.hfft",
-            "fft.hfft2",
-            "fft.hfftn",
-            "fft.ifft",
-            "fft.ifft2",
-            "fft.ifftn",
-            "fft.ihfft",
-            "fft.ihfft2",
-            "fft.ihfftn",
-            "fft.irfft",
-            "fft.irfft2",
-            "fft.irfftn",
-            "fft.rfft",
-            "fft.rfft2",
-            "fft.rfftn",
             "linalg.eig",
             "linalg.eigvals",
-        ],
-        _COMPLEX,
-    ),
-    **dict.fromkeys(
-        [
             "norm.nuc",
             "linalg.matrix_rank",
             "linalg.matrix_rank.hermitian",
@@ -83,31 +51,6 @@ REFUSED: dict[str, str] = {
             "matrix_exp",
         ],
         _DECOMPOSITIONS,
-    ),
-    **dict.fromkeys(
-        [
-            "i0",
-            "special.i0e",
-            "special.i1",
-            "special.i1e",
-            "special.bessel_j0",
-            "special.bessel_j1",
-            "special.bessel_y0",
-            "special.bessel_y1",
-            "special.modified_bessel_i0",
-            "special.modified_bessel_i1",
-            "special.modified_bessel_k0",
-            "special.modified_bessel_k1",
-            "special.scaled_modified_bessel_k0",
-            "special.scaled_modified_bessel_k1",
-            "special.spherical_bessel_j0",
-            "special.airy_ai",
-            "special.erfcx",
-            "special.log_ndtr",
-            "igamma",
-            "igammac",
-        ],
-        _BESSEL,
     ),
     **dict.fromkeys(
         [

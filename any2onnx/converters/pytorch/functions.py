@@ -185,14 +185,19 @@ def sinc(g: GraphBuilder, call: TorchCall) -> Value:
 
 def atan2(g: GraphBuilder, call: TorchCall) -> Value:
     """Angle of the point (other, self), signed zeros included."""
-    y, x = operands(g, call)
-    zero, pi = scalar(g, 0, call.dtype), scalar(g, math.pi, call.dtype)
-    half = scalar(g, math.pi / 2, call.dtype)
+    return angle_of_point(g, *operands(g, call))
+
+
+def angle_of_point(g: GraphBuilder, y: Value, x: Value) -> Value:
+    """Return the angle of the point (x, y), signed zeros included."""
+    dtype = dtype_of(x)
+    zero, pi = scalar(g, 0, dtype), scalar(g, math.pi, dtype)
+    half = scalar(g, math.pi / 2, dtype)
     # Of the two quotients the one that does not exceed 1 is used.
     size_y, size_x = g.Abs(y), g.Abs(x)
     larger, smaller = g.Max(size_x, size_y), g.Min(size_x, size_y)
     same = g.Equal(larger, smaller)
-    one = scalar(g, 1, call.dtype)
+    one = scalar(g, 1, dtype)
     origin = g.Equal(larger, zero)
     ratio = g.Where(origin, zero, g.Where(same, one, g.Div(smaller, g.Where(origin, one, larger))))
     angle = g.Atan(ratio)
@@ -216,13 +221,20 @@ def copysign(g: GraphBuilder, call: TorchCall) -> Value:
 
 def hypot(g: GraphBuilder, call: TorchCall) -> Value:
     """sqrt(self² + other²), scaled so that squares do not overflow."""
-    a, b = (g.Abs(v) for v in operands(g, call))
+    return hypotenuse(g, *operands(g, call))
+
+
+def hypotenuse(g: GraphBuilder, x: Value, y: Value) -> Value:
+    """Return sqrt(x² + y²), scaled so that squares do not overflow."""
+    a, b = g.Abs(x), g.Abs(y)
+    dtype = dtype_of(x)
     large, small = g.Max(a, b), g.Min(a, b)
-    zero, one = scalar(g, 0, call.dtype), scalar(g, 1, call.dtype)
+    zero, one, infinity = (scalar(g, v, dtype) for v in (0, 1, math.inf))
     none = g.Equal(large, zero)
     ratio = g.Div(small, g.Where(none, one, large))
     length = g.Mul(large, g.Sqrt(g.Add(one, g.Mul(ratio, ratio))))
-    return g.Where(g.Equal(large, scalar(g, math.inf, call.dtype)), large, length)
+    # An infinite part makes it infinite, whatever the other is.
+    return g.Where(g.Or(g.Equal(a, infinity), g.Equal(b, infinity)), infinity, length)
 
 
 def xlogy(g: GraphBuilder, call: TorchCall) -> Value:

@@ -57,11 +57,18 @@ def functional_key(target: Any) -> str | None:
     return f"{namespace}.{found['name']}.{schema.overload_name or 'default'}" if found else None
 
 
-def known_key(target: Any, registry: Registry, opset: int) -> str | None:
-    """Return the key under which a target has a row at an opset: its own, or that of its functional twin."""
+def known_key(target: Any, registry: Registry, opset: int, prefix: str = "") -> str | None:
+    """Return the key under which a target has a row at an opset: its own, or that of its functional twin.
+
+    Args:
+        target: Of an FX node.
+        registry: Converters.
+        opset: Version of ai.onnx.
+        prefix: In front of the key, for nodes with complex tensors.
+    """
     for key in (target_key(target), functional_key(target)):
-        if key is not None and registry.find("pytorch", key, opset) is not None:
-            return key
+        if key is not None and registry.find("pytorch", prefix + key, opset) is not None:
+            return prefix + key
     return None
 
 

@@ -146,6 +146,12 @@ def cholesky_of(g: GraphBuilder, a: Value) -> Value:
     return g.Loop(step, [g.Mul(a, zero)], trip_count=n, condition=True)[0]
 
 
+def identity_like(g: GraphBuilder, a: Value) -> Value:
+    """Return identity matrices in the shape of A."""
+    rows, columns = g.Unsqueeze(_positions(g, a, rank_of(a) - 2), 1), _positions(g, a, rank_of(a) - 1)
+    return g.Expand(g.Cast(g.Equal(rows, columns), dtype_of(a)), g.Shape(a))
+
+
 def transposed_last(g: GraphBuilder, a: Value) -> Value:
     """Return the last two dims exchanged."""
     rank = rank_of(a)
@@ -180,9 +186,7 @@ def inverse(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value]:
         return call.first, g.Expand(scalar(g, 0, DataType.INT32), g.Shape(call.first, end=rank_of(call.first) - 2))
     a = _wide(g, call.first)
     factors = Factors(g, a)
-    rows, columns = g.Unsqueeze(_positions(g, a, rank_of(a) - 2), 1), _positions(g, a, rank_of(a) - 1)
-    identity = g.Expand(g.Cast(g.Equal(rows, columns), DOUBLE), g.Shape(a))
-    return g.Cast(factors.solve(g, identity), call.dtype), factors.info(g)
+    return g.Cast(factors.solve(g, identity_like(g, a)), call.dtype), factors.info(g)
 
 
 def solve(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value, Value, Value]:
@@ -260,10 +264,7 @@ def cholesky_inverse(g: GraphBuilder, call: TorchCall) -> Value:
     """Inverse of a matrix given by its Cholesky factor."""
     factor = _wide(g, call.first)
     lower = transposed_last(g, factor) if call.params["upper"] else factor
-    rank = rank_of(lower)
-    rows, columns = g.Unsqueeze(_positions(g, lower, rank - 2), 1), _positions(g, lower, rank - 1)
-    identity = g.Expand(g.Cast(g.Equal(rows, columns), DOUBLE), g.Shape(lower))
-    half = substituted(g, lower, identity, upper=False, unit=False)
+    half = substituted(g, lower, identity_like(g, lower), upper=False, unit=False)
     return g.Cast(substituted(g, transposed_last(g, lower), half, upper=True, unit=False), call.dtype)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from any2onnx.converters.pytorch.capture import CAPTURE, short_path
+from any2onnx.converters.pytorch.complex_pairs import COMPLEX_PREFIX, node_is_complex
 from any2onnx.converters.pytorch.keys import bound, known_key, target_key
-from any2onnx.errors import UnsupportedOperator
 from any2onnx.operator_mappings.registry import Needed, Registry
 
 # Operators that may hand back their input although their schema does not say so.
@@ -152,7 +152,6 @@ class Plan:
         self._opset = opset
         self._expansions: dict[Any, Any] = {}
         self.needed: list[Needed] = []
-        self._complex: list[Needed] = []
 
     def expansion(self, node: Any) -> Any:
         """Return the graph module that stands for a node; None for a node with a mapping."""
@@ -164,16 +163,15 @@ class Plan:
             if node.op != "call_function" or target_key(node.target) == "_operator.getitem":
                 continue
             where = node_location(node) or location
-            key = known_key(node.target, self._registry, self._opset)
+            prefix = COMPLEX_PREFIX if node_is_complex(node) else ""
+            key = known_key(node.target, self._registry, self._opset, prefix)
             if key is None and depth < _DEEPEST:
                 expansion = _decomposed(node)
                 if expansion is not None:
                     self._expansions[node] = expansion
                     self.scan(expansion, depth + 1, where)
                     continue
-            self.needed.append(Needed(key or target_key(node.target), where))
-            if _is_complex(node):
-                self._complex.append(Needed(target_key(node.target), where))
+            self.needed.append(Needed(key or prefix + target_key(node.target), where))
         for _, child in _subgraphs(module):
             self.scan(child, depth, location)
 
@@ -181,24 +179,10 @@ class Plan:
         """Check that everything can be converted; one error names all that cannot.
 
         Raises:
-            UnsupportedOperator: Some operators have no mapping, or have complex results.
+            UnsupportedOperator: Some operators have no mapping.
             OpsetNotSupported: They have one at another opset.
         """
         self._registry.require("pytorch", self.needed, self._opset)
-        if self._complex:
-            first, *others = list(dict.fromkeys(n.key for n in self._complex))
-            raise UnsupportedOperator(
-                f"{first} has a complex result, and onnxruntime has no complex tensors",
-                where=self._complex[0].where or None,
-                needs="real tensors",
-                remedy="keep real and imaginary part as two real tensors",
-                others=others,
-            )
-
-
-def _is_complex(node: Any) -> bool:
-    val = node.meta.get("val")
-    return any("complex" in str(getattr(v, "dtype", "")) for v in (val if isinstance(val, list | tuple) else [val]))
 
 
 def _decomposed(node: Any) -> Any:

@@ -52,7 +52,17 @@ def nansum(g: GraphBuilder, call: TorchCall) -> Value:
 def mean(g: GraphBuilder, call: TorchCall) -> Value:
     """Mean."""
     x = g.Cast(call.first, call.dtype)
-    return reduced(g, "ReduceMean", x, dims_param(call), keepdim(call))
+    return mean_of(g, call, x, dims_param(call), keepdim(call))
+
+
+def mean_of(g: GraphBuilder, call: TorchCall, x: Value, dims: Any, keep: bool) -> Value:
+    """Return the mean of x (in the shape of `self`) over dims; of no elements it is NaN, which ReduceMean forgets."""
+    sizes = call.dims_of("self")
+    chosen = [sizes[k] for k in axes_of(dims, rank_of(x))] if rank_of(x) else []
+    if all(isinstance(s, int) and s > 0 for s in chosen):
+        return reduced(g, "ReduceMean", x, dims, keep)
+    count = g.ReduceProd(call.sizes.vector(g, chosen), None, keepdims=False)
+    return g.Div(reduced(g, "ReduceSum", x, dims, keep), g.Cast(count, dtype_of(x)))
 
 
 def prod(g: GraphBuilder, call: TorchCall) -> Value:
@@ -170,7 +180,7 @@ def _moments(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value]:
     wide = g.Unsqueeze(x, 0) if rank_of(x) == 0 else x
     axes = dims if rank_of(x) else [0]
     keep = keepdim(call) and rank_of(x) > 0
-    centre = g.ReduceMean(wide, axes)
+    centre = mean_of(g, call, wide, axes, True) if rank_of(x) else g.ReduceMean(wide, axes)
     centred = g.Sub(wide, centre)
     total = g.ReduceSum(g.Mul(centred, centred), axes, keepdims=keep)
     sizes = [call.dims_of("self")[k] for k in dims] if rank_of(x) else [1]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from any2onnx.converters.pytorch.call import TorchCall, as_type, scalar
+from any2onnx.graph import bessel_functions as bessel
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.special_functions import erf_double, erfc_double, polynomial
 from any2onnx.graph.types import DataType, Value
@@ -125,92 +126,103 @@ def angle(g: GraphBuilder, call: TorchCall) -> Value:
     return g.Where(g.IsNaN(x), x, turned)
 
 
-# --- orthogonal polynomials ------------------------------------------------------------------------------------
-
-Recurrence = Callable[[GraphBuilder, Value, Value, Value, Value], Value]
-Start = Callable[[GraphBuilder, Value], Value]
+# --- Bessel, Airy, error functions ------------------------------------------------------------------------------
 
 
-def _sequence(
-    first: Start, following: Recurrence, *, shifted: bool = False
-) -> Callable[[GraphBuilder, TorchCall], Value]:
-    """Return the converter of polynomials P0 = 1, P1 = first(x), P(k+1) = following(x, k, Pk, P(k-1))."""
+def _in_double(function: Callable[[GraphBuilder, Value], Value]) -> Callable[[GraphBuilder, TorchCall], Value]:
+    """Return the converter of a function of one variable, computed in float64."""
 
     def convert(g: GraphBuilder, call: TorchCall) -> Value:
-        names = list(call.params)[:2]
-        x, n = (as_type(g, call.params[name], DOUBLE) for name in names)
-        dims = call.dims
-        if dims:
-            shape = call.shape(g)
-            x, n = g.Expand(x, shape), g.Expand(n, shape)
-        # The degree is cut to a whole number.
-        n = g.Cast(g.Cast(n, DataType.INT64), DOUBLE)
-        one, zero = _number(g, 1.0), _number(g, 0.0)
-        if shifted:
-            x = g.Sub(g.Mul(_number(g, 2.0), x), one)
-        p0 = g.Add(g.Mul(x, zero), one) if dims else one
-        p1 = first(g, x)
-        chosen = g.Where(g.Less(n, zero), zero, g.Where(g.Equal(n, zero), p0, p1))
-        highest = g.Cast(g.ReduceMax(n, None, keepdims=False), DataType.INT64)
-        steps = g.Max(g.Sub(highest, scalar(g, 1, DataType.INT64)), scalar(g, 0, DataType.INT64))
-
-        def step(
-            h: GraphBuilder, i: Value, going: Value, current: Value, before: Value, result: Value
-        ) -> Sequence[Value]:
-            k = h.Cast(h.Add(i, scalar(h, 1, DataType.INT64)), DOUBLE)
-            after = following(h, x, k, current, before)
-            reached = h.Equal(n, h.Add(k, scalar(h, 1.0, DOUBLE)))
-            return h.op("Identity", going), after, h.op("Identity", current), h.Where(reached, after, result)
-
-        return g.Cast(g.Loop(step, [p1, p0, chosen], trip_count=steps, condition=True)[2], call.dtype)
+        return g.Cast(function(g, g.Cast(call.first, DOUBLE)), call.dtype)
 
     return convert
 
 
-def _chebyshev(g: GraphBuilder, x: Value, k: Value, p: Value, q: Value) -> Value:
-    return g.Sub(g.Mul(g.Mul(_number(g, 2.0), x), p), q)
+i0, i0e, i1, i1e = (_in_double(f) for f in (bessel.i0, bessel.i0e, bessel.i1, bessel.i1e))
+k0, k0e, k1, k1e = (_in_double(f) for f in (bessel.k0, bessel.k0e, bessel.k1, bessel.k1e))
+j0, j1, y0, y1 = (_in_double(f) for f in (bessel.j0, bessel.j1, bessel.y0, bessel.y1))
+spherical_j0, airy = _in_double(bessel.spherical_j0), _in_double(bessel.airy)
+erfcx, log_ndtr = _in_double(bessel.erfcx), _in_double(bessel.log_normal_cdf)
 
 
-def _hermite(g: GraphBuilder, x: Value, k: Value, p: Value, q: Value) -> Value:
-    two = _number(g, 2.0)
-    return g.Sub(g.Mul(g.Mul(two, x), p), g.Mul(g.Mul(two, k), q))
+# --- incomplete gamma functions -----------------------------------------------------------------------------------
+
+# Steps after which the sum and the fraction end in any case; far more than arguments below 1e5 need.
+_LONGEST = 3000
 
 
-def _hermite_e(g: GraphBuilder, x: Value, k: Value, p: Value, q: Value) -> Value:
-    return g.Sub(g.Mul(x, p), g.Mul(k, q))
+def igamma(g: GraphBuilder, call: TorchCall) -> Value:
+    """Regularised lower incomplete gamma function."""
+    return g.Cast(_incomplete_gammas(g, call)[0], call.dtype)
 
 
-def _laguerre(g: GraphBuilder, x: Value, k: Value, p: Value, q: Value) -> Value:
+def igammac(g: GraphBuilder, call: TorchCall) -> Value:
+    """Regularised upper incomplete gamma function."""
+    return g.Cast(_incomplete_gammas(g, call)[1], call.dtype)
+
+
+def _incomplete_gammas(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value]:
+    """Return P(a, x) and Q(a, x): the smaller one by series or continued fraction, the other as what is missing."""
+    a, x = (as_type(g, call.params[n], DOUBLE) for n in ("self", "other"))
+    if call.dims:
+        a, x = g.Expand(a, call.shape(g)), g.Expand(x, call.shape(g))
+    zero, one, infinity, nan = (_number(g, v) for v in (0.0, 1.0, math.inf, math.nan))
+    inner = g.And(g.Greater(a, zero), g.Greater(x, zero))
+    inner = g.And(inner, g.And(g.Less(a, infinity), g.Less(x, infinity)))
+    safe_a, safe_x = g.Where(inner, a, one), g.Where(inner, x, one)
+    lower_side = g.Less(safe_x, g.Add(safe_a, one))
+    factor = g.Exp(g.Sub(g.Sub(g.Mul(safe_a, g.Log(safe_x)), safe_x), lgamma_of(g, safe_a)))
+    lower = g.Mul(factor, _gamma_series(g, safe_a, g.Where(lower_side, safe_x, zero)))
+    upper = g.Mul(factor, _gamma_fraction(g, safe_a, g.Where(lower_side, g.Add(safe_a, one), safe_x)))
+    p = g.Where(lower_side, lower, g.Sub(one, upper))
+    q = g.Where(lower_side, g.Sub(one, lower), upper)
+    # At the borders: P is 0 for x = 0 or infinite a, 1 for a = 0 or infinite x; neither where both or below zero.
+    none = g.Or(g.Equal(x, zero), g.Equal(a, infinity))
+    all_of_it = g.Or(g.Equal(a, zero), g.Equal(x, infinity))
+    wrong = g.Or(g.Or(g.Less(a, zero), g.Less(x, zero)), g.And(none, all_of_it))
+    wrong = g.Or(wrong, g.Or(g.IsNaN(a), g.IsNaN(x)))
+    p = g.Where(inner, p, g.Where(all_of_it, one, zero))
+    q = g.Where(inner, q, g.Where(all_of_it, zero, one))
+    return g.Where(wrong, nan, p), g.Where(wrong, nan, q)
+
+
+def _gamma_series(g: GraphBuilder, a: Value, x: Value) -> Value:
+    """1/a + x/(a (a + 1)) + …, until no element changes."""
+    first = g.Reciprocal(a)
+
+    def step(h: GraphBuilder, i: Value, going: Value, term: Value, total: Value) -> Sequence[Value]:
+        n = h.Add(h.Cast(i, DOUBLE), scalar(h, 1.0, DOUBLE))
+        term = h.Div(h.Mul(term, x), h.Add(a, n))
+        small = h.LessOrEqual(term, h.Mul(total, scalar(h, 2.0**-54, DOUBLE)))
+        return _some_not(h, small), term, h.Add(total, term)
+
+    return g.Loop(step, [first, first], trip_count=_LONGEST, condition=True)[1]
+
+
+def _gamma_fraction(g: GraphBuilder, a: Value, x: Value) -> Value:
+    """1 / (x + 1 - a - 1 (1 - a) / (x + 3 - a - …)) by W. Lentz's method, until no element changes."""
     one = _number(g, 1.0)
-    odd = g.Add(g.Mul(_number(g, 2.0), k), one)
-    return g.Div(g.Sub(g.Mul(g.Sub(odd, x), p), g.Mul(k, q)), g.Add(k, one))
+    start = g.Sub(g.Add(x, one), a)
+    d = g.Reciprocal(start)
+
+    def step(h: GraphBuilder, i: Value, going: Value, b: Value, c: Value, d: Value, f: Value) -> Sequence[Value]:
+        unit, two = scalar(h, 1.0, DOUBLE), scalar(h, 2.0, DOUBLE)
+        n = h.Add(h.Cast(i, DOUBLE), unit)
+        numerator = h.Mul(n, h.Sub(a, n))
+        b = h.Add(b, two)
+        d = h.Reciprocal(h.Add(h.Mul(numerator, d), b))
+        c = h.Add(b, h.Mul(numerator, c))
+        change = h.Mul(c, d)
+        small = h.LessOrEqual(h.Abs(h.Sub(change, unit)), scalar(h, 2.0**-52, DOUBLE))
+        # c is kept as its reciprocal, which starts at zero where c starts at infinity.
+        return _some_not(h, small), b, h.Reciprocal(c), d, h.Mul(f, change)
+
+    return g.Loop(step, [start, g.Mul(d, _number(g, 0.0)), d, d], trip_count=_LONGEST, condition=True)[3]
 
 
-def _legendre(g: GraphBuilder, x: Value, k: Value, p: Value, q: Value) -> Value:
-    one = _number(g, 1.0)
-    odd = g.Add(g.Mul(_number(g, 2.0), k), one)
-    return g.Div(g.Sub(g.Mul(g.Mul(odd, x), p), g.Mul(k, q)), g.Add(k, one))
-
-
-def _line(slope: float, offset: float) -> Start:
-    def start(g: GraphBuilder, x: Value) -> Value:
-        return g.Add(g.Mul(_number(g, slope), x), _number(g, offset))
-
-    return start
-
-
-chebyshev_t = _sequence(_line(1, 0), _chebyshev)
-chebyshev_u = _sequence(_line(2, 0), _chebyshev)
-chebyshev_v = _sequence(_line(2, -1), _chebyshev)
-chebyshev_w = _sequence(_line(2, 1), _chebyshev)
-shifted_chebyshev_t = _sequence(_line(1, 0), _chebyshev, shifted=True)
-shifted_chebyshev_u = _sequence(_line(2, 0), _chebyshev, shifted=True)
-shifted_chebyshev_v = _sequence(_line(2, -1), _chebyshev, shifted=True)
-shifted_chebyshev_w = _sequence(_line(2, 1), _chebyshev, shifted=True)
-hermite_h = _sequence(_line(2, 0), _hermite)
-hermite_he = _sequence(_line(1, 0), _hermite_e)
-laguerre_l = _sequence(_line(-1, 1), _laguerre)
-legendre_p = _sequence(_line(1, 0), _legendre)
+def _some_not(g: GraphBuilder, condition: Value) -> Value:
+    left = g.ReduceSum(g.Cast(g.Not(condition), DataType.INT64), None, keepdims=False)
+    return g.Greater(left, scalar(g, 0, DataType.INT64))
 
 
 # --- Hurwitz zeta ------------------------------------------------------------------------------------------------
@@ -237,7 +249,8 @@ def zeta_of(g: GraphBuilder, s: Value, q: Value) -> Value:
     """Euler and Maclaurin's summation behind as many terms as bring every q beyond 9."""
     one, zero = _number(g, 1.0), _number(g, 0.0)
     # Below zero torch defines it for whole s only.
-    lowest = g.ReduceMin(g.Where(g.IsNaN(q), one, q), None, keepdims=False)
+    pole = g.And(g.LessOrEqual(q, zero), g.Equal(q, g.Floor(q)))
+    lowest = g.ReduceMin(g.Where(g.Or(g.IsNaN(q), pole), one, q), None, keepdims=False)
     count = g.Cast(g.Ceil(g.Max(g.Sub(_number(g, 10.0), lowest), _number(g, 10.0))), DataType.INT64)
     start = g.Add(g.Mul(s, zero), g.Mul(q, zero))
 

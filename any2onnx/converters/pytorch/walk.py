@@ -16,6 +16,16 @@ import onnx_ir as ir
 
 from any2onnx.converters.pytorch.call import TorchCall
 from any2onnx.converters.pytorch.capture import capture
+from any2onnx.converters.pytorch.complex_pairs import (
+    COMPLEX_PREFIX,
+    Complex,
+    complex_constant,
+    is_complex,
+    joined_pair,
+    node_is_complex,
+    real_dtype,
+    split_pair,
+)
 from any2onnx.converters.pytorch.compute_dtype import boundary_dtype, raised
 from any2onnx.converters.pytorch.custom import custom_rows
 from any2onnx.converters.pytorch.keys import bound, known_key, target_key, tensor_names
@@ -163,6 +173,11 @@ class Walker:
     def _note(self, g: GraphBuilder, value: Any, val: Any) -> None:
         if isinstance(value, Value):
             self.sizes.note(g, value, val)
+        elif isinstance(value, Complex):
+            for part in (value.re, value.im):
+                if part.producer() is not None:
+                    g.annotate(part, [self.promises.dim(d) for d in val.shape])
+            self.sizes.note(g, value.re, val)
         elif isinstance(value, list | tuple) and isinstance(val, list | tuple):
             for part, part_val in zip(value, val, strict=False):
                 self._note(g, part, part_val)
@@ -173,6 +188,8 @@ class Walker:
             found = getattr(found, part)
         if hasattr(found, "graph"):
             return SubGraph(self, found)
+        if is_complex(found):
+            return complex_constant(g, found, node.target)
         return g.const(found, name=node.target)
 
     def _call(self, g: GraphBuilder, node: Any, env: dict[Any, Any], same: Mapping[Any, Any], origin: Any) -> Any:
@@ -188,8 +205,9 @@ class Walker:
             flat = [_resolved(n, env, same) for n in _flat_nodes(node)]
             return self.run(g, expansion, flat, (scope, location))
         params = {name: _resolved(value, env, same) for name, value in arguments.items()}
+        prefix = COMPLEX_PREFIX if node_is_complex(node) else ""
         call = TorchCall(
-            key=known_key(target, self.registry, g.opsets.main) or target_key(target),
+            key=known_key(target, self.registry, g.opsets.main, prefix) or prefix + target_key(target),
             source=node,
             inputs=tuple(params[n] for n in tensor_names(target, arguments)),
             params=params,
@@ -249,6 +267,10 @@ def _inputs(walker: Walker, program: Any, module: Any, input_names: Sequence[str
             if not _is_input(node):
                 values.append(getattr(spec.arg, "value", val))
                 continue
+            if is_complex(val):
+                dims = [walker.promises.dim(d) for d in val.shape]
+                values.append(split_pair(builder, builder.input(next(wanted), real_dtype(val), [*dims, 2])))
+                continue
             promise = walker.promises.spec(val)
             assert promise is not None
             outer = boundary_dtype(node)
@@ -294,6 +316,8 @@ def _weight(builder: GraphBuilder, program: Any, spec: Any, node: Any) -> Any:
         )
     if tensor.layout != torch.strided:
         tensor = tensor.to_dense()
+    if is_complex(tensor):
+        return complex_constant(builder, tensor, spec.target)
     value = builder.const(tensor.detach(), name=spec.target)
     val = node.meta.get("val")
     # Where the model computes in a wider type (compute_dtype) the weight stays as it is and is cast in the graph.
@@ -317,6 +341,9 @@ def _outputs(walker: Walker, program: Any, results: Any, output_names: Sequence[
     outputs: dict[str, Value] = {}
     for name, result, dtype in zip(names, chosen, dtypes, strict=True):
         if result is None or isinstance(result, str):
+            continue
+        if isinstance(result, Complex):
+            outputs[name] = joined_pair(walker.builder, result)
             continue
         value = result if isinstance(result, Value) else _number(walker.builder, result)
         outputs[name] = value if dtype is None else walker.builder.Cast(value, onnx_dtype(dtype))

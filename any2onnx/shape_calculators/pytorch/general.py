@@ -80,8 +80,11 @@ class Promises:
         return found
 
     def spec(self, val: Any) -> TensorSpec | None:
-        """Return the type of one result: a fake tensor or a symbolic number; None where there is no result."""
-        if val is None:
+        """Return the type of one result: a fake tensor or a symbolic number; None where there is no result.
+
+        A complex result is a pair of real tensors, whose shapes the walker checks.
+        """
+        if val is None or str(getattr(val, "dtype", "")).startswith("torch.complex"):
             return None
         if hasattr(val, "shape"):
             return TensorSpec(onnx_dtype(val.dtype), tuple(self.dim(d) for d in val.shape))

@@ -1,0 +1,157 @@
+"""Survey of torch's operator database: every entry with all its samples, in several element types.
+
+    python parity_tests/pytorch/opdb_survey.py --dtypes float32,int64 --jobs 2 --out survey.jsonl
+    python parity_tests/pytorch/opdb_survey.py --dtypes float32 --only 'linalg.*' --show
+
+One line of JSON for each entry and type: how many samples are the same, refused, wrong or in error, and the first
+messages of each kind. An entry passes where every sample that torch.export can trace is the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import re
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+DTYPES = ("float32", "float64", "int64", "bool")
+MOST_FAILURES = 12
+SECONDS = 60
+
+
+class TooSlow(Exception):
+    """A sample took longer than its limit."""
+
+
+def _alarm(_number: int, _frame: Any) -> None:
+    raise TooSlow(f"no result after {SECONDS} s")
+
+
+def survey_entry(op: Any, dtype_name: str, most: int, opset: int = 21) -> dict[str, Any]:
+    """Check the samples of one entry, at most so many, evenly spread (0: all of them)."""
+    import opdb_support as opdb
+    import torch
+
+    dtype = getattr(torch, dtype_name)
+    counts: Counter[str] = Counter()
+    details: dict[str, list[str]] = {}
+    started = time.process_time()
+    found = list(opdb.samples(op, dtype, every=True))
+    step = max(len(found) / most, 1.0) if most else 1.0
+    chosen = sorted({int(k * step) for k in range(int(len(found) / step))})
+    for k in chosen:
+        sample = found[k]
+        signal.alarm(SECONDS)
+        try:
+            outcome = opdb.check(op, sample, opset)
+        except opdb.NotExportable as error:
+            outcome = opdb.Outcome("not exportable", str(error))
+        except TooSlow as error:
+            outcome = opdb.Outcome("error", f"TooSlow: {error}")
+        except Exception as error:
+            outcome = opdb.Outcome("error", f"survey: {type(error).__name__}: {error}")
+        finally:
+            signal.alarm(0)
+        counts[outcome.status] += 1
+        if outcome.status != "same":
+            messages = details.setdefault(outcome.status, [])
+            text = f"[{k}] {outcome.detail}"
+            if len(messages) < 4 and all(m.partition("] ")[2] != outcome.detail for m in messages):
+                messages.append(text[:700])
+            if sum(counts[s] for s in ("refused", "wrong", "error")) >= MOST_FAILURES:
+                break
+    return {
+        "entry": opdb.label(op),
+        "dtype": dtype_name,
+        "opset": opset,
+        **dict(counts),
+        "seconds": round(time.process_time() - started, 2),
+        "details": details,
+    }
+
+
+def _worker(task: tuple[str, str, int, int]) -> dict[str, Any]:
+    import opdb_support as opdb
+
+    name, dtype_name, most, opset = task
+    signal.signal(signal.SIGALRM, _alarm)
+    op = next(op for op in opdb.database() if opdb.label(op) == name)
+    return survey_entry(op, dtype_name, most, opset)
+
+
+def tasks(dtypes: list[str], only: str, most: int, opset: int) -> Iterator[tuple[str, str, int, int]]:
+    """Return the entries and types to look at."""
+    import opdb_support as opdb
+    import torch
+
+    pattern = re.compile(only)
+    for dtype_name in dtypes:
+        for op in opdb.entries(getattr(torch, dtype_name)):
+            if pattern.fullmatch(opdb.label(op)):
+                yield opdb.label(op), dtype_name, most, opset
+
+
+def status_of(line: dict[str, Any]) -> str:
+    """Return the verdict on one entry and type: the worst of its samples, ``pass``, or ``not exportable``."""
+    for status in ("wrong", "error", "refused"):
+        if line.get(status):
+            return status
+    return "pass" if line.get("same") else "not exportable"
+
+
+def summary(lines: list[dict[str, Any]]) -> str:
+    """Return the counts for each element type."""
+    text = []
+    for dtype in dict.fromkeys(line["dtype"] for line in lines):
+        found = Counter(status_of(line) for line in lines if line["dtype"] == dtype)
+        exportable = sum(found.values()) - found["not exportable"]
+        share = 100 * found["pass"] / exportable if exportable else 100.0
+        rest = ", ".join(f"{found[s]} {s}" for s in ("refused", "wrong", "error"))
+        text.append(f"{dtype}: {found['pass']} of {exportable} exportable entries pass ({share:.1f} %); {rest}")
+    return "\n".join(text)
+
+
+def main() -> None:
+    """Run the survey from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dtypes", default=",".join(DTYPES))
+    parser.add_argument("--only", default=".*", help="regular expression for the entries' names")
+    parser.add_argument("--most", type=int, default=0, help="at most so many samples of each entry (0: all)")
+    parser.add_argument("--opset", type=int, default=21)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--show", action="store_true", help="print what does not pass")
+    parser.add_argument("--again", type=Path, help="only what did not pass in this earlier survey")
+    arguments = parser.parse_args()
+    work = list(tasks(arguments.dtypes.split(","), arguments.only, arguments.most, arguments.opset))
+    if arguments.again:
+        earlier = [json.loads(line) for line in arguments.again.read_text().splitlines()]
+        failed = {(e["entry"], e["dtype"]) for e in earlier if status_of(e) in ("wrong", "error", "refused")}
+        work = [task for task in work if task[:2] in failed]
+    lines = []
+    out = arguments.out.open("w") if arguments.out else None
+    context = multiprocessing.get_context("fork")
+    with context.Pool(arguments.jobs, maxtasksperchild=100) as pool:
+        for line in pool.imap_unordered(_worker, work):
+            lines.append(line)
+            if out:
+                print(json.dumps(line), file=out, flush=True)
+            if arguments.show and status_of(line) in ("wrong", "error", "refused"):
+                shown = {k: v for k, v in line.items() if k not in ("details", "entry", "dtype")}
+                print(f"{line['entry']} {line['dtype']}: {status_of(line)} {shown}")
+                for status in ("wrong", "error", "refused"):
+                    for message in line["details"].get(status, []):
+                        print(f"    {status} {message}", flush=True)
+    print(summary(lines))
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    main()
