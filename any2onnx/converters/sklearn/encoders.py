@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from any2onnx.converters.sklearn import sparse_rows
 from any2onnx.converters.sklearn.encoders_inverse import (
     k_bins_inverse,
     label_binarizer_inverse,
@@ -127,30 +128,40 @@ def one_hot_encoder(g: GraphBuilder, call: Call) -> Results:
     model = call.source
     dtype = _result_type(call, model.dtype)
     tables, widths = one_hot_tables(model)
-    codes: list[Value] = []
+    total = sum(widths)
+    if not total:
+        raise UnsupportedParameter("every category is dropped, so there is no output", where=call.location or None)
+    # The column of the result for each feature; `total` for none.
+    columns: list[Value] = []
+    kept: list[int] = []
     for column, categories, table, width in zip(columns_of(g, call), model.categories_, tables, widths, strict=True):
         if width:
-            codes.append(category_index(g, call, column, categories, table))
-    if not codes:
-        raise UnsupportedParameter("every category is dropped, so there is no output", where=call.location or None)
-    kept = [width for width in widths if width]
-    hot = [_hot(g, codes[k : k + _TOGETHER], kept[k : k + _TOGETHER], dtype) for k in range(0, len(kept), _TOGETHER)]
-    return {"transform": hstack(g, hot)}
+            codes = np.where(table < 0, total, table + sum(kept))
+            columns.append(category_index(g, call, column, categories, codes))
+            kept.append(width)
+    hot = [
+        _hot(g, columns[k : k + _TOGETHER], kept[k : k + _TOGETHER], sum(kept[:k]), dtype)
+        for k in range(0, len(kept), _TOGETHER)
+    ]
+    rows = sparse_rows.OneHotRows(hstack(g, columns))
+    return {"transform": sparse_rows.attach(hstack(g, hot), rows)}
 
 
-def _hot(g: GraphBuilder, codes: Sequence[Value], widths: Sequence[int], dtype: DataType) -> Value:
-    """Return one column per code of each feature: 1 where the feature has it.
+def _hot(g: GraphBuilder, columns: Sequence[Value], widths: Sequence[int], first: int, dtype: DataType) -> Value:
+    """Return the columns of some features, from `first` on: 1 where a feature has that column.
 
-    A product with ones repeats each feature's code over its columns (several times faster than a Gather of columns),
-    so that one comparison serves all features.
+    A product with ones repeats each feature's column over its width (several times faster than a Gather of columns), so
+    that one comparison serves all features.
     """
-    wanted = np.concatenate([np.arange(width) for width in widths])[None, :]
-    if len(codes) == 1:
-        return g.Cast(g.Equal(codes[0], wanted), dtype)
+    wanted = np.arange(first, first + sum(widths))[None, :]
+    if len(columns) == 1:
+        return g.Cast(g.Equal(columns[0], wanted), dtype)
     owner = np.repeat(np.arange(len(widths)), widths)
-    repeated = (owner == np.arange(len(widths))[:, None]).astype(np.float32)
-    spread = g.MatMul(hstack(g, codes, DataType.FLOAT), repeated)
-    return g.Cast(g.Equal(spread, wanted.astype(np.float32)), dtype)
+    # float32 holds the numbers of 16 million columns.
+    exact = np.float32 if wanted[0, -1] < 1 << 24 else np.float64
+    repeated = (owner == np.arange(len(widths))[:, None]).astype(exact)
+    spread = g.MatMul(g.Cast(hstack(g, columns), to_dtype(np.dtype(exact))), repeated)
+    return g.Cast(g.Equal(spread, wanted.astype(exact)), dtype)
 
 
 def one_hot_tables(model: Any) -> tuple[list[Array], list[int]]:

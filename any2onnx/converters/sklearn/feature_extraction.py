@@ -279,7 +279,7 @@ def tfidf_vectorizer(g: GraphBuilder, call: Call) -> Results:
     counts = _counts(g, call, idf if weighted else None)
     value = g.Cast(counts, dtype)
     value = _normalized(g, value, transformer.norm) if weighted else _tf_idf(g, value, transformer)
-    sparse_rows.attach(value, _sparse_tf_idf(g, sparse_rows.find(counts), transformer))
+    sparse_rows.attach(value, _sparse_tf_idf(g, sparse_rows.counted(counts), transformer))
     return {"transform": sparse_rows.cast(g, value, working_type(call))}
 
 
@@ -287,7 +287,7 @@ def tfidf_transformer(g: GraphBuilder, call: Call) -> Results:
     """Convert TfidfTransformer, on counts in any numeric type."""
     counts = matrix(g, call, steady_type(call))
     value = _tf_idf(g, counts, call.source)
-    sparse_rows.attach(value, _sparse_tf_idf(g, sparse_rows.find(counts), call.source))
+    sparse_rows.attach(value, _sparse_tf_idf(g, sparse_rows.counted(counts), call.source))
     return {"transform": sparse_rows.cast(g, value, working_type(call))}
 
 

@@ -37,7 +37,7 @@ def affine(g: GraphBuilder, x: Value, coefficients: Any, intercept: Any, dtype: 
     vector = coef.ndim == 1
     bias = np.broadcast_to(np.ravel(weights(intercept, dtype)), (1 if vector else coef.shape[0],))
     rows = coef[None, :] if vector else coef
-    product = sparse_rows.affine_of(g, x, rows, bias)
+    product = sparse_rows.affine(g, x, rows, bias)
     if product is None:
         bias = np.ascontiguousarray(bias)
         product = g.Gemm(x, g.const(rows, name="coef"), g.const(bias, name="intercept"), transB=1)

@@ -34,8 +34,13 @@ def typed(g: GraphBuilder, array: Any, like: Value, name: str = "points") -> Val
 
 
 def centre_of(points: Array) -> Array:
-    """Return a point near the middle; whole numbers where all points are, so that whole numbers stay exact."""
+    """Return a point near the middle; whole numbers where all points are, so that whole numbers stay exact.
+
+    Zero where the middle is no farther from it than the points are from each other: no digits cancel then.
+    """
     centre = points.mean(axis=0)
+    if centre @ centre <= np.mean(np.einsum("ij,ij->i", points - centre, points - centre)):
+        return np.zeros_like(centre)
     whole = np.array_equal(points, np.round(points))
     return np.asarray(np.round(centre) if whole else centre)
 
@@ -61,8 +66,7 @@ def squared_euclidean(g: GraphBuilder, x: Value, points: Array, *, relative: boo
     """
     points = np.asarray(points, np.float64)
     if relative:
-        centre = centre_of(points)
-        middle, x = points - centre, g.Sub(x, typed(g, centre, x, "centre"))
+        middle, x = _centred(g, x, points)
         squares = typed(g, np.einsum("ij,ij->i", middle, middle)[None, :], x, "squares")
         return g.Gemm(x, typed(g, np.ascontiguousarray((-2.0 * middle).T), x), squares)
     return g.Relu(times_squared_euclidean(g, x, points, 1.0))
@@ -73,12 +77,15 @@ def times_squared_euclidean(g: GraphBuilder, x: Value, points: Array, factor: fl
 
     One product: [x, |x|²] times [-2 points; 1] plus |points|², so that no further pass over [N, points] is needed.
     """
-    points = np.asarray(points, np.float64)
-    centre = centre_of(points)
-    middle, x = points - centre, g.Sub(x, typed(g, centre, x, "centre"))
+    middle, x = _centred(g, x, np.asarray(points, np.float64))
     squares = typed(g, factor * np.einsum("ij,ij->i", middle, middle)[None, :], x, "squares")
     scaled = np.vstack([(-2.0 * factor) * middle.T, np.full((1, len(points)), factor)])
     return g.Gemm(g.op("Concat", x, square_sum(g, x), axis=1), typed(g, scaled, x), squares)
+
+
+def _centred(g: GraphBuilder, x: Value, points: Array) -> tuple[Array, Value]:
+    centre = centre_of(points)
+    return (points - centre, g.Sub(x, typed(g, centre, x, "centre"))) if centre.any() else (points, x)
 
 
 def euclidean(g: GraphBuilder, x: Value, points: Array) -> Value:

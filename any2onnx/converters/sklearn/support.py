@@ -157,12 +157,15 @@ def hstack(g: GraphBuilder, parts: Sequence[Value], dtype: DataType | None = Non
     if dtype is not None:
         if len({dtype_of(part) for part in parts}) == 1 and len(parts) > 1:
             # One cast of the whole instead of one for each column.
-            return to_float(g, g.op("Concat", *parts, axis=axis), dtype)
+            return to_float(g, hstack(g, parts, axis=axis), dtype)
         parts = [to_float(g, part, dtype) for part in parts]
     elif len({dtype_of(part) for part in parts}) > 1:
         kinds = ", ".join(sorted({dtype_of(part).name.lower() for part in parts}))
         raise InvalidType(f"columns of different types cannot be one matrix: {kinds}", needs="columns of one type")
-    return parts[0] if len(parts) == 1 else g.op("Concat", *parts, axis=axis)
+    if len(parts) == 1:
+        return parts[0]
+    joined = g.op("Concat", *parts, axis=axis)
+    return sparse_rows.beside(joined, parts) if axis == 1 else joined
 
 
 def to_float(g: GraphBuilder, value: Value, dtype: DataType) -> Value:
