@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx_ir as ir
 
+from any2onnx.graph.arrays import contiguous
 from any2onnx.passes.editing import Array, Names, Scope, add_constant, constant, tensor_shape
 from any2onnx.passes.views import invert
 
@@ -91,10 +91,10 @@ def transformed(
 ) -> ir.TensorProtocol:
     """Return ``function(tensor)``, of the same type: now if it is small, else when it is written."""
     if tensor.nbytes <= _LAZY_BYTES:
-        return ir.Tensor(np.ascontiguousarray(function(tensor.numpy())).reshape(tuple(shape)), dtype=tensor.dtype)
+        return ir.Tensor(contiguous(function(tensor.numpy())).reshape(tuple(shape)), dtype=tensor.dtype)
 
     def compute() -> ir.TensorProtocol:
-        return ir.Tensor(np.ascontiguousarray(function(tensor.numpy())), dtype=tensor.dtype)
+        return ir.Tensor(contiguous(function(tensor.numpy())), dtype=tensor.dtype)
 
     return ir.LazyTensor(compute, dtype=tensor.dtype, shape=ir.Shape(tuple(shape)))
 
