@@ -109,9 +109,7 @@ def _key(node: ir.Node) -> Hashable | None:
     return tuple(parts)
 
 
-def _infer(
-    schema: onnx.defs.OpSchema, node: ir.Node, opsets: Opsets
-) -> list[tuple[ir.TypeProtocol, ir.Shape | None]]:
+def _infer(schema: onnx.defs.OpSchema, node: ir.Node, opsets: Opsets) -> list[tuple[ir.TypeProtocol, ir.Shape | None]]:
     """Run ONNX's own rule."""
     proto = onnx.NodeProto(op_type=node.op_type, domain=node.domain)
     types: dict[str, onnx.TypeProto] = {}

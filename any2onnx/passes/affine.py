@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 Vector = npt.NDArray[np.float64]
+
+# Elements that are converted to float64 at a time.
+_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,19 @@ def scaled(weight: ir.TensorProtocol, factor: npt.NDArray[np.float64]) -> ir.Ten
     if not np.isfinite(rounded).all() and np.isfinite(before).all():
         return None
     return ir.Tensor(rounded, dtype=weight.dtype)
+
+
+def product(matrix: npt.NDArray[Any], vector: Vector) -> Vector:
+    """Return ``matrix @ vector`` in float64, without a float64 copy of the whole matrix."""
+    if matrix.strides[0] < matrix.strides[1]:  # a transposed view: its columns are contiguous
+        total = np.zeros(len(matrix))
+        step = max(1, _BLOCK // max(1, len(matrix)))
+        for start in range(0, len(vector), step):
+            total += vector[start : start + step] @ matrix[:, start : start + step].T.astype(np.float64)
+        return total
+    step = max(1, _BLOCK // max(1, len(vector)))
+    parts = [matrix[start : start + step].astype(np.float64) @ vector for start in range(0, len(matrix), step)]
+    return np.concatenate(parts)
 
 
 def round_vector(vector: Vector, like: ir.TensorProtocol) -> ir.TensorProtocol | None:

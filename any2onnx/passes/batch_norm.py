@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from any2onnx.passes.affine import (
     chain_behind,
     compose,
     has_batch_norm,
+    product,
     round_vector,
     scaled,
 )
@@ -222,12 +224,14 @@ def _fold_before_conv(scope: Scope, names: Names, node: ir.Node, weight: ir.Tens
     if bias is None or affine.scale.size != shape[1] * groups or shape[0] % groups:
         return False
     # Input channel c of group g is channel g * shape[1] + c of x.
-    owner = np.repeat(np.arange(groups), shape[0] // groups)
+    owner = np.repeat(np.arange(groups), shape[0] // groups) if groups > 1 else slice(None)
     scale, shift = (part.reshape(groups, shape[1])[owner] for part in (affine.scale, affine.shift))
-    array = weight.numpy().astype(np.float64)
-    spatial = (1,) * (len(shape) - 2)
-    new_weight = scaled(weight, scale.reshape(shape[0], shape[1], *spatial))
-    moved = (array.reshape(shape[0], shape[1], -1).sum(axis=2) * shift).sum(axis=1)
+    new_weight = scaled(weight, scale.reshape(*scale.shape, *[1] * (len(shape) - 2)))
+    if groups == 1 and math.prod(shape[2:]) == 1:
+        moved = product(weight.numpy().reshape(shape[0], shape[1]), affine.shift)
+    else:
+        sums = weight.numpy().sum(axis=tuple(range(2, len(shape))), dtype=np.float64)
+        moved = (sums * shift).sum(axis=1)
     new_bias = round_vector(bias + moved, weight)
     if new_weight is None or new_bias is None:
         return False

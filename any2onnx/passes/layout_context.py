@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 _LAZY_BYTES = 1 << 20
 
 
+# A Transpose that only moves dimensions of length 1 is a Reshape: almost free, but not worth inserting for nothing.
+TRANSPOSE_COST = 64
+RESHAPE_COST = 1
+
+
 @dataclass(slots=True, eq=False)
 class Context:
     """What a rule needs to rewrite a node: where it is, and the permutation.
@@ -108,8 +113,11 @@ class Plan:
         outputs: Positions of the outputs that come out permuted then. Empty for a node whose result is the same
             either way (a reduction that drops the permuted axes): it takes whichever form there is.
         rewrite: Changes attributes and constant inputs; called with the node when it is decided.
+        cost: Of running the node on permuted values rather than as it is, where a Transpose costs
+            `TRANSPOSE_COST`. An operator that has to become several ones is only worth it where Transposes go.
     """
 
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     rewrite: Callable[[ir.Node, Context], None]
+    cost: int = 0
