@@ -40,7 +40,7 @@ def contiguous(array: Array) -> Array:
     return result
 
 
-class StridedTensor(ir.Tensor):
+class StridedTensor(ir.Tensor[Any]):
     """A tensor over an array that is not in C order, such as a transposed view of a weight."""
 
     __slots__ = ()
@@ -50,7 +50,7 @@ class StridedTensor(ir.Tensor):
         return ir.Tensor(contiguous(self.numpy()), dtype=self.dtype).tobytes()
 
 
-def as_tensor(array: Array, dtype: ir.DataType | None = None) -> ir.Tensor:
+def as_tensor(array: Array, dtype: ir.DataType | None = None) -> ir.Tensor[Any]:
     """Return a tensor over an array in any order of axes, by reference."""
     if array.flags.c_contiguous or array.nbytes < _LARGE:
         return ir.Tensor(array, dtype=dtype)
