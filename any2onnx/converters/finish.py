@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from any2onnx.errors import GraphError
 from any2onnx.graph.provenance import strip_provenance
+from any2onnx.io.proto_walk import tensor_nbytes
 from any2onnx.io.save import save_model, to_proto
 from any2onnx.passes.pipeline import optimize
 
@@ -116,7 +117,8 @@ def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
     graph.value_info.extend(proto.graph.value_info)
     graph.sparse_initializer.extend(proto.graph.sparse_initializer)
     for tensor in proto.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or len(tensor.raw_data) > _LARGEST_CHECKED:
+        # By type and shape: reading raw_data would copy it.
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor_nbytes(tensor) > _LARGEST_CHECKED:
             graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
         else:
             graph.initializer.append(tensor)

@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from any2onnx.errors import GraphError, did_you_mean
+from any2onnx.graph.definitions import formal_attributes
 
 # Arrays above this size stay arrays: as Python numbers they would take five times the memory and the time.
 _LARGE: Final = 256
@@ -81,20 +82,20 @@ def make_attributes(op_type: str, schema: onnx.defs.OpSchema | None, given: Mapp
     attributes = {name: value for name, value in given.items() if value is not None}
     if schema is None:
         return [ir.convenience.convert_attribute(name, attributes[name]) for name in sorted(attributes)]
+    known = formal_attributes(schema)
     for name in attributes:
-        if name not in schema.attributes:
-            hint = did_you_mean(name, schema.attributes)
+        if name not in known:
+            hint = did_you_mean(name, known)
             raise GraphError(f"{op_type} has no attribute {name!r} at version {schema.since_version}{hint}")
-    missing = [name for name, formal in schema.attributes.items() if formal.required and name not in attributes]
+    missing = [name for name, (_, required) in known.items() if required and name not in attributes]
     if missing:
         raise GraphError(f"{op_type} needs the attribute {missing[0]!r}")
-    return [_convert(name, attributes[name], schema.attributes[name].type) for name in sorted(attributes)]
+    return [_convert(name, attributes[name], known[name][0]) for name in sorted(attributes)]
 
 
-def _convert(name: str, value: Any, kind: onnx.defs.OpSchema.AttrType) -> ir.Attr:
+def _convert(name: str, value: Any, attribute_type: ir.AttributeType) -> ir.Attr:
     if isinstance(value, ir.Attr):
         return value
-    attribute_type = ir.AttributeType[kind.name]  # type: ignore[attr-defined]  # an enum; onnx's stubs do not say so
     if attribute_type == ir.AttributeType.INT:
         return ir.AttrInt64(name, int(value))
     if attribute_type == ir.AttributeType.FLOAT:

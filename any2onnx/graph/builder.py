@@ -7,7 +7,7 @@ Constants hold their arrays by reference: a weight is never copied.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -18,7 +18,8 @@ from any2onnx.graph import lowerings
 from any2onnx.graph.attributes import make_attributes
 from any2onnx.graph.constants import ConstantPool, Operand
 from any2onnx.graph.control_flow import ControlFlow
-from any2onnx.graph.inference import describe, infer_outputs, type_error
+from any2onnx.graph.definitions import definition, formal_input
+from any2onnx.graph.inference import Inferred, describe, infer_outputs, type_error
 from any2onnx.graph.kernels import has_kernel
 from any2onnx.graph.names import Names
 from any2onnx.graph.operators import Operators
@@ -65,6 +66,8 @@ class GraphBuilder(Operators, ControlFlow):
         self.names: Names = parent.names if parent else Names()
         self.constants: ConstantPool = parent.constants if parent else ConstantPool(self.names)
         self.shape_values: ShapeValues = parent.shape_values if parent else ShapeValues()
+        # Results of type inference: deep networks ask for the same node over and over.
+        self.inferred: dict[Hashable, Inferred] = parent.inferred if parent else {}
         self.functions: dict[ir.OperatorIdentifier, ir.Function] = parent.functions if parent else {}
         self.nodes: list[ir.Node] = []
         self.inputs: list[Value] = []
@@ -163,7 +166,7 @@ class GraphBuilder(Operators, ControlFlow):
                 (ir.TensorType(s.dtype), None if s.shape is None else ir.Shape(s.shape)) for s in types
             ]
         elif schema is not None:
-            inferred = infer_outputs(schema, node, self.opsets)
+            inferred = infer_outputs(schema, node, self.opsets, self.inferred)
         else:
             raise type_error(node, "the domain is not ONNX's own; state the types of the outputs (types=[...])")
         for value, (value_type, shape) in zip(node.outputs, inferred, strict=True):
@@ -210,7 +213,7 @@ class GraphBuilder(Operators, ControlFlow):
                 remedy=f"target_opset={{'': {self.opsets.main}, {domain!r}: 1}}",
             )
         try:
-            schema = onnx.defs.get_schema(op_type, version, domain)
+            schema = definition(op_type, version, domain)
         except onnx.defs.SchemaError:
             if domain not in (MAIN, ML):
                 return None
@@ -239,7 +242,7 @@ class GraphBuilder(Operators, ControlFlow):
         """Turn Python numbers, lists and arrays among the inputs into constants of the dtype that is wanted there."""
         if all(v is None or isinstance(v, ir.Value) for v in inputs):
             return list(inputs)  # type: ignore[arg-type]
-        formals = [_formal(schema, k) for k in range(len(inputs))]
+        formals = [formal_input(schema, k) for k in range(len(inputs))]
         bound = {
             formal.type_str: value.dtype
             for formal, value in zip(formals, inputs, strict=True)
@@ -271,7 +274,7 @@ class GraphBuilder(Operators, ControlFlow):
         """Return the outputs of an equal form that has kernels, or None where the operator itself has them."""
         bound: dict[str, DataType] = {}
         for k, value in enumerate(values):
-            formal = _formal(schema, k)
+            formal = formal_input(schema, k)
             if value is not None and value.dtype is not None and formal is not None:
                 bound.setdefault(formal.type_str, value.dtype)
         version = self.opsets.get(domain) or schema.since_version
@@ -405,16 +408,6 @@ class GraphBuilder(Operators, ControlFlow):
 def as_tuple(results: Value | Sequence[Value]) -> tuple[Value, ...]:
     """Return one value or several as a tuple."""
     return (results,) if isinstance(results, ir.Value) else tuple(results)
-
-
-def _formal(schema: OpSchema | None, k: int) -> OpSchema.FormalParameter | None:
-    """Return the k-th formal input; the last one repeats where it is variadic."""
-    if schema is None or not schema.inputs:
-        return None
-    if k < len(schema.inputs):
-        return schema.inputs[k]
-    last = schema.inputs[-1]
-    return last if last.option == onnx.defs.OpSchema.FormalParameterOption.Variadic else None
 
 
 def _only_type(formal: OpSchema.FormalParameter) -> DataType | None:

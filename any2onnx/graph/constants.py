@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from any2onnx.errors import GraphError
+from any2onnx.graph.arrays import as_tensor
 from any2onnx.graph.names import Names
 from any2onnx.graph.types import DataType, Value
 
@@ -82,7 +83,7 @@ def _as_tensor(array: Any, dtype: DataType | None) -> tuple[ir.TensorProtocol, A
             converted = converted.astype({"f": np.float32, "i": np.int64}.get(converted.dtype.kind, converted.dtype))
     elif converted.dtype != dtype.numpy():
         converted = converted.astype(dtype.numpy())
-    return ir.Tensor(converted, dtype=dtype), converted
+    return as_tensor(converted, dtype), converted
 
 
 def _is_text(array: Any) -> bool:

@@ -7,13 +7,14 @@ bring their own rule, or state the types of their outputs.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Final
 
 import onnx
 import onnx_ir as ir
 
 from any2onnx.errors import GraphError
+from any2onnx.graph.attributes import NumbersAttr
 from any2onnx.graph.opsets import ML, Opsets
 from any2onnx.graph.types import DataType, Dim, TensorSpec, dims_of
 
@@ -43,8 +44,12 @@ def value_type_proto(value: ir.Value) -> onnx.TypeProto:
     return proto
 
 
+Inferred = tuple[TensorSpec, ...]
+"""Types of the outputs of a node, all of them tensors."""
+
+
 def infer_outputs(
-    schema: onnx.defs.OpSchema, node: ir.Node, opsets: Opsets
+    schema: onnx.defs.OpSchema, node: ir.Node, opsets: Opsets, known: dict[Hashable, Inferred] | None = None
 ) -> list[tuple[ir.TypeProtocol, ir.Shape | None]]:
     """Return type and shape of each output of a node.
 
@@ -52,6 +57,7 @@ def infer_outputs(
         schema: The operator's definition at the opset of the model.
         node: The node; its inputs must have types.
         opsets: The versions that the model imports.
+        known: What was inferred before for these opsets; new results are added.
 
     Raises:
         GraphError: The operator does not accept inputs of these types or shapes.
@@ -59,6 +65,52 @@ def infer_outputs(
     rule = _RULES.get((node.domain, node.op_type))
     if rule is not None:
         return [(ir.TensorType(s.dtype), None if s.shape is None else ir.Shape(s.shape)) for s in rule(node)]
+    key = None if known is None else _key(node)
+    if key is not None and known is not None and key in known:
+        return [(ir.TensorType(s.dtype), None if s.shape is None else ir.Shape(s.shape)) for s in known[key]]
+    found = _infer(schema, node, opsets)
+    if key is not None and known is not None and all(isinstance(kind, ir.TensorType) for kind, _ in found):
+        known[key] = tuple(TensorSpec(kind.dtype, dims_of(shape)) for kind, shape in found)
+    return found
+
+
+_HASHABLE: Final = frozenset(
+    {
+        ir.AttributeType.FLOAT,
+        ir.AttributeType.INT,
+        ir.AttributeType.STRING,
+        ir.AttributeType.FLOATS,
+        ir.AttributeType.INTS,
+        ir.AttributeType.STRINGS,
+    }
+)
+
+
+def _key(node: ir.Node) -> Hashable | None:
+    """Return all that the types of a node's outputs depend on; None where that is not small."""
+    parts: list[Hashable] = [node.domain, node.op_type, len(node.outputs)]
+    for value in node.inputs:
+        if value is None:
+            parts.append(None)
+            continue
+        if type(value.type) is not ir.TensorType:
+            return None
+        parts.append((value.type.dtype, dims_of(value.shape)))
+        tensor = value.const_value
+        if tensor is not None and tensor.size <= _LARGEST_DATA:
+            if tensor.dtype == DataType.STRING:
+                return None
+            parts.append(tensor.tobytes())
+    for name, attribute in node.attributes.items():
+        if attribute.type not in _HASHABLE or isinstance(attribute, NumbersAttr) or attribute.is_ref():
+            return None
+        value = attribute.value
+        parts.append((name, tuple(value) if isinstance(value, list) else value))
+    return tuple(parts)
+
+
+def _infer(schema: onnx.defs.OpSchema, node: ir.Node, opsets: Opsets) -> list[tuple[ir.TypeProtocol, ir.Shape | None]]:
+    """Run ONNX's own rule."""
     proto = onnx.NodeProto(op_type=node.op_type, domain=node.domain)
     types: dict[str, onnx.TypeProto] = {}
     data: dict[str, onnx.TensorProto] = {}

@@ -63,7 +63,7 @@ class Opsets:
 
     def get(self, domain: str) -> int | None:
         """Return the version of a domain, or None where the model may not use it."""
-        return dict(self.versions).get(domain)
+        return next((version for name, version in self.versions if name == domain), None)
 
     @property
     def main(self) -> int:

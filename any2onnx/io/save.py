@@ -32,6 +32,7 @@ from any2onnx.io.atomic import (
 )
 from any2onnx.io.external import ExternalFiles
 from any2onnx.io.limits import EXTERNAL_DATA_LIMIT, EXTERNAL_TENSOR_THRESHOLD, PROTOBUF_LIMIT
+from any2onnx.io.proto_stream import Parts, model_parts
 from any2onnx.io.proto_walk import tensor_nbytes, walk_graphs, walk_tensors
 from any2onnx.io.skeleton import PENDING, inline_external, set_location, split_weights, strip_provenance
 from any2onnx.io.tensor_stream import TensorWriter
@@ -223,7 +224,8 @@ def _save(
         if external_data:
             return _save_pair(model, path, threshold, strip, base_dir, overwrite, progress, weights)
         proto = _inline_proto(model, base_dir, strip)
-        data = _serialised(proto, path)
+        # A message from outside is written as it is, unknown fields and all.
+        data = _serialised(proto, path) if proto is model else _parts(proto, path)
         with temporary_file(path) as temporary:
             _fill(temporary, data)
             _commit(path, temporary, None, None, overwrite=overwrite)
@@ -368,6 +370,25 @@ def _inline_proto(model: onnx.ModelProto | onnx_ir.Model, base_dir: Path, strip:
     return proto
 
 
+def _too_large(path: Path) -> GraphError:
+    return GraphError(
+        "the model does not fit into one .onnx file",
+        where=str(path),
+        needs=f"less than {PROTOBUF_LIMIT:,} bytes without its external data",
+        remedy="save with external data (external_data=True, --external-data)",
+    )
+
+
+def _parts(proto: onnx.ModelProto, path: Path) -> bytes | Parts:
+    """Return what `_serialised` returns, with large weights still in the message."""
+    if any(depth for _, depth in walk_graphs(proto)):
+        return _serialised(proto, path)
+    parts = model_parts(proto)
+    if parts.nbytes > PROTOBUF_LIMIT:
+        raise _too_large(path)
+    return parts
+
+
 def _serialised(proto: onnx.ModelProto, path: Path) -> bytes:
     """Return the deterministic bytes, proved readable.
 
@@ -376,18 +397,12 @@ def _serialised(proto: onnx.ModelProto, path: Path) -> bytes:
     import onnx
     from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
-    too_large = GraphError(
-        "the model does not fit into one .onnx file",
-        where=str(path),
-        needs=f"less than {PROTOBUF_LIMIT:,} bytes without its external data",
-        remedy="save with external data (external_data=True, --external-data)",
-    )
     try:
         data: bytes = proto.SerializeToString(deterministic=True)
     except (EncodeError, ValueError) as error:
-        raise too_large from error
+        raise _too_large(path) from error
     if len(data) > PROTOBUF_LIMIT:
-        raise too_large
+        raise _too_large(path)
     if any(depth for _, depth in walk_graphs(proto)):
         onnx.ModelProto.FromString(data)
     return data
@@ -408,8 +423,11 @@ def _nesting_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _fill(temporary: TemporaryFile, data: bytes) -> None:
-    temporary.stream.write(data)
+def _fill(temporary: TemporaryFile, data: bytes | Parts) -> None:
+    if isinstance(data, bytes):
+        temporary.stream.write(data)
+    else:
+        data.write(temporary.stream)
     temporary.finish()
 
 

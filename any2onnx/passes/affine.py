@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from any2onnx.graph.arrays import contiguous
 from any2onnx.passes.editing import (
     constant,
     constant_array,
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 Vector = npt.NDArray[np.float64]
+
+# Elements that are converted to float64 at a time.
+_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +134,40 @@ def bias_vector(value: ir.Value | None, channels: int) -> Vector | None:
     return np.broadcast_to(array.reshape(-1).astype(np.float64), (channels,))
 
 
-def round_like(
-    scaled: npt.NDArray[np.float64], before: npt.NDArray[np.float64], like: ir.TensorProtocol
-) -> ir.TensorProtocol | None:
-    """Round to the type of ``like``; None when a finite weight would become infinite."""
+def scaled(weight: ir.TensorProtocol, factor: npt.NDArray[np.float64]) -> ir.TensorProtocol | None:
+    """Return ``weight * factor`` (broadcast), computed in float64 and rounded once to the type of the weight.
+
+    None when a finite weight would become infinite.
+    """
+    before = weight.numpy()
+    array = contiguous(before)
+    # A copy is ours: it is scaled in place.
+    rounded = np.empty(array.shape, array.dtype) if array is before else array
     with np.errstate(all="ignore"):
-        rounded = scaled.astype(like.dtype.numpy())
-    if not np.isfinite(rounded.astype(np.float64)).all() and np.isfinite(before).all():
+        # numpy converts a few thousand elements at a time, so no second array of float64 is made.
+        np.multiply(array, factor, out=rounded, casting="unsafe")
+    if not np.isfinite(rounded).all() and np.isfinite(before).all():
         return None
-    return ir.Tensor(rounded, dtype=like.dtype)
+    return ir.Tensor(rounded, dtype=weight.dtype)
+
+
+def product(matrix: npt.NDArray[Any], vector: Vector) -> Vector:
+    """Return ``matrix @ vector`` in float64, without a float64 copy of the whole matrix."""
+    if matrix.strides[0] < matrix.strides[1]:  # a transposed view: its columns are contiguous
+        total = np.zeros(len(matrix))
+        step = max(1, _BLOCK // max(1, len(matrix)))
+        for start in range(0, len(vector), step):
+            total += vector[start : start + step] @ matrix[:, start : start + step].T.astype(np.float64)
+        return total
+    step = max(1, _BLOCK // max(1, len(vector)))
+    parts = [matrix[start : start + step].astype(np.float64) @ vector for start in range(0, len(matrix), step)]
+    return np.concatenate(parts)
 
 
 def round_vector(vector: Vector, like: ir.TensorProtocol) -> ir.TensorProtocol | None:
     """Round a bias to the type of ``like``; None when it would become infinite."""
-    return round_like(vector, vector, like)
+    with np.errstate(all="ignore"):
+        rounded = vector.astype(like.dtype.numpy())
+    if not np.isfinite(rounded).all() and np.isfinite(vector).all():
+        return None
+    return ir.Tensor(rounded, dtype=like.dtype)

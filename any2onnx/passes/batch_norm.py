@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +16,9 @@ from any2onnx.passes.affine import (
     chain_behind,
     compose,
     has_batch_norm,
-    round_like,
+    product,
     round_vector,
+    scaled,
 )
 from any2onnx.passes.contract import GraphPass
 from any2onnx.passes.editing import (
@@ -94,14 +96,14 @@ def _fold_behind_conv(scope: Scope, names: Names, node: ir.Node, weight: ir.Tens
     if bias is None or not chain:
         return False
     affine = compose(chain)
-    array = weight.numpy().astype(np.float64)
+    spatial = (1,) * (len(shape) - 2)
     if node.op_type == "Conv":
-        scaled = array * affine.scale.reshape((channels,) + (1,) * (len(shape) - 1))
+        factor = affine.scale.reshape(channels, 1, *spatial)
     else:
         # [in, out/groups, ...]: the output channels of group g belong to the g-th part of the input channels.
-        parts = array.reshape((groups, shape[0] // groups, *shape[1:]))
-        scaled = (parts * affine.scale.reshape((groups, 1, shape[1]) + (1,) * (len(shape) - 2))).reshape(shape)
-    new_weight = round_like(scaled, array, weight)
+        by_group = affine.scale.reshape(groups, shape[1])
+        factor = np.repeat(by_group, shape[0] // groups, axis=0).reshape(shape[0], shape[1], *spatial)
+    new_weight = scaled(weight, factor)
     new_bias = round_vector(bias * affine.scale + affine.shift, weight)
     if new_weight is None or new_bias is None:
         return False
@@ -118,8 +120,7 @@ def _fold_behind_gemm(scope: Scope, names: Names, node: ir.Node, weight: ir.Tens
     if bias is None or not has_batch_norm(chain):
         return False
     affine = compose(chain)
-    array = weight.numpy().astype(np.float64)
-    new_weight = round_like(array * (affine.scale[:, None] if by_rows else affine.scale), array, weight)
+    new_weight = scaled(weight, affine.scale[:, None] if by_rows else affine.scale)
     shift = get_float(node, "beta", 1.0) * bias * affine.scale + affine.shift
     new_bias = round_vector(shift, weight)
     if new_weight is None or new_bias is None:
@@ -136,8 +137,7 @@ def _fold_behind_matmul(scope: Scope, names: Names, node: ir.Node, weight: ir.Te
     if not has_batch_norm(chain):
         return False
     affine = compose(chain)
-    array = weight.numpy().astype(np.float64)
-    new_weight = round_like(array * affine.scale, array, weight)
+    new_weight = scaled(weight, affine.scale)
     new_bias = round_vector(affine.shift, weight)
     if new_weight is None or new_bias is None:
         return False
@@ -224,12 +224,14 @@ def _fold_before_conv(scope: Scope, names: Names, node: ir.Node, weight: ir.Tens
     if bias is None or affine.scale.size != shape[1] * groups or shape[0] % groups:
         return False
     # Input channel c of group g is channel g * shape[1] + c of x.
-    owner = np.repeat(np.arange(groups), shape[0] // groups)
+    owner = np.repeat(np.arange(groups), shape[0] // groups) if groups > 1 else slice(None)
     scale, shift = (part.reshape(groups, shape[1])[owner] for part in (affine.scale, affine.shift))
-    array = weight.numpy().astype(np.float64)
-    spatial = (1,) * (len(shape) - 2)
-    new_weight = round_like(array * scale.reshape(shape[0], shape[1], *spatial), array, weight)
-    moved = (array.reshape(shape[0], shape[1], -1).sum(axis=2) * shift).sum(axis=1)
+    new_weight = scaled(weight, scale.reshape(*scale.shape, *[1] * (len(shape) - 2)))
+    if groups == 1 and math.prod(shape[2:]) == 1:
+        moved = product(weight.numpy().reshape(shape[0], shape[1]), affine.shift)
+    else:
+        sums = weight.numpy().sum(axis=tuple(range(2, len(shape))), dtype=np.float64)
+        moved = (sums * shift).sum(axis=1)
     new_bias = round_vector(bias + moved, weight)
     if new_weight is None or new_bias is None:
         return False
@@ -244,7 +246,7 @@ def _fold_before_gemm(scope: Scope, names: Names, node: ir.Node, weight: ir.Tens
     if bias is None or get_int(node, "transA", 0) or affine.scale.size != features:
         return False
     array = weight.numpy().astype(np.float64)
-    new_weight = round_like(array * (affine.scale if by_rows else affine.scale[:, None]), array, weight)
+    new_weight = scaled(weight, affine.scale if by_rows else affine.scale[:, None])
     moved = array @ affine.shift if by_rows else affine.shift @ array
     new_bias = round_vector(get_float(node, "beta", 1.0) * bias + get_float(node, "alpha", 1.0) * moved, weight)
     if new_weight is None or new_bias is None:
@@ -259,7 +261,7 @@ def _fold_before_matmul(scope: Scope, names: Names, node: ir.Node, weight: ir.Te
     if len(tensor_shape(weight)) != 2 or affine.scale.size != tensor_shape(weight)[0]:
         return False
     array = weight.numpy().astype(np.float64)
-    new_weight = round_like(array * affine.scale[:, None], array, weight)
+    new_weight = scaled(weight, affine.scale[:, None])
     moved = affine.shift @ array
     output = node.outputs[0]
     chain = chain_behind(output, tensor_shape(weight)[1], 2)

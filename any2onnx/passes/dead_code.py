@@ -19,8 +19,9 @@ class RemoveDeadCodePass(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Remove dead code until nothing more falls."""
         modified = common.RemoveUnusedNodesPass()(model).modified
-        functions: ir.passes.PassBase = common.RemoveUnusedFunctionsPass()  # type: ignore[no-untyped-call]
-        modified |= functions(model).modified
+        if model.functions:
+            functions: ir.passes.PassBase = common.RemoveUnusedFunctionsPass()  # type: ignore[no-untyped-call]
+            modified |= functions(model).modified
         for scope in scopes(model):
             initializers = scope.graph.initializers
             for name, value in list(initializers.items()):

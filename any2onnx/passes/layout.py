@@ -30,14 +30,10 @@ from any2onnx.passes.editing import (
     set_attribute,
     words,
 )
-from any2onnx.passes.layout_context import Context, Plan, layout_name
+from any2onnx.passes.layout_context import RESHAPE_COST, TRANSPOSE_COST, Context, Plan, layout_name
 from any2onnx.passes.layout_rules import plan
 from any2onnx.passes.min_cut import UNLIMITED, FlowNetwork
 from any2onnx.passes.views import invert, moves_only_units, reshape_target, transpose_permutation
-
-# A Transpose that only moves dimensions of length 1 is a Reshape: almost free, but not worth inserting for nothing.
-_TRANSPOSE_COST = 64
-_RESHAPE_COST = 1
 
 # These want channels first, so a value that they make or read is in that layout.
 _CHANNELS_FIRST = words(
@@ -51,8 +47,10 @@ _CHANNELS_FIRST = words(
 class PropagateLayoutPass(GraphPass):
     """Move operators to the other side of Transposes where that makes Transposes cancel.
 
-    Results are the same bit for bit, except that reductions over moved axes may be summed in another order by the
-    runtime. Weights of a matrix product behind a flattening are re-ordered; large ones when they are written.
+    Results are the same bit for bit, with two exceptions: reductions over moved axes may be summed in another order by
+    the runtime; and where that saves Transposes a MatMul by a matrix of weights becomes a Conv, a LayerNormalization
+    the operators that define it (see `any2onnx.passes.layout_dense`). Weights of a matrix product behind a flattening
+    are re-ordered; large ones when they are written.
     """
 
     def rewrite(self, scope: Scope, names: Names) -> int:
@@ -107,7 +105,7 @@ class _Value:
 
     producer: int
     readers: list[int] = field(default_factory=list)
-    cost: int = _TRANSPOSE_COST
+    cost: int = TRANSPOSE_COST
 
 
 # Nodes and the positions of the input that they read.
@@ -147,10 +145,15 @@ class _Labelling:
             self._connect(value)
         permuted = self.network.source_side()
         present = sum(self._conversion_cost(node.inputs[0], node.outputs[0]) for node in transposes)
-        if sum(_cost(value, permuted) for value in self.values.values()) >= present:
+        if self._cost(permuted) >= present:
             return False
         _Application(self, permuted).run()
         return True
+
+    def _cost(self, permuted: list[bool]) -> int:
+        """Return what a labelling costs: conversions of values, and nodes that are dearer in their other form."""
+        nodes = sum(made.cost for node, made in self.plans.items() if made.cost and permuted[self.variables[node]])
+        return nodes + sum(_cost(value, permuted) for value in self.values.values())
 
     def _classify(self) -> None:
         """Sort the nodes: Transposes by P, by its inverse, by others; nodes that can work on permuted values."""
@@ -163,7 +166,9 @@ class _Labelling:
                 if made is not None:
                     self.plans[node] = made
                     if made.outputs:
-                        self.variables[node] = self.network.add_node()
+                        variable = self.variables[node] = self.network.add_node()
+                        if made.cost:
+                            self.network.add_edge(variable, _AS_IS, made.cost)
             elif constant(node.inputs[0]) is not None:
                 # A weight that is kept as it is: its Transpose is the cheapest form, and moving it gains nothing.
                 continue
@@ -246,13 +251,13 @@ class _Labelling:
     def _conversion_cost(self, value: ir.Value | None, result: ir.Value | None) -> int:
         shape = dims(value)
         if shape is None or len(shape) != self.context.rank:
-            return _TRANSPOSE_COST
+            return TRANSPOSE_COST
         inverse = result is not None and result.producer() in self.inverse
         order = self.context.inverse if inverse else self.context.permutation
         after = [shape[axis] for axis in order]
         if moves_only_units(shape, order) and reshape_target(shape, after) and reshape_target(after, shape):
-            return _RESHAPE_COST
-        return _TRANSPOSE_COST
+            return RESHAPE_COST
+        return TRANSPOSE_COST
 
     def _connect(self, value: _Value) -> None:
         """Add the edges that make a cut through ``value`` cost one conversion, however many readers disagree."""

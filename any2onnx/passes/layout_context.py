@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx_ir as ir
 
+from any2onnx.graph.arrays import contiguous
 from any2onnx.passes.editing import Array, Names, Scope, add_constant, constant, tensor_shape
 from any2onnx.passes.views import invert
 
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 # Constants that are re-laid out and weights whose rows are permuted are computed when the model is saved, not before,
 # if they are larger than this many bytes: no second copy is kept in memory.
 _LAZY_BYTES = 1 << 20
+
+
+# A Transpose that only moves dimensions of length 1 is a Reshape: almost free, but not worth inserting for nothing.
+TRANSPOSE_COST = 64
+RESHAPE_COST = 1
 
 
 @dataclass(slots=True, eq=False)
@@ -91,10 +96,10 @@ def transformed(
 ) -> ir.TensorProtocol:
     """Return ``function(tensor)``, of the same type: now if it is small, else when it is written."""
     if tensor.nbytes <= _LAZY_BYTES:
-        return ir.Tensor(np.ascontiguousarray(function(tensor.numpy())).reshape(tuple(shape)), dtype=tensor.dtype)
+        return ir.Tensor(contiguous(function(tensor.numpy())).reshape(tuple(shape)), dtype=tensor.dtype)
 
     def compute() -> ir.TensorProtocol:
-        return ir.Tensor(np.ascontiguousarray(function(tensor.numpy())), dtype=tensor.dtype)
+        return ir.Tensor(contiguous(function(tensor.numpy())), dtype=tensor.dtype)
 
     return ir.LazyTensor(compute, dtype=tensor.dtype, shape=ir.Shape(tuple(shape)))
 
@@ -108,8 +113,11 @@ class Plan:
         outputs: Positions of the outputs that come out permuted then. Empty for a node whose result is the same
             either way (a reduction that drops the permuted axes): it takes whichever form there is.
         rewrite: Changes attributes and constant inputs; called with the node when it is decided.
+        cost: Of running the node on permuted values rather than as it is, where a Transpose costs
+            `TRANSPOSE_COST`. An operator that has to become several ones is only worth it where Transposes go.
     """
 
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     rewrite: Callable[[ir.Node, Context], None]
+    cost: int = 0

@@ -76,16 +76,30 @@ def optimize(model: ir.Model, *, level: Level = "default") -> ir.Model:
     passes = build_passes(level)
     if not passes:
         return model
-    rounds = ir.passes.PassManager(passes, steps=_ROUNDS, early_stop=True)
     try:
-        rounds(model)
-    except (ir.passes.PassError, ir.passes.InvariantError) as error:
-        raise PassError(f"optimising the model failed: {_root(error)}", remedy='level="none"') from error
+        _run_to_fixed_point(passes, model)
+    except Exception as error:  # whatever a pass raises, the user is told what to do without it
+        raise PassError(f"optimising the model failed: {error}", remedy='level="none"') from error
     return model
 
 
-def _root(error: BaseException) -> BaseException:
-    """Return the first cause, for onnx-ir wraps an error once per manager."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
+def _run_to_fixed_point(passes: list[ir.passes.PassBase], model: ir.Model) -> None:
+    """Run the passes in turn until none has anything left to do.
+
+    A pass has nothing left to do behind its own run (the contract that all of them are tested for), so it is run
+    again only where another one has changed the model since. Its condition is checked once before the first pass and
+    behind each pass that changed something: what an earlier pass ensures is what the next one requires.
+    """
+    passes[0].requires(model)
+    changes = 0
+    settled: list[int | None] = [None] * len(passes)
+    for _ in range(_ROUNDS):
+        for index, one in enumerate(passes):
+            if settled[index] == changes:
+                continue
+            if one.call(model).modified:
+                changes += 1
+                one.ensures(model)
+            settled[index] = changes
+        if all(done == changes for done in settled):
+            return

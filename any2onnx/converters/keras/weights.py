@@ -21,7 +21,7 @@ def read_array(tensor: Any) -> Array:
     if value is None:  # a variable whose initialisation was deferred
         value = tensor.value
     if hasattr(value, "read_value"):  # TensorFlow variable: np.asarray of it would copy
-        value = value.read_value()
+        value = _read_tensorflow(value)
     if hasattr(value, "detach"):  # PyTorch
         value = value.detach().cpu()
         if str(value.dtype) == "torch.bfloat16":
@@ -31,6 +31,15 @@ def read_array(tensor: Any) -> Array:
             return np.asarray(value.view(torch.int16).numpy().view(ml_dtypes.bfloat16))
         return np.asarray(value.numpy())
     return np.asarray(value)
+
+
+def _read_tensorflow(variable: Any) -> Any:
+    """Return the tensor of a TensorFlow variable; `read_value` takes three times as long (name scopes, an Identity)."""
+    import tensorflow as tf
+
+    if not isinstance(variable, tf.Variable) or not tf.executing_eagerly():
+        return variable.read_value()
+    return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
 
 
 class Weights:
@@ -47,7 +56,7 @@ class Weights:
         Args:
             variable: Keras variable or tensor.
             like: Convert to the element type of this value (mixed precision).
-            perm: Permute the axes, into a contiguous array.
+            perm: Permute the axes: a view, which is copied when it is written or folded into.
         """
         wanted = "" if like is None else dtype_of(like).name
         key = (id(variable), wanted, None if perm is None else tuple(perm))
@@ -57,7 +66,7 @@ class Weights:
             if like is not None:
                 found = found.astype(dtype_of(like).numpy(), copy=False)
             if perm is not None:
-                found = np.ascontiguousarray(np.transpose(found, perm))
+                found = np.transpose(found, perm)
             self._arrays[key] = found
             self._owners.append(variable)
         return found
