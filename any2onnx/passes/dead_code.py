@@ -22,10 +22,13 @@ class RemoveDeadCodePass(ir.passes.InPlacePass):
         if model.functions:
             functions: ir.passes.PassBase = common.RemoveUnusedFunctionsPass()  # type: ignore[no-untyped-call]
             modified |= functions(model).modified
-        for scope in scopes(model):
+        every = list(scopes(model))
+        # Not value.uses(): the nodes in the branches of an If that was removed still count there.
+        read = {value for scope in every for node in scope.graph for value in node.inputs}
+        for scope in every:
             initializers = scope.graph.initializers
             for name, value in list(initializers.items()):
-                if not (value.uses() or value.is_graph_output() or value.is_graph_input()):
+                if not (value in read or value.is_graph_output() or value.is_graph_input()):
                     del initializers[name]
                     modified = True
         return ir.passes.PassResult(model, modified=modified)

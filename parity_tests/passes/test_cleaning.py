@@ -30,6 +30,24 @@ def apply(sketch: Sketch, *passes: ir.passes.PassBase, infer: bool = True) -> ir
 # --- dead code ---------------------------------------------------------------------------------------------------
 
 
+def test_a_constant_that_only_the_branches_of_a_dead_if_read_goes_with_it() -> None:
+    g = Sketch()
+    x = g.input("x", [2, 4])
+    weight = g.const(np.ones(4, np.float32), "weight")
+    condition = g.const(np.array(True), "condition")
+
+    def branch(kind: str) -> Any:
+        node = helper.make_node(kind, [x, weight], ["r"])
+        return helper.make_graph([node], kind, [], [helper.make_tensor_value_info("r", TensorProto.FLOAT, None)])
+
+    g.op("If", condition, then_branch=branch("Add"), else_branch=branch("Mul"))
+    g.op("Relu", x, out="y")
+    g.output("y")
+    model = apply(g)
+    assert count_ops(model) == {"Relu": 1}
+    assert not model.graph.initializers
+
+
 def test_dead_code_goes_and_inputs_stay() -> None:
     g = Sketch()
     x = g.input("x", [2, 4])
