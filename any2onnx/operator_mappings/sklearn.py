@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from any2onnx.operator_mappings import (
     sklearn_basic,
+    sklearn_boosters,
     sklearn_clusters,
     sklearn_decomposition,
     sklearn_features,
@@ -19,6 +20,7 @@ from any2onnx.operator_mappings.mapping import OperatorMapping
 
 ROWS: tuple[OperatorMapping, ...] = (
     *sklearn_basic.ROWS,
+    *sklearn_boosters.ROWS,
     *sklearn_clusters.ROWS,
     *sklearn_decomposition.ROWS,
     *sklearn_features.ROWS,
