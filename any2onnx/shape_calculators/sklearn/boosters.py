@@ -107,7 +107,7 @@ def catboost_classifier(call: Call) -> Promise:
             "predict_proba": floats(call, max(width, 2)),
             "predict_log_proba": floats(call, max(width, 2)),
             "decision_function": _wide(call, width),
-            "apply": _leaves(call, int(model.tree_count_) if not call.options.get("iteration_range") else None),
+            "apply": _leaves(call, None),
         },
     )
 
