@@ -57,7 +57,7 @@ def scan(model: Any, methods: tuple[str, ...], context: Context) -> list[Found]:
         row = context.row(item.estimator)
         assert row is not None
         if item.methods != (ALL_OUTPUTS,):
-            check_methods(item.estimator, item.methods, row, item.scope)
+            check_methods(item.estimator, item.methods, row, item.scope, context)
         audit_parameters(item.estimator, row, item.scope)
     return found
 
@@ -112,25 +112,40 @@ def check_estimator(estimator: Any, scope: str = "") -> None:
         return
 
 
-def offered(estimator: Any, row: OperatorMapping) -> list[str]:
-    """Return the methods that both the fitted estimator and the row have."""
-    return [name for name in row.methods if _has(estimator, name, row)]
+def offered(estimator: Any, row: OperatorMapping, context: Context | None = None) -> list[str]:
+    """Return the methods that both the fitted estimator and the row have.
+
+    Args:
+        estimator: Fitted.
+        row: Its row.
+        context: With it, a pipeline also has what its last step has.
+    """
+    return [name for name in row.methods if _has(estimator, name, row, context)]
 
 
-def _has(estimator: Any, method: str, row: OperatorMapping) -> bool:
-    return hasattr(estimator, row.called.get(method) or PSEUDO_METHODS.get(method, method))
+def _has(estimator: Any, method: str, row: OperatorMapping, context: Context | None) -> bool:
+    if hasattr(estimator, row.called.get(method) or PSEUDO_METHODS.get(method, method)):
+        return True
+    converter = row.converter_function() if context is not None else None
+    if context is None or not getattr(converter, "delegates", False):
+        return False
+    below = list(converter.children(estimator, (method,)))  # type: ignore[union-attr]
+    inner = context.row(below[-1].estimator) if below else None
+    return inner is not None and method in inner.methods and _has(below[-1].estimator, method, inner, context)
 
 
-def check_methods(estimator: Any, methods: tuple[str, ...], row: OperatorMapping, scope: str) -> None:
+def check_methods(
+    estimator: Any, methods: tuple[str, ...], row: OperatorMapping, scope: str, context: Context
+) -> None:
     """Check that an estimator has the methods that are wanted.
 
     Raises:
         UnknownOption: It has not.
         UnsupportedOperator: It has, and its converter has not.
     """
-    have = offered(estimator, row)
+    have = offered(estimator, row, context)
     for method in methods:
-        if method not in have and _has(estimator, method, row):
+        if method not in have and _has(estimator, method, row, context):
             raise UnsupportedOperator(
                 f"{type(estimator).__name__}.{method} has no ONNX mapping",
                 where=location(scope, estimator),
