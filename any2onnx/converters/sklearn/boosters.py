@@ -10,7 +10,7 @@ import numpy as np
 from any2onnx.converters.sklearn.hist_gradient_boosting import category_codes
 from any2onnx.converters.sklearn.support import as_column, columns_of, fill_rows, hstack, width_of, working_type
 from any2onnx.converters.sklearn.tree import Array, matrix, pick_label
-from any2onnx.errors import UsageError
+from any2onnx.errors import UnsupportedParameter, UsageError
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dtype_of, rank_of
 from any2onnx.operator_mappings.mapping import Call
@@ -74,13 +74,22 @@ def coded_matrix(g: GraphBuilder, call: Call, categories: Mapping[int, Array]) -
         g: The builder.
         call: One matrix of numbers holds codes already, as the libraries take it; otherwise the columns hold the
             categories themselves.
-        categories: By column, in the order of their codes.
+        categories: By column, in the order of their codes; none where they are not known.
+
+    Raises:
+        UnsupportedParameter: They are not known.
     """
     matrices = [v for v in call.inputs if rank_of(v) == 2 and width_of(v) > 1]
     if not categories or (len(call.inputs) == 1 and matrices and dtype_of(matrices[0]) != DataType.STRING):
         return matrix(g, call)
     parts = []
     for k, column in enumerate(columns_of(g, call)):
+        if k in categories and not len(categories[k]):
+            raise UnsupportedParameter(
+                f"the model has lost the names of the categories of column {k}: some are not ASCII",
+                where=call.location or None,
+                remedy="convert with one matrix of category codes as input, or encode the column before the model",
+            )
         if k in categories:
             parts.append(category_codes(g, call, as_column(g, column), categories[k]))
         else:

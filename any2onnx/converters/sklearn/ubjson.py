@@ -33,7 +33,7 @@ def decode(data: bytes | bytearray) -> Any:
     reader = _Reader(memoryview(data))
     try:
         return reader.value(reader.take())
-    except (IndexError, ValueError, UnicodeDecodeError) as error:
+    except (IndexError, KeyError, TypeError, ValueError) as error:
         raise MalformedFile("the model's bytes are no UBJSON", where=f"byte {reader.at}") from error
 
 

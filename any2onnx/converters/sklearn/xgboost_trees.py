@@ -232,7 +232,10 @@ def _sets(trees: Sequence[Any], start: Array, nodes: int) -> dict[str, Array]:
 
 
 def _categories(stored: Any, n_features: int) -> tuple[Array | None, ...]:
-    """Return the names that XGBoost (from 3.1 on) keeps of each column's categories."""
+    """Return the names that XGBoost (from 3.1 on) keeps of each column's categories.
+
+    Where one is not ASCII it cuts the text in the wrong places (it counts characters where it has bytes): no names then.
+    """
     if not stored or not stored["enc"]:
         return ()
     found: list[Array | None] = []
@@ -243,7 +246,10 @@ def _categories(stored: Any, n_features: int) -> tuple[Array | None, ...]:
         elif not len(values):
             found.append(None)
         else:
-            text = values.astype(np.uint8).tobytes()
+            text = values.astype(np.int8).tobytes()
+            if np.any(values.astype(np.int8) < 0):
+                found.append(np.zeros(0, object))
+                continue
             ends = np.asarray(column["offsets"]).tolist()
             found.append(
                 np.array([text[a:b].decode() for a, b in zip(ends[:-1], ends[1:], strict=True)], dtype=object)
