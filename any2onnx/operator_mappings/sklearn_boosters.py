@@ -27,9 +27,7 @@ _XGBOOST: Final = (
     "multi_strategy n_estimators num_parallel_tree objective random_state reg_alpha reg_lambda sampling_method "
     "scale_pos_weight subsample tree_method " + _FURTHER
 )
-_XGBOOST_IRRELEVANT: Final = (
-    "callbacks device eval_metric importance_type kwargs n_jobs validate_parameters verbosity"
-)
+_XGBOOST_IRRELEVANT: Final = "callbacks device eval_metric importance_type kwargs n_jobs validate_parameters verbosity"
 # Raw scores are predict(output_margin=True), predict(raw_score=True), predict(prediction_type="RawFormulaVal").
 _RAW: Final = {"decision_function": "predict"}
 _RAW_AND_LEAVES: Final = {"decision_function": "predict", "apply": "predict"}
@@ -137,10 +135,9 @@ _CATBOOST: Final = (
 )
 _CATBOOST_CLASSES: Final = "auto_class_weights class_names class_weights classes_count scale_pos_weight"
 _CATBOOST_IRRELEVANT: Final = (
-    "allow_writing_files callback custom_loss custom_metric device_config devices eval_metric "
-    "gpu_cat_features_storage gpu_ram_part logging_level metadata metric_period name output_borders params "
-    "pinned_memory_size save_snapshot silent snapshot_file snapshot_interval task_type thread_count train_dir "
-    "used_ram_limit verbose"
+    "allow_writing_files custom_metric device_config devices eval_metric gpu_cat_features_storage gpu_ram_part "
+    "logging_level metadata metric_period name output_borders pinned_memory_size save_snapshot silent snapshot_file "
+    "snapshot_interval task_type thread_count train_dir used_ram_limit verbose"
 )
 _CATBOOST_CALLED: Final = {"decision_function": "predict", "apply": "calc_leaf_indexes"}
 
@@ -151,7 +148,7 @@ _CATBOOST_ROWS: Final = (
         "boosters:catboost_classifier",
         methods="predict predict_proba predict_log_proba decision_function apply",
         honours=f"{_CATBOOST} {_CATBOOST_CLASSES}",
-        irrelevant=_CATBOOST_IRRELEVANT,
+        irrelevant=f"{_CATBOOST_IRRELEVANT} callback custom_loss",
         options=_CLASSIFIER_OPTIONS,
         called=_CATBOOST_CALLED,
         note="TreeEnsemble",

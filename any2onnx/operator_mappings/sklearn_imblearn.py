@@ -48,12 +48,12 @@ ROWS: Final[tuple[OperatorMapping, ...]] = (
             "common:classifier",
             methods=CLASSIFIER,
             honours=f"estimator n_estimators {_SAMPLING} {more}",
-            irrelevant=f"oob_score {_RUNNING}",
+            irrelevant=f"{other} {_RUNNING}",
             options=CLASSIFIER_OPTIONS,
         )
-        for name, more in (
-            ("BalancedBaggingClassifier", "bootstrap bootstrap_features max_features max_samples sampler"),
-            ("EasyEnsembleClassifier", ""),
+        for name, more, other in (
+            ("BalancedBaggingClassifier", "bootstrap bootstrap_features max_features max_samples sampler", "oob_score"),
+            ("EasyEnsembleClassifier", "", ""),
         )
     ),
 )

@@ -21,7 +21,9 @@ from any2onnx.passes.pipeline import optimize
 Array = np.ndarray[Any, Any]
 OPSETS: list[Any] = [13, 15, 21, 28, {"": 21, "ai.onnx.ml": 1}]
 ROW_OF = {
-    row.key: row for row in default_registry().rows("sklearn") if row.key.startswith(("xgboost", "lightgbm", "catboost"))
+    row.key: row
+    for row in default_registry().rows("sklearn")
+    if row.key.startswith(("xgboost", "lightgbm", "catboost"))
 }
 
 
@@ -124,4 +126,6 @@ def check(
                         floats = np.float64 if dtype == np.float64 else np.float32
                         assert got.dtype.kind != "f" or method == "predict" or got.dtype == floats, method
                         part = want[method][:count]
-                        compare(f"{method} {np.dtype(dtype)} {opset}", part, got, wide if floats == np.float64 else narrow)
+                        compare(
+                            f"{method} {np.dtype(dtype)} {opset}", part, got, wide if floats == np.float64 else narrow
+                        )

@@ -49,7 +49,10 @@ FAMILIES: dict[str, tuple[Any, Any, Any]] = {
     "catboost_lossguide": (cb.CatBoostRegressor(grow_policy="Lossguide", **CAT), HOLES, Y),
 }
 WITH_COLUMNS: dict[str, tuple[Any, Any]] = {
-    "xgboost": (xgb.XGBRegressor(feature_types=["float", "float", "c", "float"], enable_categorical=True, **XGB), CODES),
+    "xgboost": (
+        xgb.XGBRegressor(feature_types=["float", "float", "c", "float"], enable_categorical=True, **XGB),
+        CODES,
+    ),
     "lightgbm": (lgb.LGBMRegressor(categorical_feature=[2], **WIDE, **LGB), CODES),
     "lightgbm_zero": (lgb.LGBMRegressor(zero_as_missing=True, **LGB), np.where(np.isnan(HOLES), 0.0, HOLES)),
 }

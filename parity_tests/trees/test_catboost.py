@@ -94,9 +94,7 @@ def test_several_targets() -> None:
     check(cb.CatBoostRegressor(loss_function="SurvivalAft:dist=Normal", **FEW).fit(X, interval), X, **EXACT)
 
 
-@pytest.mark.parametrize(
-    "loss", ["YetiRank", "PairLogit", "QueryRMSE", "QuerySoftMax", "StochasticRank:metric=DCG"]
-)
+@pytest.mark.parametrize("loss", ["YetiRank", "PairLogit", "QueryRMSE", "QuerySoftMax", "StochasticRank:metric=DCG"])
 def test_rankers(loss: str) -> None:
     check(cb.CatBoostRanker(loss_function=loss, **FEW).fit(X, TWO, group_id=GROUPS), X, **EXACT)
 
@@ -127,7 +125,9 @@ def test_threshold_of_the_probability() -> None:
 def test_ranges_and_best_trees() -> None:
     model = cb.CatBoostRegressor(**FEW).fit(X, Y)
     for first, last in ((0, 2), (1, 3), (2, 0)):
-        proto = convert(model, X, ("predict", "apply"), options={cb.CatBoostRegressor: {"iteration_range": (first, last)}})
+        proto = convert(
+            model, X, ("predict", "apply"), options={cb.CatBoostRegressor: {"iteration_range": (first, last)}}
+        )
         got = run(proto, X)
         compare("range", model.predict(X, ntree_start=first, ntree_end=last or 5), got["predict"], 1e-13)
         assert got["apply"].shape == (200, (last or 5) - first)
@@ -140,7 +140,10 @@ def test_ranges_and_best_trees() -> None:
 
 
 def test_models_from_files(tmp_path: Path) -> None:
-    for cls, loss, target in ((cb.CatBoostClassifier, "MultiClass", THREE), (cb.CatBoostRegressor, "Poisson", POSITIVE)):
+    for cls, loss, target in (
+        (cb.CatBoostClassifier, "MultiClass", THREE),
+        (cb.CatBoostRegressor, "Poisson", POSITIVE),
+    ):
         cls(loss_function=loss, **FEW).fit(X, target).save_model(str(tmp_path / "model.cbm"))
         check(cls().load_model(str(tmp_path / "model.cbm")), X, **EXACT)
 

@@ -124,7 +124,10 @@ def test_own_objective() -> None:
 
 
 def test_boosters() -> None:
-    for parameters, target in (({"objective": "poisson"}, POSITIVE), ({"objective": "multiclass", "num_class": 3}, None)):
+    for parameters, target in (
+        ({"objective": "poisson"}, POSITIVE),
+        ({"objective": "multiclass", "num_class": 3}, None),
+    ):
         labels = np.digitize(Y, [0, 2]) if target is None else target
         model = lgb.train({"verbose": -1, "num_leaves": 5, **parameters}, lgb.Dataset(X, labels), 5)
         check(model, X, **EXACT)
@@ -151,7 +154,9 @@ def test_categories_of_a_frame() -> None:
     )
     target = Y + (frame.a == "u") * 3 + (frame.c == 10) * 1.3
     model = lgb.LGBMRegressor(max_cat_to_onehot=2, **SPLITS, **FEW).fit(frame, target)
-    types = [(name, tensor_type(dtype, [None, 1])) for name, dtype in (("a", "object"), ("b", "float64"), ("c", "int64"))]
+    types = [
+        (name, tensor_type(dtype, [None, 1])) for name, dtype in (("a", "object"), ("b", "float64"), ("c", "int64"))
+    ]
     feeds = {
         "a": frame.a.astype(object).to_numpy()[:, None],
         "b": frame.b.to_numpy()[:, None],
@@ -213,7 +218,11 @@ def test_thresholds_within_zero() -> None:
     """A threshold inside the range of zeros cannot be trained, but it can stand in a file."""
     limit = float(np.float32(1e-35))
     rows = np.repeat([[-1.0], [1.0]], 60, axis=0) * RNG.uniform(0.5, 1, (120, 1))
-    text = lgb.LGBMRegressor(**{**FEW, "n_estimators": 1, "num_leaves": 2}).fit(rows, rows[:, 0]).booster_.model_to_string()
+    text = (
+        lgb.LGBMRegressor(**{**FEW, "n_estimators": 1, "num_leaves": 2})
+        .fit(rows, rows[:, 0])
+        .booster_.model_to_string()
+    )
     old = next(line for line in text.split("\n") if line.startswith("threshold="))
     probes = np.array([[sign * v] for v in (limit, np.nextafter(limit, 1), 1e-36, 0.0) for sign in (1, -1)])
     for threshold in (0.0, -0.0, 1e-36, -1e-36, limit, -limit, -np.nextafter(limit, 1)):

@@ -167,7 +167,9 @@ def test_categories_of_a_frame() -> None:
     )
     target = Y + (frame.a == "u") * 3 + (frame.c == 10) * 1.3
     model = xgb.XGBRegressor(enable_categorical=True, max_cat_to_onehot=2, **FEW).fit(frame, target)
-    types = [(name, tensor_type(dtype, [None, 1])) for name, dtype in (("a", "object"), ("b", "float64"), ("c", "int64"))]
+    types = [
+        (name, tensor_type(dtype, [None, 1])) for name, dtype in (("a", "object"), ("b", "float64"), ("c", "int64"))
+    ]
     want = expected(model, frame, "predict")
     for opset in (13, 21):
         s = session(convert(model, HOLES[:, :3], ("predict", "apply"), opset, types=types))
@@ -200,7 +202,9 @@ def test_early_stopping_and_ranges() -> None:
     check(model.get_booster(), X, **AS_XGBOOST)
     model = xgb.XGBClassifier(**FEW).fit(X, TWO)
     for first, last in ((0, 2), (1, 3), (2, 0)):
-        proto = convert(model, X, ("decision_function",), options={xgb.XGBClassifier: {"iteration_range": (first, last)}})
+        proto = convert(
+            model, X, ("decision_function",), options={xgb.XGBClassifier: {"iteration_range": (first, last)}}
+        )
         want = model.predict(X, output_margin=True, iteration_range=(first, last or 6))
         compare("range", want, run(proto, X)["decision_function"], 1e-6)
     with pytest.raises(UsageError, match="iteration_range"):
@@ -263,7 +267,9 @@ def test_names_and_parameters() -> None:
     with pytest.raises(UnknownOption, match="predict_log_proba"):
         convert(model, X, ("predict_log_proba",))
     # Further parameters of the training do not matter.
-    check(xgb.XGBRegressor(objective="reg:tweedie", tweedie_variance_power=1.3, **FEW).fit(X, POSITIVE), X, **AS_XGBOOST)
+    check(
+        xgb.XGBRegressor(objective="reg:tweedie", tweedie_variance_power=1.3, **FEW).fit(X, POSITIVE), X, **AS_XGBOOST
+    )
 
 
 def test_bytes_that_are_no_ubjson() -> None:

@@ -37,9 +37,7 @@ class _Scores:
 def _scores(g: GraphBuilder, call: Call) -> _Scores:
     model = read_model(call.source, iterations_of(call))
     rows = once(lambda: g.Cast(matrix(g, call), DataType.FLOAT))
-    return _Scores(
-        model, once(lambda: _raw(g, call, model, rows())), once(lambda: _leaves(g, call, model, rows()))
-    )
+    return _Scores(model, once(lambda: _raw(g, call, model, rows())), once(lambda: _leaves(g, call, model, rows())))
 
 
 def _raw(g: GraphBuilder, call: Call, model: CatBoostModel, x: Value) -> Value:

@@ -229,7 +229,7 @@ def _other(
 
 
 def _leaf_numbers(e: TreeEnsemble) -> Array:
-    """Return each leaf's number: CatBoost counts from the left, but takes a right child that is a leaf before a subtree."""
+    """Return each leaf's number: CatBoost counts from the left, but a right child that is a leaf before a subtree."""
     leaf = e.is_leaf
     swapped = ~leaf & leaf[e.true_child] & ~leaf[e.false_child]
     first, second = (np.where(swapped, a, b) for a, b in ((e.true_child, e.false_child), (e.false_child, e.true_child)))

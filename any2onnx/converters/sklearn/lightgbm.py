@@ -48,7 +48,10 @@ def _scores(g: GraphBuilder, call: Call) -> _Scores:
     rows = once(lambda: _rows(g, call, model))
     raw = once(lambda: _raw(g, call, model, rows()))
     return _Scores(
-        model, raw, once(lambda: _value(g, model, _mean(g, model, raw()))), once(lambda: _leaf_numbers(g, model, rows(), model.leaf))
+        model,
+        raw,
+        once(lambda: _value(g, model, _mean(g, model, raw()))),
+        once(lambda: _leaf_numbers(g, model, rows(), model.leaf)),
     )
 
 

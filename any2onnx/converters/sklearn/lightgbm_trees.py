@@ -142,9 +142,7 @@ def _numbers(fields: Sequence[Mapping[str, str]], name: str, dtype: Any) -> list
     return [np.array(f.get(name, "").split(), dtype) for f in fields]
 
 
-def _ensemble(
-    fields: Sequence[Mapping[str, str]], n_features: int, n_scores: int
-) -> tuple[TreeEnsemble, Columns]:
+def _ensemble(fields: Sequence[Mapping[str, str]], n_features: int, n_scores: int) -> tuple[TreeEnsemble, Columns]:
     """Return the trees: inner nodes in LightGBM's order, then its leaves."""
     left, right = _numbers(fields, "left_child", np.int64), _numbers(fields, "right_child", np.int64)
     values = _numbers(fields, "leaf_value", np.float64)
@@ -196,9 +194,7 @@ def _ensemble(
 
 def _spread(inner: Sequence[int], values: Sequence[Array]) -> Any:
     """Return a function that puts an entry of inner nodes in its place among all nodes."""
-    is_leaf = np.repeat(
-        np.tile([False, True], len(inner)), np.stack([inner, [len(v) for v in values]], axis=1).ravel()
-    )
+    is_leaf = np.repeat(np.tile([False, True], len(inner)), np.stack([inner, [len(v) for v in values]], axis=1).ravel())
 
     def spread(entries: Array, fill: Any) -> Array:
         result = np.full(len(is_leaf), fill, entries.dtype)

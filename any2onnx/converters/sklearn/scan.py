@@ -134,9 +134,7 @@ def _has(estimator: Any, method: str, row: OperatorMapping, context: Context | N
     return inner is not None and method in inner.methods and _has(below[-1].estimator, method, inner, context)
 
 
-def check_methods(
-    estimator: Any, methods: tuple[str, ...], row: OperatorMapping, scope: str, context: Context
-) -> None:
+def check_methods(estimator: Any, methods: tuple[str, ...], row: OperatorMapping, scope: str, context: Context) -> None:
     """Check that an estimator has the methods that are wanted.
 
     Raises:

@@ -21,9 +21,9 @@ def ensemble_of_estimator(estimator: Any) -> TreeEnsemble:
     """Return what the estimator's converter writes.
 
     Args:
-        estimator: A fitted tree, forest, gradient boosting, isolation forest, AdaBoost over trees, or a model of XGBoost,
-            LightGBM or CatBoost. Where one of these reads columns as categories, or zero as missing, the columns are
-            those behind that.
+        estimator: A fitted tree, forest, gradient boosting, isolation forest, AdaBoost over trees, or a model of
+            XGBoost, LightGBM or CatBoost. Where one of these reads columns as categories, or zero as missing, the
+            columns are those behind that.
 
     Raises:
         NotAModel: It is none of these.
@@ -37,7 +37,7 @@ def ensemble_of_estimator(estimator: Any) -> TreeEnsemble:
     packages = {cls.__module__.partition(".")[0] for cls in type(estimator).__mro__}
     for package, reader in (("xgboost", xgboost_trees), ("lightgbm", lightgbm_trees), ("catboost", catboost_trees)):
         if package in packages:
-            found: TreeEnsemble | None = reader.read_model(estimator).ensemble  # type: ignore[attr-defined]
+            found: TreeEnsemble | None = reader.read_model(estimator).ensemble
             if found is None:
                 raise NotAModel(f"this {type(estimator).__name__} has no trees")
             return found

@@ -12,7 +12,7 @@ import numpy as np
 
 from any2onnx.errors import MalformedFile
 
-_NUMBERS: Final = {
+_NUMBERS: Final[dict[bytes, np.dtype[Any]]] = {
     b"i": np.dtype(">i1"),
     b"U": np.dtype(">u1"),
     b"I": np.dtype(">i2"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -234,7 +234,7 @@ def _sets(trees: Sequence[Any], start: Array, nodes: int) -> dict[str, Array]:
 def _categories(stored: Any, n_features: int) -> tuple[Array | None, ...]:
     """Return the names that XGBoost (from 3.1 on) keeps of each column's categories.
 
-    Where one is not ASCII it cuts the text in the wrong places (it counts characters where it has bytes): no names then.
+    Where one is not ASCII it cuts the text in the wrong places, counting characters instead of bytes: no names then.
     """
     if not stored or not stored["enc"]:
         return ()
@@ -251,20 +251,5 @@ def _categories(stored: Any, n_features: int) -> tuple[Array | None, ...]:
                 found.append(np.zeros(0, object))
                 continue
             ends = np.asarray(column["offsets"]).tolist()
-            found.append(
-                np.array([text[a:b].decode() for a, b in zip(ends[:-1], ends[1:], strict=True)], dtype=object)
-            )
+            found.append(np.array([text[a:b].decode() for a, b in itertools.pairwise(ends)], dtype=object))
     return tuple(found[:n_features])
-
-
-def outline(model: Any) -> dict[str, Any]:
-    """Return objective, groups and rounds from the configuration alone, without its trees."""
-    booster = booster_of(model)
-    learner = json.loads(booster.save_config())["learner"]
-    parameters = learner["learner_model_param"]
-    return {
-        "objective": learner["objective"]["name"],
-        "booster": learner["gradient_booster"]["name"],
-        "groups": max(int(parameters["num_class"]), int(parameters.get("num_target", 1)), 1),
-        "rounds": int(booster.num_boosted_rounds()),
-    }
