@@ -376,6 +376,9 @@ def framework_of(model: Any) -> str:
     for package, framework in (("keras", "keras"), ("torch", "pytorch"), ("sklearn", "sklearn")):
         if package in packages:
             return framework
+    # Their Boosters are no estimators, but predict like them.
+    if packages & {"xgboost", "lightgbm", "catboost"} and hasattr(model, "predict"):
+        return "sklearn"
     if hasattr(model, "get_params") and (hasattr(model, "predict") or hasattr(model, "transform")):
         return "sklearn"
     kind = "a class; it wants an instance" if isinstance(model, type) else f"of type {type(model).__qualname__}"

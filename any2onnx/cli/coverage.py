@@ -44,6 +44,12 @@ def coverage(framework: str | None, write_path: Path | None, check_path: Path | 
             f"{sum(row.status == status for row in rows)} {status}" for status in ("supported", "refused", "missing")
         )
         output.print(f"{name}: {counts}", markup=False)
+        others = tables.third_party() if name == "sklearn" else []
+        if others and not missing:
+            cells = [[row.name, row.status, row.opset, row.methods, row.note] for row in others]
+            output.print(
+                table("estimators of other libraries", ["operator", "status", "opset", "methods", "note"], cells)
+            )
 
 
 def _write_or_check(framework: str, write_path: Path | None, check_path: Path | None) -> None:

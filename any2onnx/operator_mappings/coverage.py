@@ -70,6 +70,18 @@ def coverage(framework: str, registry: Registry | None = None) -> list[CoverageR
     return [_row(name, by_key.get(name, [])) for name in names]
 
 
+def third_party(registry: Registry | None = None) -> list[CoverageRow]:
+    """Return one row per estimator of another library that follows scikit-learn's interface, sorted by name.
+
+    These are those of the registry: what is installed here does not matter.
+    """
+    by_key: dict[str, list[OperatorMapping]] = {}
+    for row in (registry or default_registry()).rows("sklearn"):
+        if not row.key.startswith("sklearn."):
+            by_key.setdefault(row.key, []).append(row)
+    return [_row(name, rows) for name, rows in sorted(by_key.items())]
+
+
 def _row(name: str, rows: list[OperatorMapping]) -> CoverageRow:
     served = [row for row in rows if not row.refused]
     if served:
@@ -93,13 +105,20 @@ def coverage_markdown(framework: str, registry: Registry | None = None) -> str:
         "",
         f"{counts['supported']} of {len(rows)} supported, {counts['refused']} refused, {counts['missing']} missing.",
         "",
+        *_table(rows),
+    ]
+    others = third_party(registry) if framework == "sklearn" else []
+    if others:
+        lines += ["", "## Estimators of other libraries", "", *_table(others)]
+    return "\n".join(lines) + "\n"
+
+
+def _table(rows: list[CoverageRow]) -> list[str]:
+    return [
         "| operator | status | opset | methods | note |",
         "| --- | --- | --- | --- | --- |",
+        *(f"| {r.name} | {r.status} | {r.opset} | {r.methods} | {r.note.replace('|', chr(92) + '|')} |" for r in rows),
     ]
-    lines += [
-        f"| {r.name} | {r.status} | {r.opset} | {r.methods} | {r.note.replace('|', chr(92) + '|')} |" for r in rows
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def _estimators() -> Iterator[str]:

@@ -84,7 +84,10 @@ class OperatorMapping:
         opset: First and last opset (None: no last) that this row serves.
         options: Conversion options that the converter reads, with the values they can have (() for any).
         methods: scikit-learn: inference methods on offer, in the order of the outputs.
-        honours: Constructor parameters that the converter, or the fitted attributes that it reads, follow.
+        called: Methods that the estimator has under another name: {"decision_function": "predict"} where the raw scores
+            are an argument of `predict`.
+        honours: Constructor parameters that the converter, or the fitted attributes that it reads, follow. ``*`` stands
+            for all, ``**`` for those that the constructor takes beyond the ones it names.
         irrelevant: Constructor parameters without effect on inference.
         cases: Configurations that the generated tests try.
         note: For the coverage table.
@@ -98,6 +101,7 @@ class OperatorMapping:
     opset: tuple[int, int | None] = (13, None)
     options: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     methods: tuple[str, ...] = ()
+    called: Mapping[str, str] = field(default_factory=dict)
     honours: frozenset[str] = frozenset()
     irrelevant: frozenset[str] = frozenset()
     cases: tuple[Case, ...] = ()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from any2onnx.operator_mappings import (
     sklearn_basic,
+    sklearn_boosters,
     sklearn_clusters,
     sklearn_decomposition,
     sklearn_features,
+    sklearn_imblearn,
     sklearn_kernels,
     sklearn_linear,
     sklearn_meta,
@@ -19,9 +21,11 @@ from any2onnx.operator_mappings.mapping import OperatorMapping
 
 ROWS: tuple[OperatorMapping, ...] = (
     *sklearn_basic.ROWS,
+    *sklearn_boosters.ROWS,
     *sklearn_clusters.ROWS,
     *sklearn_decomposition.ROWS,
     *sklearn_features.ROWS,
+    *sklearn_imblearn.ROWS,
     *sklearn_kernels.ROWS,
     *sklearn_linear.ROWS,
     *sklearn_meta.ROWS,

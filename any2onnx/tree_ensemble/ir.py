@@ -174,6 +174,30 @@ class TreeEnsemble:
             set_of_node=None if self.set_of_node is None else self.set_of_node[old],
         )
 
+    def reached(self) -> TreeEnsemble:
+        """Return the same trees without the nodes that no root leads to (XGBoost keeps those that it has pruned)."""
+        _, _, tree = order.preorder(self.true_child, self.false_child, self.is_leaf, self.tree_start[:-1])
+        kept = tree >= 0
+        if kept.all():
+            return self
+        new = np.cumsum(kept) - 1
+        leaf = self.is_leaf[kept]
+        sizes = np.bincount(tree[kept], minlength=self.n_trees)
+        rows = kept[self.is_leaf]
+        return replace(
+            self,
+            feature=self.feature[kept],
+            threshold=self.threshold[kept],
+            mode=self.mode[kept],
+            true_child=np.where(leaf, -1, new[self.true_child[kept]]).astype(np.int32),
+            false_child=np.where(leaf, -1, new[self.false_child[kept]]).astype(np.int32),
+            missing_true=self.missing_true[kept],
+            tree_start=np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)]),
+            leaf_values=self.leaf_values[rows],
+            leaf_target=None if self.leaf_target is None else self.leaf_target[rows],
+            set_of_node=None if self.set_of_node is None else self.set_of_node[kept],
+        )
+
     def slice(self, first: int, last: int, leaf_start: Array | None = None) -> TreeEnsemble:
         """Return the trees first … last - 1 as an ensemble of their own, without the base."""
         a, b = int(self.tree_start[first]), int(self.tree_start[last])

@@ -48,7 +48,7 @@ def boundary_rows(e: TreeEnsemble, X: Array, dtype: Any) -> Array:
     X = X.astype(dtype)
     place, size = e.preorder()
     reached = place[walk(e, X)]
-    tests = np.flatnonzero(~e.is_leaf & (e.mode == Mode.LEQ))
+    tests = np.flatnonzero(np.isin(e.mode, (Mode.LEQ, Mode.LT, Mode.GT)))
     tree = e.tree_of_node[tests]
     passes = (reached[:, tree] >= place[tests]) & (reached[:, tree] < (place + size)[tests])
     visited = passes.any(axis=0)

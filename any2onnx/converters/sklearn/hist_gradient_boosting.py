@@ -134,7 +134,7 @@ def _coded_matrix(g: GraphBuilder, call: Call) -> Value:
     column = _columns(g, call)
     parts = []
     for position, known in zip(np.flatnonzero(categorical).tolist(), categories, strict=True):
-        parts.append(_codes(g, call, column([position]), np.asarray(known)))
+        parts.append(category_codes(g, call, column([position]), np.asarray(known)))
     numerical = np.flatnonzero(~categorical).tolist()
     if numerical:
         parts.append(g.Cast(column(numerical), DataType.DOUBLE))
@@ -163,7 +163,7 @@ def _columns(g: GraphBuilder, call: Call) -> Any:
     return pick
 
 
-def _codes(g: GraphBuilder, call: Call, column: Value, categories: Array) -> Value:
+def category_codes(g: GraphBuilder, call: Call, column: Value, categories: Array) -> Value:
     """Return the position of each entry of a column [batch, 1] among its categories: DOUBLE, NaN for all others."""
     text = column.dtype == DataType.STRING
     known = [c for c in categories.tolist() if isinstance(c, str) == text and c == c and c is not None]

@@ -70,11 +70,22 @@ def _input(g: GraphBuilder, name: str, given: TensorType, model: Any, *, alone: 
     if shape[0] is None:
         shape[0] = BATCH
     if alone and len(shape) == 2 and shape[1] is None:
-        shape[1] = getattr(model, "n_features_in_", None)
+        shape[1] = fitted_width(model)
     dtype = to_dtype(given.dtype)
     if dtype in (DataType.COMPLEX64, DataType.COMPLEX128):
         raise InvalidType(f"input {name!r} is complex", needs="real numbers or text")
     return g.input(name, dtype, shape)
+
+
+def fitted_width(model: Any) -> int | None:
+    """Return the number of columns that a model was fitted with, None where it does not say."""
+    # A CatBoost model from a file says 0; boosters themselves have a method.
+    if known := getattr(model, "n_features_in_", None):
+        return int(known)
+    for name in ("num_features", "num_feature"):
+        if callable(getattr(model, name, None)):
+            return int(getattr(model, name)())
+    return len(getattr(model, "feature_names_", None) or ()) or None
 
 
 def _in_order(g: GraphBuilder, model: Any, values: list[Value]) -> Table:
@@ -91,7 +102,7 @@ def _in_order(g: GraphBuilder, model: Any, values: list[Value]) -> Table:
             )
         ordered = [values[names.index(name)] for name in fitted]
         return Table(tuple(ordered), tuple((name,) for name in fitted))
-    wanted = getattr(model, "n_features_in_", None)
+    wanted = fitted_width(model)
     if wanted is not None and all(rank_of(v) == 2 for v in values):
         given = sum(width_of(v) for v in values)
         if given != wanted:

@@ -52,9 +52,11 @@ def estimator_kind(model: Any) -> str:
         # scikit-learn before 1.6, or an estimator by duck typing.
         kind = getattr(model, "_estimator_type", None)
     if kind:
-        return str(kind)
+        return "regressor" if kind == "ranker" else str(kind)
     if hasattr(model, "predict"):
-        return "classifier" if hasattr(model, "classes_") else "regressor"
+        # CatBoost's base class has classes and predicts raw scores.
+        labels = hasattr(model, "classes_") and not hasattr(model, "get_all_params")
+        return "classifier" if labels else "regressor"
     return "transformer"
 
 

@@ -18,6 +18,7 @@ from any2onnx.operator_mappings.registry import Needed
 # Results of a method beyond its first: predict(return_std=True), predict(return_cov=True).
 PSEUDO_METHODS: Final = {"predict_std": "predict", "predict_cov": "predict"}
 EVERYTHING: Final = "*"
+FURTHER: Final = "**"
 ALL_OUTPUTS: Final = "every output"
 """Method that stands for all that a converter in skl2onnx's form with a parser declares, under its own names."""
 
@@ -56,7 +57,7 @@ def scan(model: Any, methods: tuple[str, ...], context: Context) -> list[Found]:
         row = context.row(item.estimator)
         assert row is not None
         if item.methods != (ALL_OUTPUTS,):
-            check_methods(item.estimator, item.methods, row, item.scope)
+            check_methods(item.estimator, item.methods, row, item.scope, context)
         audit_parameters(item.estimator, row, item.scope)
     return found
 
@@ -111,21 +112,38 @@ def check_estimator(estimator: Any, scope: str = "") -> None:
         return
 
 
-def offered(estimator: Any, row: OperatorMapping) -> list[str]:
-    """Return the methods that both the fitted estimator and the row have."""
-    return [name for name in row.methods if hasattr(estimator, PSEUDO_METHODS.get(name, name))]
+def offered(estimator: Any, row: OperatorMapping, context: Context | None = None) -> list[str]:
+    """Return the methods that both the fitted estimator and the row have.
+
+    Args:
+        estimator: Fitted.
+        row: Its row.
+        context: With it, a pipeline also has what its last step has.
+    """
+    return [name for name in row.methods if _has(estimator, name, row, context)]
 
 
-def check_methods(estimator: Any, methods: tuple[str, ...], row: OperatorMapping, scope: str) -> None:
+def _has(estimator: Any, method: str, row: OperatorMapping, context: Context | None) -> bool:
+    if hasattr(estimator, row.called.get(method) or PSEUDO_METHODS.get(method, method)):
+        return True
+    converter = row.converter_function() if context is not None else None
+    if context is None or not getattr(converter, "delegates", False):
+        return False
+    below = list(converter.children(estimator, (method,)))  # type: ignore[union-attr]
+    inner = context.row(below[-1].estimator) if below else None
+    return inner is not None and method in inner.methods and _has(below[-1].estimator, method, inner, context)
+
+
+def check_methods(estimator: Any, methods: tuple[str, ...], row: OperatorMapping, scope: str, context: Context) -> None:
     """Check that an estimator has the methods that are wanted.
 
     Raises:
         UnknownOption: It has not.
         UnsupportedOperator: It has, and its converter has not.
     """
-    have = offered(estimator, row)
+    have = offered(estimator, row, context)
     for method in methods:
-        if method not in have and hasattr(estimator, PSEUDO_METHODS.get(method, method)):
+        if method not in have and _has(estimator, method, row, context):
             raise UnsupportedOperator(
                 f"{type(estimator).__name__}.{method} has no ONNX mapping",
                 where=location(scope, estimator),
@@ -149,9 +167,9 @@ def audit_parameters(estimator: Any, row: OperatorMapping, scope: str) -> None:
     if EVERYTHING in row.honours or not hasattr(estimator, "get_params"):
         return
     known = row.honours | row.irrelevant
-    signature = inspect.signature(type(estimator).__init__).parameters
+    signature = _named_parameters(type(estimator))
     for name, value in sorted(estimator.get_params(deep=False).items()):
-        if name in known:
+        if name in known or (FURTHER in row.honours and name not in signature):
             continue
         default = signature[name].default if name in signature else inspect.Parameter.empty
         if not _same(value, default):
@@ -160,6 +178,19 @@ def audit_parameters(estimator: Any, row: OperatorMapping, scope: str) -> None:
                 where=location(scope, estimator),
                 needs=f"{name}={default!r}" if default is not inspect.Parameter.empty else None,
             )
+
+
+def _named_parameters(cls: type) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a constructor and, as far as it hands **kwargs on, of those that it inherits."""
+    found: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        if "__init__" not in vars(base) or base is object:
+            continue
+        own = inspect.signature(base.__init__).parameters  # type: ignore[misc]
+        found = {**own, **found}
+        if not any(p.kind == inspect.Parameter.VAR_KEYWORD for p in own.values()):
+            break
+    return found
 
 
 def _same(value: Any, default: Any) -> bool:

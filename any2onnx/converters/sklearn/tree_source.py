@@ -1,10 +1,18 @@
-"""The ensemble behind any of scikit-learn's estimators of trees, for the decision proof."""
+"""The ensemble behind an estimator of trees, of scikit-learn or a boosting library, for the decision proof."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from any2onnx.converters.sklearn import ensemble, hist_gradient_boosting, tree, weight_boosting
+from any2onnx.converters.sklearn import (
+    catboost_trees,
+    ensemble,
+    hist_gradient_boosting,
+    lightgbm_trees,
+    tree,
+    weight_boosting,
+    xgboost_trees,
+)
 from any2onnx.errors import NotAModel
 from any2onnx.tree_ensemble.ir import TreeEnsemble
 
@@ -13,7 +21,9 @@ def ensemble_of_estimator(estimator: Any) -> TreeEnsemble:
     """Return what the estimator's converter writes.
 
     Args:
-        estimator: A fitted tree, forest, gradient boosting, isolation forest, or AdaBoost over trees.
+        estimator: A fitted tree, forest, gradient boosting, isolation forest, AdaBoost over trees, or a model of
+            XGBoost, LightGBM or CatBoost. Where one of these reads columns as categories, or zero as missing, the
+            columns are those behind that.
 
     Raises:
         NotAModel: It is none of these.
@@ -24,6 +34,13 @@ def ensemble_of_estimator(estimator: Any) -> TreeEnsemble:
     from sklearn.ensemble._hist_gradient_boosting.gradient_boosting import BaseHistGradientBoosting
     from sklearn.tree import BaseDecisionTree
 
+    packages = {cls.__module__.partition(".")[0] for cls in type(estimator).__mro__}
+    for package, reader in (("xgboost", xgboost_trees), ("lightgbm", lightgbm_trees), ("catboost", catboost_trees)):
+        if package in packages:
+            found: TreeEnsemble | None = reader.read_model(estimator).ensemble
+            if found is None:
+                raise NotAModel(f"this {type(estimator).__name__} has no trees")
+            return found
     for cls, build in (
         (BaseDecisionTree, tree.tree_ensemble),
         (forests.RandomTreesEmbedding, ensemble.embedding_ensemble),

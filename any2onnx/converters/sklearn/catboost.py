@@ -1,0 +1,131 @@
+"""CatBoost: CatBoostClassifier, CatBoostRegressor, CatBoostRanker and CatBoost.
+
+CatBoost compares float32(x) > border and adds in float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from any2onnx.converters.sklearn.boosters import as_scores, constant, iterations_of, two_probabilities
+from any2onnx.converters.sklearn.catboost_trees import CatBoostModel, read_model
+from any2onnx.converters.sklearn.lazy import once, produce
+from any2onnx.converters.sklearn.support import Results, working_type
+from any2onnx.converters.sklearn.tree import matrix, pick_label, precision
+from any2onnx.errors import UnsupportedParameter
+from any2onnx.graph.builder import GraphBuilder
+from any2onnx.graph.types import DataType, Value
+from any2onnx.operator_mappings.mapping import Call
+from any2onnx.tree_ensemble.emit import emit_leaf_numbers, emit_scores
+
+_LABELS = ("MultiLogloss", "MultiCrossEntropy")
+_EACH = ("MultiClassOneVsAll", *_LABELS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """Results that others are made of."""
+
+    model: CatBoostModel
+    raw: Any
+    leaves: Any
+
+
+def _scores(g: GraphBuilder, call: Call) -> _Scores:
+    model = read_model(call.source, iterations_of(call))
+    rows = once(lambda: g.Cast(matrix(g, call), DataType.FLOAT))
+    return _Scores(model, once(lambda: _raw(g, call, model, rows())), once(lambda: _leaves(g, call, model, rows())))
+
+
+def _raw(g: GraphBuilder, call: Call, model: CatBoostModel, x: Value) -> Value:
+    """Return the raw scores [batch, scores]."""
+    if model.ensemble is None:
+        return constant(g, call, model.bias)
+    return emit_scores(g, model.ensemble, x, result=working_type(call), precision=precision(call))
+
+
+def _leaves(g: GraphBuilder, call: Call, model: CatBoostModel, x: Value) -> Value:
+    """Return the numbers of the leaves [batch, trees], as `calc_leaf_indexes` does.
+
+    Raises:
+        UnsupportedParameter: There are no trees.
+    """
+    if model.ensemble is None:
+        raise UnsupportedParameter("the model has no trees, so that apply has no result", where=call.location or None)
+    return emit_leaf_numbers(g, model.ensemble, x, model.leaf)
+
+
+def loss_of(model: Any) -> str:
+    """Return the name of the loss that a model was trained with, without its parameters."""
+    return str(model.get_all_params().get("loss_function", "")).partition(":")[0]
+
+
+def catboost_classifier(g: GraphBuilder, call: Call) -> Results:
+    """Convert CatBoostClassifier; labels of several classes are a column [batch, 1], as CatBoost gives them."""
+    scores = _scores(g, call)
+    loss = loss_of(call.source)
+    makers = {
+        "predict": lambda: _label(g, call, loss, scores.raw()),
+        "predict_proba": lambda: _probabilities(g, loss, scores.raw()),
+        "predict_log_proba": lambda: _log_probabilities(g, loss, scores.raw()),
+        "decision_function": lambda: as_scores(g, call, scores.raw()),
+        "apply": scores.leaves,
+    }
+    return produce(g, call, makers, keep=("predict",))
+
+
+def _label(g: GraphBuilder, call: Call, loss: str, raw: Value) -> Value:
+    classes = np.asarray(call.source.classes_)
+    if loss in _LABELS:
+        return g.Cast(g.Greater(raw, g.scalar_like(0.0, raw)), DataType.INT64)
+    if raw.shape is not None and raw.shape[1] == 1:
+        share = float(call.source.get_probability_threshold())
+        # A share of 0 or 1 is a threshold of infinity.
+        with np.errstate(divide="ignore"):
+            limit = float(np.log(np.float64(share)) - np.log1p(-np.float64(share)))
+        positive = g.Greater(g.Squeeze(raw, 1), g.scalar_like(limit, raw))
+        return pick_label(g, classes, g.Cast(positive, DataType.INT64))
+    return pick_label(g, classes, g.ArgMax(raw, axis=1, keepdims=1))
+
+
+def _probabilities(g: GraphBuilder, loss: str, raw: Value) -> Value:
+    if raw.shape is not None and raw.shape[1] == 1:
+        return two_probabilities(g, g.Sigmoid(raw))
+    return g.Sigmoid(raw) if loss in _EACH else g.Softmax(raw, axis=1)
+
+
+def _log_probabilities(g: GraphBuilder, loss: str, raw: Value) -> Value:
+    zero = g.scalar_like(0.0, raw)
+    if raw.shape is not None and raw.shape[1] == 1:
+        return g.LogSoftmax(g.Concat(g.Mul(raw, zero), raw, axis=1), axis=1)
+    if loss not in _EACH:
+        return g.LogSoftmax(raw, axis=1)
+    # log(1 / (1 + exp(-x))) without overflow.
+    small = g.Log(g.Add(g.Exp(g.Neg(g.Abs(raw))), g.scalar_like(1.0, raw)))
+    return g.Sub(g.op("Min", raw, zero), small)
+
+
+def catboost_regressor(g: GraphBuilder, call: Call) -> Results:
+    """Convert CatBoostRegressor, CatBoostRanker and CatBoost."""
+    scores = _scores(g, call)
+    kind = getattr(call.source, "_get_default_prediction_type", lambda: "RawFormulaVal")()
+
+    def predicted() -> Value:
+        raw: Value = scores.raw()
+        if kind == "Exponent":
+            return as_scores(g, call, g.Exp(raw))
+        if kind == "RMSEWithUncertainty":
+            # The mean, and the variance from the logarithm of the deviation.
+            mean, deviation = g.Split(raw, [1, 1], axis=1)
+            return as_scores(g, call, g.Concat(mean, g.Exp(g.Mul(deviation, g.scalar_like(2.0, raw))), axis=1))
+        return as_scores(g, call, raw)
+
+    makers = {
+        "predict": predicted,
+        "decision_function": lambda: as_scores(g, call, scores.raw()),
+        "apply": scores.leaves,
+    }
+    return produce(g, call, makers)
