@@ -171,6 +171,11 @@ PREPROCESSING: tuple[OperatorMapping, ...] = (
     _layer("RandomCrop", "core:identity", shapes=f"{_SHAPES}.general:dtypes_only", note="inference: unchanged"),
     _layer("Rescaling", "preprocessing:rescaling"),
     _layer("Resizing", "preprocessing:resizing", shapes=f"{_SHAPES}.preprocessing:resizing"),
+    _layer("HashedCrossing", "hashing:hashed_crossing", shapes=f"{_SHAPES}.categories:hashed_crossing"),
+    _layer("Hashing", "hashing:hashing", shapes=f"{_SHAPES}.categories:hashing"),
+    _layer("IntegerLookup", "lookup:lookup", shapes=f"{_SHAPES}.categories:lookup"),
+    _layer("StringLookup", "lookup:lookup", shapes=f"{_SHAPES}.categories:lookup"),
+    _layer("TextVectorization", "text_vectorization:text_vectorization", shapes=f"{_SHAPES}.categories:text"),
     *(_layer(name, "preprocessing:augmentation", note="inference: unchanged") for name in _AUGMENTATIONS),
 )
 
@@ -183,15 +188,10 @@ _TRACED = (
 )  # fmt: skip
 
 _FOREIGN = "its code belongs to another framework, and Keras cannot look into it"
-_LOOKUP = "it runs TensorFlow's string and hash operations, which have no mapping in this version"
 
 TRACED: tuple[OperatorMapping, ...] = (
     *(_layer(name, "core:traced", note="by its own code") for name in _TRACED),
     *(_refused(name, _FOREIGN) for name in ("FlaxLayer", "JaxLayer", "TFSMLayer", "TorchModuleWrapper")),
-    *(
-        _refused(name, _LOOKUP)
-        for name in ("HashedCrossing", "Hashing", "IntegerLookup", "StringLookup", "TextVectorization")
-    ),
 )
 
 LAYER_ROWS: tuple[OperatorMapping, ...] = (

@@ -44,9 +44,7 @@ def utf8_bytes(g: GraphBuilder, texts: Value) -> ByteStrings:
     each = g.op("BitShift", g.Unsqueeze(packed, 2), shifts, direction="RIGHT")
     values = g.Cast(g.BitwiseAnd(each, g.const(np.asarray(255, np.uint32))), DataType.UINT64)
     present = g.Less(g.const(np.arange(4, dtype=np.int64)), g.Unsqueeze(sizes, 2))
-    matrix = compacted(
-        g, g.Reshape(values, [0, -1]), g.Reshape(present, [0, -1]), g.const(np.asarray(0, np.uint64))
-    )
+    matrix = compacted(g, g.Reshape(values, [0, -1]), g.Reshape(present, [0, -1]), g.const(np.asarray(0, np.uint64)))
     return ByteStrings(matrix, g.ReduceSum(sizes, 1, keepdims=False))
 
 
