@@ -72,6 +72,7 @@ CORE: tuple[OperatorMapping, ...] = (
     _layer("Embedding", "core:embedding"),
     _layer("Identity", "core:identity"),
     _layer("Masking", "core:masking"),
+    _layer("TorchModuleWrapper", "core:torch_module", note="by the PyTorch front-end"),
 )
 
 CONVOLUTIONAL: tuple[OperatorMapping, ...] = (
@@ -138,12 +139,12 @@ REGULARIZATION: tuple[OperatorMapping, ...] = (
     *_ranks("SpatialDropout#D", "core:identity"),
 )
 
+# What a stateful layer starts every run from: zeros, or the state that it has when the model is converted.
+_STATEFUL = {"stateful": ("reset", "current")}
+
 RNN: tuple[OperatorMapping, ...] = (
-    _layer("Bidirectional", "rnn:bidirectional", shapes=f"{_SHAPES}.rnn:bidirectional"),
-    _layer("GRU", "rnn:recurrent"),
-    _layer("LSTM", "rnn:recurrent"),
-    _layer("RNN", "rnn:recurrent"),
-    _layer("SimpleRNN", "rnn:recurrent"),
+    _layer("Bidirectional", "rnn:bidirectional", shapes=f"{_SHAPES}.rnn:bidirectional", options=_STATEFUL),
+    *(_layer(name, "rnn:recurrent", options=_STATEFUL) for name in ("GRU", "LSTM", "RNN", "SimpleRNN")),
     _layer("TimeDistributed", "rnn:time_distributed"),
 )
 
@@ -191,7 +192,7 @@ _FOREIGN = "its code belongs to another framework, and Keras cannot look into it
 
 TRACED: tuple[OperatorMapping, ...] = (
     *(_layer(name, "core:traced", note="by its own code") for name in _TRACED),
-    *(_refused(name, _FOREIGN) for name in ("FlaxLayer", "JaxLayer", "TFSMLayer", "TorchModuleWrapper")),
+    *(_refused(name, _FOREIGN) for name in ("FlaxLayer", "JaxLayer", "TFSMLayer")),
 )
 
 LAYER_ROWS: tuple[OperatorMapping, ...] = (

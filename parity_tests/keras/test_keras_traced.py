@@ -102,7 +102,7 @@ def test_lora() -> None:
 def test_refused_by_name() -> None:
     pytest.importorskip("jax")
     x = keras.Input((4,))
-    made = layers.JaxLayer(lambda x: x * 2.0)
+    made = layers.JaxLayer(lambda inputs: inputs * 2.0)
     with pytest.raises(UnsupportedOperator, match=r"keras\.layers\.JaxLayer cannot be converted"):
         converted(keras.Model(x, made(x)))
 

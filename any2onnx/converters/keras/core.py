@@ -118,3 +118,11 @@ def traced(g: GraphBuilder, call: LayerCall) -> Any:
     """Convert a layer by running its own code on recording tensors."""
     results = flatten(call.walker.trace_call(g, call.source, call.inputs, call.params, path=call.scope))
     return results[0] if len(results) == 1 else results
+
+
+def torch_module(g: GraphBuilder, call: LayerCall) -> Any:
+    """Convert TorchModuleWrapper by the PyTorch front-end, in evaluation mode."""
+    from any2onnx.converters.pytorch.inline import inline
+
+    found = flatten(inline(g, call.walker.registry, call.source.module, call.inputs, call.params))
+    return found[0] if len(found) == 1 else found
