@@ -43,12 +43,16 @@ def rms_normalization(g: GraphBuilder, x: Value, scale: Operand, axis: int, epsi
 def group_normalization(
     g: GraphBuilder, x: Value, scale: Operand, bias: Operand, num_groups: int, epsilon: float
 ) -> Value:
-    """ONNX GroupNormalization-21 through InstanceNormalization over [N, groups, rest]."""
+    """ONNX GroupNormalization-21 through InstanceNormalization over [N, groups, rest], in float64 by its mean."""
     shape = g.Shape(x)
     grouped = g.Reshape(x, [0, num_groups, -1])
-    ones = g.const(np.ones(num_groups, dtype_of(x).numpy()))
-    zeros = g.const(np.zeros(num_groups, dtype_of(x).numpy()))
-    normal = g.Reshape(g.op("InstanceNormalization", grouped, ones, zeros, epsilon=epsilon), shape)
+    ones = np.ones(num_groups, dtype_of(x).numpy())
+    zeros = np.zeros(num_groups, dtype_of(x).numpy())
+    if dtype_of(x) == DataType.DOUBLE:
+        each = layer_normalization(g, grouped, ones[:1], None, 2, epsilon)
+    else:
+        each = g.op("InstanceNormalization", grouped, g.const(ones), g.const(zeros), epsilon=epsilon)
+    normal = g.Reshape(each, shape)
     g.annotate(normal, shape_of(x))
     per_channel = list(range(1, rank_of(x) - 1))
 

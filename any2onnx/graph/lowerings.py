@@ -51,13 +51,16 @@ def lower(
 ) -> tuple[Value, ...] | None:
     """Return the outputs of a form that runs; None where the schema itself refuses the types (its error is better).
 
+    bfloat16, which many operators take from a later opset on only, is cast to float32 there as well.
+
     Raises:
         UnsupportedOperator: No exact form has a kernel.
     """
     constraints = {c.type_param_str: dtypes_in(frozenset(c.allowed_type_strs)) for c in schema.type_constraints}
-    if any(dtype not in constraints.get(name, {dtype}) for name, dtype in bound.items()):
-        return None
     version = g.opsets.get(domain) or schema.since_version
+    refused = {dtype for name, dtype in bound.items() if dtype not in constraints.get(name, {dtype})}
+    if refused and (refused != {_D.BFLOAT16} or _widened(domain, op_type, bound, constraints, version) is None):
+        return None
     if runs_as_function(domain, op_type, version, tuple(bound.items())):
         return None
     form = FORMS.get((op_type, next(iter(bound.values()), _D.UNDEFINED)))

@@ -293,8 +293,8 @@ class Operators:
     def LayerNormalization(
         self, x: Value, scale: Operand, bias: Operand = None, *, axis: int = -1, epsilon: float = 1e-5
     ) -> Value:
-        """Normalise over the dims from `axis` on (opset 17; decomposed below)."""
-        if self.opsets.main >= 17:
+        """Normalise over the dims from `axis` on (opset 17; decomposed below and in float64: `epsilon` is float32)."""
+        if self.opsets.main >= 17 and x.dtype != DataType.DOUBLE:
             return self.op("LayerNormalization", x, scale, bias, axis=axis, epsilon=epsilon)
         return decompositions.layer_normalization(self._builder(), x, scale, bias, axis, epsilon)
 
@@ -345,16 +345,16 @@ class Operators:
         return self._builder().annotate(self.op("IsInf", x, **attributes), dims_of(x.shape))
 
     def RMSNormalization(self, x: Value, scale: Operand, *, axis: int = -1, epsilon: float = 1e-5) -> Value:
-        """x / sqrt(mean(x²) + epsilon) · scale over the dims from `axis` on (opset 23; decomposed below)."""
-        if self.opsets.main >= 23:
+        """x / sqrt(mean(x²) + epsilon) · scale over the dims from `axis` on (opset 23; see LayerNormalization)."""
+        if self.opsets.main >= 23 and x.dtype != DataType.DOUBLE:
             return self.op("RMSNormalization", x, scale, axis=axis, epsilon=epsilon)
         return decompositions.rms_normalization(self._builder(), x, scale, axis, epsilon)
 
     def GroupNormalization(
         self, x: Value, scale: Operand, bias: Operand, *, num_groups: int, epsilon: float = 1e-5
     ) -> Value:
-        """Group normalisation of [N, C, ...] with per-channel scale and bias (opset 21; decomposed below)."""
-        if self.opsets.main >= 21:
+        """Group normalisation of [N, C, ...] with per-channel scale and bias (opset 21; see LayerNormalization)."""
+        if self.opsets.main >= 21 and x.dtype != DataType.DOUBLE:
             result = self.op("GroupNormalization", x, scale, bias, num_groups=num_groups, epsilon=epsilon)
             return self._builder().annotate(result, dims_of(x.shape))  # ONNX infers no shape here
         return decompositions.group_normalization(self._builder(), x, scale, bias, num_groups, epsilon)

@@ -72,6 +72,7 @@ CORE: tuple[OperatorMapping, ...] = (
     _layer("Embedding", "core:embedding"),
     _layer("Identity", "core:identity"),
     _layer("Masking", "core:masking"),
+    _layer("TorchModuleWrapper", "core:torch_module", note="by the PyTorch front-end"),
 )
 
 CONVOLUTIONAL: tuple[OperatorMapping, ...] = (
@@ -138,12 +139,12 @@ REGULARIZATION: tuple[OperatorMapping, ...] = (
     *_ranks("SpatialDropout#D", "core:identity"),
 )
 
+# What a stateful layer starts every run from: zeros, or the state that it has when the model is converted.
+_STATEFUL = {"stateful": ("reset", "current")}
+
 RNN: tuple[OperatorMapping, ...] = (
-    _layer("Bidirectional", "rnn:bidirectional", shapes=f"{_SHAPES}.rnn:bidirectional"),
-    _layer("GRU", "rnn:recurrent"),
-    _layer("LSTM", "rnn:recurrent"),
-    _layer("RNN", "rnn:recurrent"),
-    _layer("SimpleRNN", "rnn:recurrent"),
+    _layer("Bidirectional", "rnn:bidirectional", shapes=f"{_SHAPES}.rnn:bidirectional", options=_STATEFUL),
+    *(_layer(name, "rnn:recurrent", options=_STATEFUL) for name in ("GRU", "LSTM", "RNN", "SimpleRNN")),
     _layer("TimeDistributed", "rnn:time_distributed"),
 )
 
@@ -171,6 +172,11 @@ PREPROCESSING: tuple[OperatorMapping, ...] = (
     _layer("RandomCrop", "core:identity", shapes=f"{_SHAPES}.general:dtypes_only", note="inference: unchanged"),
     _layer("Rescaling", "preprocessing:rescaling"),
     _layer("Resizing", "preprocessing:resizing", shapes=f"{_SHAPES}.preprocessing:resizing"),
+    _layer("HashedCrossing", "hashing:hashed_crossing", shapes=f"{_SHAPES}.categories:hashed_crossing"),
+    _layer("Hashing", "hashing:hashing", shapes=f"{_SHAPES}.categories:hashing"),
+    _layer("IntegerLookup", "lookup:lookup", shapes=f"{_SHAPES}.categories:lookup"),
+    _layer("StringLookup", "lookup:lookup", shapes=f"{_SHAPES}.categories:lookup"),
+    _layer("TextVectorization", "text_vectorization:text_vectorization", shapes=f"{_SHAPES}.categories:text"),
     *(_layer(name, "preprocessing:augmentation", note="inference: unchanged") for name in _AUGMENTATIONS),
 )
 
@@ -183,15 +189,10 @@ _TRACED = (
 )  # fmt: skip
 
 _FOREIGN = "its code belongs to another framework, and Keras cannot look into it"
-_LOOKUP = "it runs TensorFlow's string and hash operations, which have no mapping in this version"
 
 TRACED: tuple[OperatorMapping, ...] = (
     *(_layer(name, "core:traced", note="by its own code") for name in _TRACED),
-    *(_refused(name, _FOREIGN) for name in ("FlaxLayer", "JaxLayer", "TFSMLayer", "TorchModuleWrapper")),
-    *(
-        _refused(name, _LOOKUP)
-        for name in ("HashedCrossing", "Hashing", "IntegerLookup", "StringLookup", "TextVectorization")
-    ),
+    *(_refused(name, _FOREIGN) for name in ("FlaxLayer", "JaxLayer", "TFSMLayer")),
 )
 
 LAYER_ROWS: tuple[OperatorMapping, ...] = (

@@ -16,10 +16,10 @@ HERE = Path(__file__).parent
 
 
 @functools.cache
-def report(backend: str) -> dict[str, Any]:
+def report(backend: str, program: str = "keras_backend_models.py") -> dict[str, Any]:
     environment = {**os.environ, "KERAS_BACKEND": backend}
     done = subprocess.run(
-        [sys.executable, str(HERE / "keras_backend_models.py")],
+        [sys.executable, str(HERE / program)],
         env=environment,
         capture_output=True,
         text=True,
@@ -40,3 +40,8 @@ def test_models_convert_under(backend: str) -> None:
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_bytes_are_the_same_as_under_tensorflow(backend: str) -> None:
     assert report(backend)["digests"] == report("tensorflow")["digests"]
+
+
+@pytest.mark.keras_backend
+def test_torch_modules_inside_keras_models() -> None:
+    assert len(report("torch", "keras_torch_modules.py")["done"]) == 4

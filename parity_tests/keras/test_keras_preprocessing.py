@@ -113,3 +113,9 @@ def test_category_encoding(mode: str, columns: int) -> None:
 def test_category_encoding_with_weights() -> None:
     x, weights = keras.Input((4,), dtype="int32"), keras.Input((4,))
     check(keras.Model([x, weights], layers.CategoryEncoding(5, output_mode="count")(x, count_weights=weights)))
+
+
+@pytest.mark.parametrize("shape", [(None, None, 3), (None, 9, 3), (8, None, 3), (4, 20, 3)])
+@pytest.mark.parametrize("sizes", [(8, 9), (4, 12), (12, 4), (3, 3), (5, 6), (6, 5)])
+def test_center_crop_of_any_size(shape: tuple[int | None, ...], sizes: tuple[int, int]) -> None:
+    check(of_layer(layers.CenterCrop(5, 6), shape), sizes=sizes)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
-from keras_checks import check, converted, of_layer, op_types, randomize
+from keras_checks import check, compare, converted, numpy_of, of_layer, op_types, randomize, session
 
-from any2onnx.errors import UnsupportedParameter
+from any2onnx.errors import UnknownOption, UnsupportedParameter
+from any2onnx.options import Options
 
 KINDS = ["LSTM", "GRU", "SimpleRNN"]
 NODES = {"LSTM": "LSTM", "GRU": "GRU", "SimpleRNN": "RNN"}
@@ -188,6 +190,31 @@ def test_stateful_is_refused_by_name() -> None:
     model = keras.Model(x, layers.LSTM(3, stateful=True)(x))
     with pytest.raises(UnsupportedParameter, match="stateful=True"):
         converted(model)
+    with pytest.raises(UnknownOption, match="stateful"):
+        converted(model, options=Options({layers.LSTM: {"stateful": "other"}}))
+
+
+@pytest.mark.parametrize("start", ["reset", "current"])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: layers.LSTM(3, stateful=True, return_state=True),
+        lambda: layers.GRU(3, stateful=True),
+        lambda: layers.RNN([layers.LSTMCell(3), layers.SimpleRNNCell(2)], stateful=True),
+        lambda: layers.Bidirectional(layers.LSTM(3, return_sequences=True, stateful=True)),
+    ],
+)
+def test_stateful_starts_from_what_the_user_says(build: Callable[[], Any], start: str) -> None:
+    x = keras.Input(batch_shape=(2, 4, 3), name="x")
+    layer = build()
+    model = randomize(keras.Model(x, layer(x)))
+    data = np.random.default_rng(0).normal(size=(2, 4, 3)).astype("float32")
+    from_zeros = numpy_of(model(data))
+    running = session(converted(model, options=Options({layer.name: {"stateful": start}})))
+    wanted = from_zeros if start == "reset" else numpy_of(model(data))
+    # The ONNX model gives the same answer every time, that of the first call.
+    for _ in range(2):
+        compare(running.run(None, {"x": data}), wanted)
 
 
 @pytest.mark.parametrize(

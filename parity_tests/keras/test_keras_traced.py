@@ -99,11 +99,11 @@ def test_lora() -> None:
     check(randomize(model))
 
 
-@pytest.mark.parametrize("layer", [lambda: layers.IntegerLookup(vocabulary=[1, 2]), lambda: layers.Hashing(num_bins=3)])
-def test_refused_by_name(layer: Callable[[], Any]) -> None:
-    x = keras.Input((4,), dtype="int32")
-    made = layer()
-    with pytest.raises(UnsupportedOperator, match=f"keras.layers.{type(made).__name__} cannot be converted"):
+def test_refused_by_name() -> None:
+    pytest.importorskip("jax")
+    x = keras.Input((4,))
+    made = layers.JaxLayer(lambda inputs: inputs * 2.0)
+    with pytest.raises(UnsupportedOperator, match=r"keras\.layers\.JaxLayer cannot be converted"):
         converted(keras.Model(x, made(x)))
 
 

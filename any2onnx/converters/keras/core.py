@@ -9,7 +9,7 @@ import numpy as np
 from any2onnx.converters.keras.calls import LayerCall, flatten
 from any2onnx.converters.keras.masks import masked_steps
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import DataType, Value, dtype_of, rank_of
+from any2onnx.graph.types import FLOATS, DataType, Value, dtype_of, rank_of
 
 INTEGERS = frozenset({DataType.INT32, DataType.INT64})
 
@@ -19,6 +19,7 @@ def dense(g: GraphBuilder, call: LayerCall) -> Any:
     layer, x = call.source, call.inputs[0]
     if layer.quantization_mode:
         return traced(g, call)
+    x = _as_float(g, call, x)
     kernel = g.const(call.weight(layer.kernel, like=x), name="kernel")
     bias = None if layer.bias is None else g.const(call.weight(layer.bias, like=x), name="bias")
     if rank_of(x) == 2 and bias is not None:
@@ -35,6 +36,7 @@ def einsum_dense(g: GraphBuilder, call: LayerCall) -> Any:
     layer, x = call.source, call.inputs[0]
     if layer.quantization_mode:
         return traced(g, call)
+    x = _as_float(g, call, x)
     kernel = call.weight(layer.kernel, like=x)
     result = _as_matmul(g, layer.equation, x, kernel)
     if result is None:
@@ -43,6 +45,11 @@ def einsum_dense(g: GraphBuilder, call: LayerCall) -> Any:
     if layer.bias is not None:
         result = g.Add(result, g.const(call.weight(layer.bias, like=x), name="bias"))
     return call.walker.function(g, layer.activation, result, path=call.scope)
+
+
+def _as_float(g: GraphBuilder, call: LayerCall, x: Value) -> Value:
+    """Return integers and truth values, which Keras does not cast on entry, in the type that the product has."""
+    return x if dtype_of(x) in FLOATS else g.Cast(x, call.walker.dtype(call.source.compute_dtype))
 
 
 def _with_ellipsis(equation: str) -> str:
@@ -111,3 +118,11 @@ def traced(g: GraphBuilder, call: LayerCall) -> Any:
     """Convert a layer by running its own code on recording tensors."""
     results = flatten(call.walker.trace_call(g, call.source, call.inputs, call.params, path=call.scope))
     return results[0] if len(results) == 1 else results
+
+
+def torch_module(g: GraphBuilder, call: LayerCall) -> Any:
+    """Convert TorchModuleWrapper by the PyTorch front-end, in evaluation mode."""
+    from any2onnx.converters.pytorch.inline import inline
+
+    found = flatten(inline(g, call.walker.registry, call.source.module, call.inputs, call.params))
+    return found[0] if len(found) == 1 else found

@@ -8,12 +8,20 @@ import numpy as np
 
 from any2onnx.converters.keras.calls import LayerCall, flatten, half_types
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import DataType, Value, dtype_of, rank_of, shape_of
+from any2onnx.graph.types import FLOATS, DataType, Value, dtype_of, rank_of, shape_of
 
 
 def _wide(g: GraphBuilder, x: Value) -> Value:
-    """Half precision is normalised in float32, as Keras does."""
-    return g.Cast(x, DataType.FLOAT) if half_types(x) else x
+    """Half precision and integers are normalised in float32, as Keras does."""
+    return g.Cast(x, DataType.FLOAT) if half_types(x) or dtype_of(x) not in FLOATS else x
+
+
+def _computed(g: GraphBuilder, call: LayerCall, result: Value) -> Value:
+    """Return a result in the layer's type: these layers do not cast their input, and first go back to its type.
+
+    For integers that cuts the fraction off, as Keras does.
+    """
+    return g.Cast(g.Cast(result, dtype_of(call.inputs[0])), call.walker.dtype(call.source.compute_dtype))
 
 
 def _scale_and_offset(g: GraphBuilder, call: LayerCall, x: Value, size: int) -> tuple[Value, Value]:
@@ -33,7 +41,9 @@ def batch_normalization(g: GraphBuilder, call: LayerCall) -> Value:
     size = int(layer.moving_mean.shape[0])
     scale, offset = _scale_and_offset(g, call, wide, size)
     mean = g.const(call.weight(layer.moving_mean, like=wide), name="moving_mean")
-    variance = g.const(call.weight(layer.moving_variance, like=wide), name="moving_variance")
+    variance = g.const(
+        _with_exact_epsilon(call.weight(layer.moving_variance, like=wide), layer.epsilon), name="moving_variance"
+    )
     if axis == 1 or rank == 1:
         result = g.BatchNormalization(wide, scale, offset, mean, variance, epsilon=layer.epsilon)
     else:
@@ -44,6 +54,11 @@ def batch_normalization(g: GraphBuilder, call: LayerCall) -> Value:
         )
         result = g.Transpose(normal, perm=back)
     return g.Cast(result, dtype_of(x))
+
+
+def _with_exact_epsilon(variance: np.ndarray[Any, Any], epsilon: float) -> np.ndarray[Any, Any]:
+    """Return float64 variances with what the operator's float32 epsilon lacks."""
+    return variance + (epsilon - float(np.float32(epsilon))) if variance.dtype == np.float64 else variance
 
 
 def _axes(axis: Any, rank: int) -> list[int]:
@@ -61,6 +76,7 @@ def _broadcast(array: np.ndarray[Any, Any], axes: list[int], x: Value) -> np.nda
 def layer_normalization(g: GraphBuilder, call: LayerCall) -> Value:
     """Convert LayerNormalization: one operator over the last axes, else by mean and variance."""
     layer, x = call.source, call.inputs[0]
+    x = x if half_types(x) else _wide(g, x)
     rank = rank_of(x)
     axes = _axes(layer.axis, rank)
     trailing = axes == list(range(rank - len(axes), rank))
@@ -72,7 +88,7 @@ def layer_normalization(g: GraphBuilder, call: LayerCall) -> Value:
             gamma = np.ones([int(dims[a] or 0) for a in axes], dtype_of(x).numpy())
         scale = g.const(gamma, name="gamma")
         offset = None if beta is None else g.const(beta, name="beta")
-        return g.LayerNormalization(x, scale, offset, axis=axes[0] - rank, epsilon=layer.epsilon)
+        return _computed(g, call, g.LayerNormalization(x, scale, offset, axis=axes[0] - rank, epsilon=layer.epsilon))
     wide = _wide(g, x)
     centred = g.Sub(wide, g.ReduceMean(wide, axes))
     variance = g.ReduceMean(g.Mul(centred, centred), axes)
@@ -83,7 +99,7 @@ def layer_normalization(g: GraphBuilder, call: LayerCall) -> Value:
         result = g.Mul(result, g.const(_broadcast(call.weight(layer.gamma, like=wide), axes, x), name="gamma"))
     if beta is not None and not getattr(layer, "rms_scaling", False):
         result = g.Add(result, g.const(_broadcast(call.weight(layer.beta, like=wide), axes, x), name="beta"))
-    return g.Cast(result, dtype_of(x))
+    return _computed(g, call, result)
 
 
 def rms_normalization(g: GraphBuilder, call: LayerCall) -> Value:
@@ -119,7 +135,7 @@ def group_normalization(g: GraphBuilder, call: LayerCall) -> Value:
     result = g.GroupNormalization(inner, scale, offset, num_groups=int(layer.groups), epsilon=layer.epsilon)
     if rank == 2:
         result = g.Squeeze(result, 2)
-    return g.Cast(result if axis == 1 else g.Transpose(result, perm=back), dtype_of(x))
+    return _computed(g, call, result if axis == 1 else g.Transpose(result, perm=back))
 
 
 def unit_normalization(g: GraphBuilder, call: LayerCall) -> Value:

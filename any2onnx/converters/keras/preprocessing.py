@@ -53,19 +53,69 @@ def augmentation(g: GraphBuilder, call: LayerCall) -> Any:
 
 
 def center_crop(g: GraphBuilder, call: LayerCall) -> Any:
-    """Convert CenterCrop where the image is large enough for sure; else Keras resizes it, which is recorded."""
+    """Convert CenterCrop: a slice of an image that is large enough, else Keras resizes with the aspect ratio kept.
+
+    Where the sizes are known to the run only, the model decides in the run.
+    """
     layer, x = call.source, call.inputs[0]
-    if not isinstance(x, Value) or rank_of(x) != 4:
+    if not isinstance(x, Value):
         return traced(g, call)
-    axes = [2, 3] if layer.data_format == "channels_first" else [1, 2]
+    rank = rank_of(x)
+    axes = [rank - 2, rank - 1] if layer.data_format == "channels_first" else [rank - 3, rank - 2]
     sizes = [shape_of(x)[a] for a in axes]
     wanted = [int(layer.height), int(layer.width)]
-    known = [s for s in sizes if isinstance(s, int)]
-    if len(known) < 2 or known[0] < wanted[0] or known[1] < wanted[1]:
-        return traced(g, call)
-    starts = [(size - want) // 2 for size, want in zip(known, wanted, strict=True)]
-    ends = [start + want for start, want in zip(starts, wanted, strict=True)]
-    return g.Slice(_cast_in(g, call), starts, ends, axes)
+    image = _cast_in(g, call)
+    if all(isinstance(size, int) for size in sizes):
+        large = all(isinstance(s, int) and s >= want for s, want in zip(sizes, wanted, strict=True))
+        return _cropped(g, image, axes, wanted) if large else traced(g, call)
+
+    def crop(inner: GraphBuilder) -> Value:
+        return _cropped(inner, image, axes, wanted)
+
+    def resize(inner: GraphBuilder) -> Value:
+        return _resized_to_fill(inner, image, axes, wanted)
+
+    given = g.op("Concat", *(g.dim(x, axis) for axis in axes), axis=0)
+    enough = g.GreaterOrEqual(given, np.asarray(wanted, np.int64))
+    every = g.Cast(g.ReduceMin(g.Cast(enough, DataType.INT32), keepdims=False), DataType.BOOL)
+    (result,) = g.If(every, crop, resize)
+    dims = list(shape_of(x))
+    for axis, want in zip(axes, wanted, strict=True):
+        dims[axis] = want
+    return g.annotate(result, dims)
+
+
+def _cropped(g: GraphBuilder, x: Value, axes: list[int], wanted: list[int]) -> Value:
+    """Return the middle of the image; of an odd rest the larger part is behind it."""
+    sizes = [shape_of(x)[a] for a in axes]
+    if all(isinstance(size, int) for size in sizes):
+        starts = [(int(size or 0) - want) // 2 for size, want in zip(sizes, wanted, strict=True)]
+        return g.Slice(x, starts, [start + want for start, want in zip(starts, wanted, strict=True)], axes)
+    target = g.const(np.asarray(wanted, np.int64))
+    given = g.op("Concat", *(g.dim(x, axis) for axis in axes), axis=0)
+    start = g.Div(g.Sub(given, target), np.asarray([2, 2], np.int64))
+    return g.Slice(x, start, g.Add(start, target), axes)
+
+
+def _resized_to_fill(g: GraphBuilder, x: Value, axes: list[int], wanted: list[int]) -> Value:
+    """Return what smart_resize does: the largest middle part with the wanted aspect ratio, resized bilinearly."""
+    height, width = (g.dim(x, axis) for axis in axes)
+
+    def part(own: Value, other: Value, ratio: tuple[int, int]) -> Value:
+        scaled = g.Div(g.Mul(other, np.asarray([ratio[0]], np.int64)), np.asarray([ratio[1]], np.int64))
+        return g.Max(g.Min(own, scaled), g.const(np.asarray([1], np.int64)))
+
+    kept = g.shape_vector([part(height, width, (wanted[0], wanted[1])), part(width, height, (wanted[1], wanted[0]))])
+    start = g.Div(g.Sub(g.shape_vector([height, width]), kept), np.asarray([2, 2], np.int64))
+    middle = g.Slice(x, start, g.Add(start, kept), axes)
+    rank = rank_of(x)
+    first = middle if rank == 4 else g.Unsqueeze(middle, 0)
+    last = axes[1] != rank - 1
+    first = g.Transpose(first, perm=[0, 3, 1, 2]) if last else first
+    target = g.shape_vector([g.dim(first, 0), g.dim(first, 1), *wanted])
+    result = g.Resize(first, sizes=target, mode="linear", coordinate_transformation_mode="half_pixel")
+    result = g.Transpose(result, perm=[0, 2, 3, 1]) if last else result
+    return result if rank == 4 else g.Squeeze(result, 0)
 
 
 def resizing(g: GraphBuilder, call: LayerCall) -> Any:
@@ -94,9 +144,8 @@ def resizing(g: GraphBuilder, call: LayerCall) -> Any:
 
 
 def category_encoding(g: GraphBuilder, call: LayerCall) -> Any:
-    """Convert CategoryEncoding: one_hot, multi_hot and count, with weights."""
+    """Convert CategoryEncoding: one_hot, multi_hot and count, with weights. Sparse outputs come as dense ones."""
     layer, x = call.source, call.inputs[0]
-    _refuse_sparse(call)
     if layer.output_mode != "one_hot" and rank_of(x) != 2:
         return traced(g, call)
     weights = call.params.get("count_weights")
@@ -105,9 +154,11 @@ def category_encoding(g: GraphBuilder, call: LayerCall) -> Any:
 
 
 def discretization(g: GraphBuilder, call: LayerCall) -> Any:
-    """Convert Discretization: the number of boundaries that a value is not below, in any output mode."""
+    """Convert Discretization: the number of boundaries that a value is not below, in any output mode.
+
+    Sparse outputs come as dense ones.
+    """
     layer, x = call.source, call.inputs[0]
-    _refuse_sparse(call)
     if layer.output_mode in {"multi_hot", "count"} and rank_of(x) != 2:
         return traced(g, call)
     boundaries = np.asarray(layer.bin_boundaries, np.float32)
@@ -119,11 +170,6 @@ def discretization(g: GraphBuilder, call: LayerCall) -> Any:
     if layer.output_mode == "int":
         return g.Cast(index, wanted)
     return _encoded(g, index, layer.output_mode, len(boundaries) + 1, wanted, None)
-
-
-def _refuse_sparse(call: LayerCall) -> None:
-    if call.source.sparse:
-        raise call.unsupported("sparse", True, "ONNX outputs are dense", remedy="sparse=False")
 
 
 def _encoded(g: GraphBuilder, index: Value, mode: str, depth: int, dtype: DataType, weights: Value | None) -> Value:

@@ -14,6 +14,7 @@ import numpy as np
 from any2onnx.converters.keras.calls import LayerCall, flatten, key_of
 from any2onnx.converters.keras.core import traced
 from any2onnx.converters.keras.recurrent_node import Cell, cell_of, run_cells
+from any2onnx.converters.keras.weights import read_array
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import Value, rank_of, shape_of
 
@@ -23,12 +24,14 @@ RECURRENT = frozenset({"keras.layers.LSTM", "keras.layers.GRU", "keras.layers.Si
 def recurrent(g: GraphBuilder, call: LayerCall) -> Any:
     """Convert LSTM, GRU, SimpleRNN, and RNN over one of their cells or a stack of them: one node per cell."""
     layer, x = call.source, call.inputs[0]
-    _refuse_stateful(call, layer)
+    _check_stateful(call, layer)
     own = _cells(layer)
     cells = [cell_of(call, cell, x) for cell in own]
     if any(cell is None for cell in cells) or rank_of(x) != 3:
+        if layer.stateful:
+            raise call.unsupported("stateful", True, "the cell has no ONNX operator of its own")
         return traced(g, call)
-    given = _initial_states(call, [cell for cell in cells if cell is not None])
+    given = _initial_states(g, call, [cell for cell in cells if cell is not None])
     mask = _mask(call)
     results: list[Value] = []
     states: list[Value] = []
@@ -54,14 +57,28 @@ def recurrent(g: GraphBuilder, call: LayerCall) -> Any:
     return [*results, *states] if layer.return_state else results[0]
 
 
-def _refuse_stateful(call: LayerCall, layer: Any) -> None:
-    if layer.stateful:
+def _check_stateful(call: LayerCall, layer: Any) -> None:
+    """Refuse a layer that remembers, unless the user says what each run of the ONNX model starts from.
+
+    Raises:
+        UnsupportedParameter: `stateful` without the option.
+    """
+    if layer.stateful and not call.options.get("stateful"):
         raise call.unsupported(
             "stateful",
             True,
             "an ONNX model keeps no state from call to call",
-            remedy="a layer with return_state=True whose states are model inputs and outputs",
+            remedy=f'options={{"{layer.name}": {{"stateful": "reset"}}}} to start every run from zeros, "current" to '
+            "start it from the state that the layer has now; or a layer with return_state=True whose states are model "
+            "inputs and outputs",
         )
+
+
+def _kept_states(g: GraphBuilder, call: LayerCall, layer: Any) -> list[Value] | None:
+    """Return the state that a stateful layer has now, flat, where the user asks for it."""
+    if not layer.stateful or call.options.get("stateful") != "current" or layer.states is None:
+        return None
+    return [g.const(read_array(state), name="state") for state in flatten(layer.states)]
 
 
 def _cells(layer: Any) -> list[Any]:
@@ -74,9 +91,11 @@ def _mask(call: LayerCall) -> Value | None:
     return found[0] if found else None
 
 
-def _initial_states(call: LayerCall, cells: Sequence[Cell]) -> list[list[Value] | None]:
+def _initial_states(g: GraphBuilder, call: LayerCall, cells: Sequence[Cell]) -> list[list[Value] | None]:
     """Return the initial states of each cell, from the flat list that Keras is given."""
     given = call.inputs[1] if len(call.inputs) > 1 else call.params.get("initial_state")
+    if given is None:
+        given = _kept_states(g, call, call.source)
     if given is None:
         return [None] * len(cells)
     flat = flatten(given)
@@ -100,11 +119,13 @@ def _reversed(g: GraphBuilder, x: Value) -> Value:
 def bidirectional(g: GraphBuilder, call: LayerCall) -> Any:
     """Convert Bidirectional: one node where both directions are the same kind of layer, else two calls."""
     layer, x = call.source, call.inputs[0]
-    _refuse_stateful(call, layer)
+    _check_stateful(call, layer)
     pair = [layer.forward_layer, layer.backward_layer]
     given = call.inputs[1] if len(call.inputs) > 1 else call.params.get("initial_state")
     state = None if given is None else list(given)
-    halves = [None, None] if state is None else [state[: len(state) // 2], state[len(state) // 2 :]]
+    halves: list[Any] = [None, None] if state is None else [state[: len(state) // 2], state[len(state) // 2 :]]
+    if state is None and layer.stateful:
+        halves = [_kept_states(g, call, one) for one in pair]
     cells = _pair_of_cells(call, pair, x)
     if cells is None:
         outputs, states = _two_calls(g, call, pair, halves)

@@ -11,6 +11,9 @@ from any2onnx.errors import InvalidType, NotFitted, UsageError
 from any2onnx.graph.types import DataType, Dim, to_dtype
 
 BATCH = "batch"
+_OF_STORED_VALUES = frozenset(
+    {"CategoryEncoding", "Discretization", "Hashing", "IntegerLookup", "StringLookup", "TextVectorization"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ def inferred_specs(model: Any, graph: Any, given: list[Given] | None) -> tuple[l
         InvalidType: A given type contradicts the model.
     """
     if graph is not None:
+        _check_sparse(graph)
         specs = [_of_tensor(tensor) for tensor in graph.inputs]
         return (specs if given is None else _merged(specs, given)), None
     shapes = dict(getattr(model, "_build_shapes_dict", None) or {})
@@ -118,6 +122,23 @@ def inferred_specs(model: Any, graph: Any, given: list[Given] | None) -> tuple[l
             remedy="call it once on data, or pass input_signature=[keras.InputSpec(shape=..., dtype=...)]",
         )
     return _from_shapes(shapes, dtype)
+
+
+def _check_sparse(graph: Any) -> None:
+    """Refuse layers that look at the stored values of a sparse tensor only; for all others a dense one is the same.
+
+    Raises:
+        InvalidType: By name.
+    """
+    for node in (node for nodes in graph._nodes_by_depth.values() for node in nodes):
+        if type(node.operation).__name__ in _OF_STORED_VALUES and any(
+            getattr(tensor, "sparse", False) for tensor in node.input_tensors
+        ):
+            raise InvalidType(
+                f"{node.operation.name!r} ({type(node.operation).__name__}) is called on a sparse tensor, of which it "
+                "takes the stored values only; ONNX inputs are dense, and their zeros would count",
+                remedy="convert a model with a dense input",
+            )
 
 
 def _from_shapes(shapes: Mapping[str, Any], dtype: DataType) -> tuple[list[InputSpec], Any]:
@@ -151,10 +172,9 @@ def _pack(struct: Any, count: int) -> Any:
 
 def _of_tensor(tensor: Any) -> InputSpec:
     name = str(tensor.name)
-    if getattr(tensor, "sparse", False) or getattr(tensor, "ragged", False):
+    if getattr(tensor, "ragged", False):
         raise InvalidType(
-            f"input {name!r} is {'sparse' if tensor.sparse else 'ragged'}, and ONNX inputs are dense",
-            remedy="convert a model with a dense input",
+            f"input {name!r} is ragged, and ONNX inputs are dense", remedy="convert a model with a dense input"
         )
     return InputSpec(name, to_dtype(tensor.dtype), named(tensor.shape, name))
 

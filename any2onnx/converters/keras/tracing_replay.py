@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from any2onnx.converters.keras.calls import flatten
 from any2onnx.converters.keras.tracing_evaluate import Evaluator
 from any2onnx.converters.keras.tracing_recorder import leaves, map_leaves
 from any2onnx.converters.keras.tracing_sizes import OPERATIONS, Arithmetic, DimOf, RealSize, Size, is_size
@@ -209,7 +210,9 @@ class Replay:
         )
         results = self.convert(call, g)
         flat = [r for r in leaves(results) if r is not None]
-        wanted = [t for t in leaves(entry.results) if isinstance(t, RecordingTensor)]
+        # Converters of layers return their results in Keras's order: dicts by sorted key.
+        ordered = flatten(entry.results) if is_layer else leaves(entry.results)
+        wanted = [t for t in ordered if isinstance(t, RecordingTensor)]
         for tensor, value in zip(wanted, flat, strict=True):
             env[tensor.index] = value
 

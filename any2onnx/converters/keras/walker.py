@@ -395,6 +395,8 @@ class Walker:
                 if parameter.kind is parameter.VAR_KEYWORD:
                     given.update(given.pop(parameter.name, {}))
             first = (given.pop(names[0].name),) if names and names[0].name in given else ()
+            if first and names[0].kind is names[0].VAR_POSITIONAL:
+                first = tuple(first[0])
             return self._mapped_or_traced(g, call.source, first, given, path=call.scope, outputs=None)
         return self.translator.convert(replace(call, options=self._options(call.source, call.key, call.scope)), g)
 

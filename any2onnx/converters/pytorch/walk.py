@@ -278,7 +278,7 @@ def _inputs(walker: Walker, program: Any, module: Any, input_names: Sequence[str
             value = builder.input(next(wanted), dtype, promise.shape)
             values.append(builder.Cast(value, promise.dtype))
         elif kind in {"PARAMETER", "BUFFER", "CONSTANT_TENSOR"}:
-            values.append(_weight(builder, program, spec, node))
+            values.append(weight_value(builder, program, spec, node))
         else:
             # Effect tokens and script objects: no tensor; an operator that reads one has no mapping and is named.
             values.append(None)
@@ -301,7 +301,12 @@ def _checked_names(specs: Any, nodes: Sequence[Any], names: Sequence[str] | None
     return [*names, *own[len(names) :]]
 
 
-def _weight(builder: GraphBuilder, program: Any, spec: Any, node: Any) -> Any:
+def weight_value(builder: GraphBuilder, program: Any, spec: Any, node: Any) -> Any:
+    """Return a parameter, buffer or constant tensor of an exported program by reference; None for what is no tensor.
+
+    Raises:
+        ExportFailed: The tensor has no values (meta device).
+    """
     import torch
 
     tensor = program.state_dict.get(spec.target)

@@ -26,17 +26,15 @@ from any2onnx.converters.sklearn.support import (
 from any2onnx.converters.sklearn.text_analysis import (
     Tokens,
     check_contrib,
-    compacted,
     documents,
-    flags,
     needs_sigma,
     preprocessed,
     refuse_callables,
-    split_characters,
     words,
 )
 from any2onnx.converters.sklearn.text_characters import whitespace
 from any2onnx.converters.sklearn.token_patterns import token_pattern
+from any2onnx.converters.text.strings import compacted, flags, split_characters
 from any2onnx.errors import InvalidType, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, TensorSpec, Value, dims_of, dtype_of, rank_of, shape_of

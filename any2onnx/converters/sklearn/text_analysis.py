@@ -2,8 +2,6 @@
 
 No locale takes part, so that a model loads everywhere: ASCII documents are lowered by a rule for ASCII, and documents
 with other characters are taken apart, looked up character by character in tables from Python, and joined again.
-
-Taking text apart needs the Tokenizer of com.microsoft; no standard operator does it.
 """
 
 from __future__ import annotations
@@ -25,16 +23,23 @@ from any2onnx.converters.sklearn.text_characters import (
     character_changes,
 )
 from any2onnx.converters.sklearn.token_patterns import token_pattern
-from any2onnx.errors import InvalidType, OpsetNotSupported, UnsupportedParameter
+from any2onnx.converters.text.strings import (
+    FIRST_WITH_JOIN,
+    codes,
+    flags,
+    joined,
+    number,
+    require_contrib,
+    split_characters,
+    tokenizer,
+)
+from any2onnx.errors import InvalidType, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.opsets import CONTRIB
-from any2onnx.graph.types import DataType, TensorSpec, Value, dtype_of, rank_of
+from any2onnx.graph.types import DataType, Value, dtype_of, rank_of
 from any2onnx.operator_mappings.mapping import Call
 
-_FIRST_WITH_JOIN: Final = 20
 # No entry of the tables has this text: it has more characters than any character turns into, and is no word.
 _UNCHANGED: Final = "\x00unchanged\x00unchanged\x00"
-_TO_END: Final = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +61,7 @@ def check_contrib(g: GraphBuilder, call: Call, *, opset: int = 13) -> None:
     Raises:
         OpsetNotSupported: com.microsoft is not among the target opsets, or the main one is too old.
     """
-    if g.opsets.get(CONTRIB) is None:
-        raise OpsetNotSupported(
-            f"{type(call.source).__name__} takes text apart, for which ONNX has no operator: "
-            "it needs com.microsoft's Tokenizer, which onnxruntime has",
-            where=call.location or None,
-            needs='"com.microsoft" in target_opset',
-            remedy=f'target_opset={{"": {max(g.opsets.main, _FIRST_WITH_JOIN)}, "com.microsoft": 1}}',
-        )
-    if g.opsets.main < opset:
-        raise OpsetNotSupported(
-            f"these settings of {type(call.source).__name__} need opset {opset}",
-            where=call.location or None,
-            needs=f"opset ≥ {opset}",
-            remedy=f'target_opset={{"": {opset}, "com.microsoft": 1}}',
-        )
+    require_contrib(g, type(call.source).__name__, call.location, opset=opset)
 
 
 def documents(g: GraphBuilder, call: Call) -> Value:
@@ -108,41 +99,6 @@ def refuse_callables(call: Call) -> None:
 # --- characters -------------------------------------------------------------------------------------------------------
 
 
-def split_characters(g: GraphBuilder, texts: Value) -> Value:
-    """Return the characters of texts [M] as [M, longest], "" where a text has fewer."""
-    return _tokenizer(g, texts, separators=[""])
-
-
-def _tokenizer(g: GraphBuilder, texts: Value, **attributes: Any) -> Value:
-    rows = (texts.shape or (None,))[0]
-    dim = rows if isinstance(rows, int) else None
-    (result,) = g.ops(
-        "Tokenizer",
-        texts,
-        domain=CONTRIB,
-        types=[TensorSpec(DataType.STRING, (dim, None))],
-        mark=0,
-        mincharnum=1,
-        pad_value="",
-        **attributes,
-    )
-    return result
-
-
-def _codes(g: GraphBuilder, x: Value, table: dict[str, int], default: int) -> Value:
-    """Return a number for each text."""
-    return g.ml.LabelEncoder(x, keys_strings=list(table), values_int64s=list(table.values()), default_int64=default)
-
-
-def _number(g: GraphBuilder, number: int) -> Value:
-    return g.const(np.asarray(number, np.int64))
-
-
-def flags(g: GraphBuilder, condition: Value) -> Value:
-    """Return 1 where true, 0 elsewhere (int64)."""
-    return g.Cast(condition, DataType.INT64)
-
-
 def preprocessed(g: GraphBuilder, call: Call, texts: Value, sigma: bool) -> Value:
     """Return texts [M] after `lowercase` and `strip_accents`.
 
@@ -158,7 +114,7 @@ def preprocessed(g: GraphBuilder, call: Call, texts: Value, sigma: bool) -> Valu
     lower, accents = bool(call.source.lowercase), call.source.strip_accents or ""
     if not lower and not accents:
         return texts
-    check_contrib(g, call, opset=_FIRST_WITH_JOIN)
+    check_contrib(g, call, opset=FIRST_WITH_JOIN)
 
     def plain(inner: GraphBuilder) -> Value:
         if not lower:
@@ -186,10 +142,10 @@ def _changed_characters(g: GraphBuilder, texts: Value, lower: bool, accents: str
     changed = g.ml.LabelEncoder(
         characters, keys_strings=list(changes), values_strings=list(changes.values()), default_string=_UNCHANGED
     )
-    known = g.Cast(_codes(g, characters, dict.fromkeys(changes, 1), 0), DataType.BOOL)
+    known = g.Cast(codes(g, characters, dict.fromkeys(changes, 1), 0), DataType.BOOL)
     if accents == "ascii":
         ascii_table = {chr(code): 1 for code in range(128)}
-        own = g.Cast(_codes(g, characters, ascii_table, 0), DataType.BOOL)
+        own = g.Cast(codes(g, characters, ascii_table, 0), DataType.BOOL)
         kept = g.Where(own, characters, g.const(np.asarray("", object)))
     else:
         kept = characters
@@ -202,43 +158,20 @@ def _changed_characters(g: GraphBuilder, texts: Value, lower: bool, accents: str
 def _final_sigmas(g: GraphBuilder, characters: Value) -> Value:
     """Return where a capital sigma ends a word: after a cased character, and before none, ignorables aside."""
     table = {**case_classes(), "": IGNORABLE}
-    kind = _codes(g, characters, table, 0)
-    counted = g.Not(g.Equal(kind, _number(g, IGNORABLE)))
+    kind = codes(g, characters, table, 0)
+    counted = g.Not(g.Equal(kind, number(g, IGNORABLE)))
     position = g.CumSum(flags(g, counted), g.const(np.asarray(1, np.int64)))
-    cased = flags(g, g.Equal(kind, _number(g, CASED)))
+    cased = flags(g, g.Equal(kind, number(g, CASED)))
     # The k-th character that counts goes to column k; column 0 stands for the beginning, the last one for the rest.
     rows, width = g.dim(characters, 0), g.dim(characters, 1)
-    room = g.Expand(_number(g, 0), g.shape_vector([rows, g.Add(width, np.asarray([3], np.int64))]))
-    rest = g.Add(g.Squeeze(width, 0), _number(g, 2))
+    room = g.Expand(number(g, 0), g.shape_vector([rows, g.Add(width, np.asarray([3], np.int64))]))
+    rest = g.Add(g.Squeeze(width, 0), number(g, 2))
     table_of_cased = g.op("ScatterElements", room, g.Where(counted, position, rest), cased, axis=1)
-    before = g.GatherElements(table_of_cased, g.Max(g.Sub(position, _number(g, 1)), _number(g, 0)), axis=1)
-    after = g.GatherElements(table_of_cased, g.Add(position, _number(g, 1)), axis=1)
-    is_sigma = g.Cast(_codes(g, characters, {SIGMA: 1}, 0), DataType.BOOL)
-    final = g.And(g.Equal(before, _number(g, 1)), g.Equal(after, _number(g, 0)))
+    before = g.GatherElements(table_of_cased, g.Max(g.Sub(position, number(g, 1)), number(g, 0)), axis=1)
+    after = g.GatherElements(table_of_cased, g.Add(position, number(g, 1)), axis=1)
+    is_sigma = g.Cast(codes(g, characters, {SIGMA: 1}, 0), DataType.BOOL)
+    final = g.And(g.Equal(before, number(g, 1)), g.Equal(after, number(g, 0)))
     return g.And(is_sigma, final)
-
-
-def joined(g: GraphBuilder, parts: Value) -> Value:
-    """Return [M] texts from [M, n] parts: neighbours are joined until one column is left."""
-    rows = g.dim(parts, 0)
-    empty = g.const(np.asarray("", object))
-
-    def blank(inner: GraphBuilder, columns: Value) -> Value:
-        return inner.Expand(empty, inner.shape_vector([rows, columns]))
-
-    def body(inner: GraphBuilder, _iteration: Value, _condition: Value, value: Value) -> tuple[Value, Value]:
-        first = inner.Slice(value, [0], [_TO_END], [1], [2])
-        second = inner.Slice(value, [1], [_TO_END], [1], [2])
-        lacking = inner.Sub(inner.dim(first, 1), inner.dim(second, 1))
-        second = inner.op("Concat", second, blank(inner, lacking), axis=1)
-        pairs = inner.op("StringConcat", first, second)
-        again = inner.Greater(inner.Squeeze(inner.dim(first, 1), 0), _number(inner, 1))
-        return again, pairs
-
-    # One column more, so that there is always one.
-    start = g.op("Concat", parts, blank(g, g.const(np.asarray([1], np.int64))), axis=1)
-    (result,) = g.Loop(body, [start], condition=True, state_shapes=[(None, None)])
-    return g.Reshape(result, [-1])
 
 
 def needs_sigma(model: Any, vocabulary: Collection[str] | None) -> bool:
@@ -263,22 +196,12 @@ def words(g: GraphBuilder, call: Call, texts: Value, stop_words: frozenset[str],
             otherwise they may stay because nothing looks them up.
     """
     pattern = token_pattern(call.source.token_pattern, call.location or None)
-    tokens = _tokenizer(g, texts, tokenexp=pattern.expression)
+    tokens = tokenizer(g, texts, tokenexp=pattern.expression)
     if not complete or (not stop_words and pattern.check_expression is None):
         return Tokens(tokens)
     removed = {"": 0, **dict.fromkeys(sorted(stop_words), 0)}
-    keep = g.Cast(_codes(g, tokens, removed, 1), DataType.BOOL)
+    keep = g.Cast(codes(g, tokens, removed, 1), DataType.BOOL)
     if pattern.check_expression is not None:
-        check_contrib(g, call, opset=_FIRST_WITH_JOIN)
+        check_contrib(g, call, opset=FIRST_WITH_JOIN)
         keep = g.And(keep, g.RegexFullMatch(tokens, pattern=pattern.check_expression))
     return Tokens(tokens, keep)
-
-
-def compacted(g: GraphBuilder, values: Value, keep: Value, fill: Value) -> Value:
-    """Return rows with the kept values moved to the front, in their order, and `fill` behind them."""
-    count = g.CumSum(flags(g, keep), g.const(np.asarray(1, np.int64)))
-    width = g.dim(values, 1)
-    index = g.Where(keep, g.Sub(count, _number(g, 1)), g.Squeeze(width, 0))
-    room = g.Expand(fill, g.shape_vector([g.dim(values, 0), g.Add(width, np.asarray([1], np.int64))]))
-    moved = g.op("ScatterElements", room, index, values, axis=1)
-    return g.Slice(moved, [0], [-1], [1])

@@ -1,0 +1,1 @@
+"""Text in the graph: characters, tokens, bytes and hashes, for every front-end."""
