@@ -118,4 +118,9 @@ REFUSED = (
     *refused("packed sequences have a layout of their own; pad them and use lengths", "rnn_tanh.data rnn_relu.data"),
 )
 
-ROWS = (*LAYERS, *POOLING, *VISION, *ATTENTION, *RECURRENT, *CONTROL_FLOW, *ONNX, *REFUSED)
+GROUPED = (
+    *table("grouped", {"grouped_mm": "_grouped_mm"}),
+    *table("grouped", {"grouped_mm_of_library": "transformers.grouped_mm_fallback.default"}, prefix=""),
+)
+
+ROWS = (*LAYERS, *GROUPED, *POOLING, *VISION, *ATTENTION, *RECURRENT, *CONTROL_FLOW, *ONNX, *REFUSED)
