@@ -45,9 +45,8 @@ def live_nodes(graph: Any) -> set[Any]:
     """Return the nodes that results depend on; what only assertions read is left out, and so are the assertions."""
     live: set[Any] = set()
     for node in reversed(graph.nodes):
-        if node.op in ("placeholder", "output") or any(user in live for user in node.users):
-            live.add(node)
-        elif node.op == "call_function" and _has_effect(node.target):
+        matters = node.op in ("placeholder", "output") or (node.op == "call_function" and _has_effect(node.target))
+        if matters or any(user in live for user in node.users):
             live.add(node)
     return live
 

@@ -1,4 +1,4 @@
-"""Architectures of the transformers library: tiny configurations, random weights, no downloads."""
+"""Language models of the transformers library: tiny configurations, random weights, no downloads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,15 @@ TINY = {
     "eos_token_id": 2,
 }
 LLAMA = {**TINY, "num_key_value_heads": 2}
-GPT = {"vocab_size": 99, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "bos_token_id": 1, "eos_token_id": 2}
+GPT = {
+    "vocab_size": 99,
+    "n_embd": 32,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_positions": 64,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 SEQ2SEQ = {
     "vocab_size": 99,
     "d_model": 32,
@@ -40,14 +48,6 @@ SEQ2SEQ = {
     "bos_token_id": 1,
     "eos_token_id": 2,
     "decoder_start_token_id": 1,
-}
-VISION = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "image_size": 16,
-    "patch_size": 4,
 }
 MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 
@@ -97,19 +97,40 @@ TEXT_DYNAMIC = {"input_ids": {0: BATCH, 1: LENGTH}, "attention_mask": {0: BATCH,
 ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("AutoModelForSequenceClassification", TINY),
     "roberta": ("AutoModelForTokenClassification", TINY),
-    "distilbert": ("AutoModelForQuestionAnswering", {"vocab_size": 99, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}),
+    "distilbert": (
+        "AutoModelForQuestionAnswering",
+        {"vocab_size": 99, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48},
+    ),
     "albert": ("AutoModelForMaskedLM", {**TINY, "embedding_size": 16}),
     "deberta": ("AutoModel", {**TINY, "relative_attention": True, "pos_att_type": ["c2p", "p2c"]}),
-    "deberta-v2": ("AutoModel", {**TINY, "relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 16}),
+    "deberta-v2": (
+        "AutoModel",
+        {**TINY, "relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 16},
+    ),
     "electra": ("AutoModelForMaskedLM", {**TINY, "embedding_size": 16}),
     "xlm-roberta": ("AutoModel", TINY),
     "camembert": ("AutoModel", TINY),
     "mpnet": ("AutoModel", TINY),
-    "squeezebert": ("AutoModel", {**TINY, "embedding_size": 32, "q_groups": 2, "k_groups": 2, "v_groups": 2, "post_attention_groups": 1, "intermediate_groups": 2, "output_groups": 2}),
+    "squeezebert": (
+        "AutoModel",
+        {
+            **TINY,
+            "embedding_size": 32,
+            "q_groups": 2,
+            "k_groups": 2,
+            "v_groups": 2,
+            "post_attention_groups": 1,
+            "intermediate_groups": 2,
+            "output_groups": 2,
+        },
+    ),
     "mobilebert": ("AutoModel", {**TINY, "embedding_size": 16, "intra_bottleneck_size": 32, "true_hidden_size": 32}),
     "convbert": ("AutoModel", {**TINY, "embedding_size": 32}),
     "roformer": ("AutoModel", {**TINY, "embedding_size": 32}),
-    "modernbert": ("AutoModel", {**TINY, "local_attention": 8, "global_attn_every_n_layers": 2, "cls_token_id": 1, "sep_token_id": 2}),
+    "modernbert": (
+        "AutoModel",
+        {**TINY, "local_attention": 8, "global_attn_every_n_layers": 2, "cls_token_id": 1, "sep_token_id": 2},
+    ),
     "nomic_bert": ("AutoModel", TINY),
     "esm": ("AutoModel", {**TINY, "mask_token_id": 3}),
     "xlnet": ("AutoModel", {"vocab_size": 99, "d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48}),
@@ -117,13 +138,27 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 DECODERS: dict[str, dict[str, Any]] = {
     "gpt2": GPT,
-    "gpt_neo": {**TINY, "num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]], "window_size": 4},
+    "gpt_neo": {
+        **TINY,
+        "num_layers": 2,
+        "num_heads": 4,
+        "attention_types": [[["global", "local"], 1]],
+        "window_size": 4,
+    },
     "gpt_neox": TINY,
     "gptj": {**GPT, "rotary_dim": 4},
     "gpt_bigcode": GPT,
     "codegen": {**GPT, "rotary_dim": 4},
     "opt": {**TINY, "ffn_dim": 48, "word_embed_proj_dim": 32},
-    "bloom": {"vocab_size": 99, "hidden_size": 32, "n_layer": 2, "n_head": 4, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0},
+    "bloom": {
+        "vocab_size": 99,
+        "hidden_size": 32,
+        "n_layer": 2,
+        "n_head": 4,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+    },
     "llama": LLAMA,
     "mistral": {**LLAMA, "sliding_window": 4},
     "mixtral": {**LLAMA, "num_local_experts": 4, "num_experts_per_tok": 2},
@@ -146,22 +181,62 @@ DECODERS: dict[str, dict[str, Any]] = {
     "smollm3": LLAMA,
     "mpt": {"vocab_size": 99, "d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 64},
     "biogpt": TINY,
-    "xglm": {"vocab_size": 99, "d_model": 32, "num_layers": 2, "attention_heads": 4, "ffn_dim": 48, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2},
+    "xglm": {
+        "vocab_size": 99,
+        "d_model": 32,
+        "num_layers": 2,
+        "attention_heads": 4,
+        "ffn_dim": 48,
+        "max_position_embeddings": 64,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    },
     "openai-gpt": GPT,
     "ctrl": {"vocab_size": 99, "n_embd": 32, "n_layer": 2, "n_head": 4, "dff": 48, "n_positions": 64},
     "gpt_oss": {**LLAMA, "head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 4},
-    "deepseek_v3": {**LLAMA, "num_key_value_heads": 4, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1, "moe_intermediate_size": 24, "q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "v_head_dim": 8, "qk_nope_head_dim": 8, "first_k_dense_replace": 1},
+    "deepseek_v3": {
+        **LLAMA,
+        "num_key_value_heads": 4,
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "n_group": 2,
+        "topk_group": 1,
+        "moe_intermediate_size": 24,
+        "q_lora_rank": 16,
+        "kv_lora_rank": 16,
+        "qk_rope_head_dim": 8,
+        "v_head_dim": 8,
+        "qk_nope_head_dim": 8,
+        "first_k_dense_replace": 1,
+    },
 }
 
 # Models with a state in place of attention: no mask.
 RECURRENT: dict[str, dict[str, Any]] = {
     "mamba": {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 4, "use_mambapy": False},
-    "mamba2": {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 4, "num_heads": 8, "head_dim": 8, "n_groups": 2, "chunk_size": 4},
-    "rwkv": {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "context_length": 32, "attention_hidden_size": 32, "intermediate_size": 48},
+    "mamba2": {
+        "vocab_size": 99,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "state_size": 4,
+        "num_heads": 8,
+        "head_dim": 8,
+        "n_groups": 2,
+        "chunk_size": 4,
+    },
+    "rwkv": {
+        "vocab_size": 99,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "context_length": 32,
+        "attention_hidden_size": 32,
+        "intermediate_size": 48,
+    },
 }
 
 
-def _sampled(name: str, chosen: str) -> bool:
+def sampled(name: str, chosen: str) -> bool:
     return name in chosen.split()
 
 
@@ -175,7 +250,7 @@ def encoders() -> list[Architecture]:
             traced=(2, 7),
             others=TEXT_SIZES,
             dynamic=TEXT_DYNAMIC,
-            sampled=_sampled(name, "bert deberta-v2 distilbert modernbert"),
+            sampled=sampled(name, "bert deberta-v2 distilbert modernbert"),
         )
         for name, (auto, settings) in ENCODERS.items()
     ]
@@ -191,7 +266,7 @@ def decoders() -> list[Architecture]:
             traced=(2, 7),
             others=TEXT_SIZES,
             dynamic=TEXT_DYNAMIC,
-            sampled=_sampled(name, "gpt2 llama mixtral"),
+            sampled=sampled(name, "gpt2 llama mixtral"),
         )
         for name, settings in DECODERS.items()
     ]
@@ -265,7 +340,7 @@ def cached() -> list[Architecture]:
                 "attention_mask": {0: BATCH, 1: "past+length"},
                 "past_key_values": [[dict(old) for _ in range(layers)] for _ in range(2)],
             },
-            sampled=_sampled(name, "llama"),
+            sampled=sampled(name, "llama"),
         )
         for name, (settings, heads, width) in CACHED.items()
     ]
@@ -273,7 +348,17 @@ def cached() -> list[Architecture]:
 
 # --- encoder and decoder --------------------------------------------------------------------------------------------
 
-T5 = {"vocab_size": 99, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1}
+T5 = {
+    "vocab_size": 99,
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 48,
+    "num_layers": 2,
+    "num_heads": 4,
+    "decoder_start_token_id": 0,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+}
 BOTH: dict[str, dict[str, Any]] = {
     "t5": T5,
     "mt5": {**T5, "feed_forward_proj": "gated-gelu"},
@@ -286,7 +371,18 @@ BOTH: dict[str, dict[str, Any]] = {
     "pegasus": SEQ2SEQ,
     "blenderbot": SEQ2SEQ,
     "plbart": SEQ2SEQ,
-    "prophetnet": {"vocab_size": 99, "hidden_size": 32, "num_encoder_layers": 1, "num_decoder_layers": 1, "num_encoder_attention_heads": 4, "num_decoder_attention_heads": 4, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "max_position_embeddings": 64, "decoder_start_token_id": 1},
+    "prophetnet": {
+        "vocab_size": 99,
+        "hidden_size": 32,
+        "num_encoder_layers": 1,
+        "num_decoder_layers": 1,
+        "num_encoder_attention_heads": 4,
+        "num_decoder_attention_heads": 4,
+        "encoder_ffn_dim": 48,
+        "decoder_ffn_dim": 48,
+        "max_position_embeddings": 64,
+        "decoder_start_token_id": 1,
+    },
 }
 
 
@@ -306,155 +402,10 @@ def encoder_decoders() -> list[Architecture]:
             traced=(2, 7, 5),
             others=((1, 5, 3), (3, 11, 6), (2, 4, 1)),
             dynamic={**TEXT_DYNAMIC, "decoder_input_ids": {0: BATCH, 1: "target"}},
-            sampled=_sampled(name, "t5 bart"),
+            sampled=sampled(name, "t5 bart"),
         )
         for name, settings in BOTH.items()
     ]
 
 
-# --- images ---------------------------------------------------------------------------------------------------------
-
-CONVOLUTIONS = {"hidden_sizes": [8, 12, 16, 20], "depths": [1, 1, 1, 1]}
-IMAGES: dict[str, tuple[str, dict[str, Any], int]] = {
-    "vit": ("AutoModelForImageClassification", VISION, 16),
-    "deit": ("DeiTForImageClassification", VISION, 16),
-    "beit": ("AutoModelForImageClassification", {**VISION, "use_relative_position_bias": True}, 16),
-    "dinov2": ("AutoModel", VISION, 16),
-    "swin": ("AutoModelForImageClassification", {"image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4}, 32),
-    "swinv2": ("AutoModel", {"image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4}, 32),
-    "convnext": ("AutoModelForImageClassification", CONVOLUTIONS, 32),
-    "convnextv2": ("AutoModelForImageClassification", CONVOLUTIONS, 32),
-    "resnet": ("AutoModelForImageClassification", {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 2], "layer_type": "basic"}, 32),
-    "regnet": ("AutoModelForImageClassification", {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 2], "groups_width": 4}, 32),
-    "mobilenet_v2": ("AutoModelForImageClassification", {"depth_multiplier": 0.25}, 32),
-    "efficientnet": ("AutoModelForImageClassification", {"width_coefficient": 0.25, "depth_coefficient": 0.25, "hidden_dim": 320}, 32),
-    "segformer": ("AutoModelForSemanticSegmentation", {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2], "decoder_hidden_size": 16}, 64),
-    "poolformer": ("AutoModelForImageClassification", {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}, 64),
-    "mobilevit": ("AutoModelForImageClassification", {"image_size": 64, "hidden_sizes": [16, 20, 24], "neck_hidden_sizes": [8, 8, 8, 12, 16, 20, 24]}, 64),
-    "levit": ("LevitForImageClassification", {"image_size": 64, "hidden_sizes": [16, 32, 48], "num_attention_heads": [2, 3, 4], "depths": [1, 1, 1], "key_dim": [8, 8, 8], "drop_path_rate": 0}, 64),
-    "pvt": ("AutoModelForImageClassification", {"image_size": 64, "hidden_sizes": [8, 16, 16, 32], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 2, 2, 4]}, 64),
-    "focalnet": ("AutoModelForImageClassification", {"image_size": 32, "patch_size": 2, "embed_dim": 8, "depths": [1, 1], "hidden_sizes": [8, 16]}, 32),
-    "dpt": ("AutoModelForDepthEstimation", {**VISION, "image_size": 32, "patch_size": 16, "backbone_out_indices": [0, 1, 2, 3], "num_hidden_layers": 4, "neck_hidden_sizes": [8, 8, 8, 8], "fusion_hidden_size": 8, "is_hybrid": False}, 32),
-    "yolos": ("AutoModelForObjectDetection", {**VISION, "image_size": [32, 32], "patch_size": 8, "num_detection_tokens": 5}, 32),
-    "vit_msn": ("AutoModel", VISION, 16),
-    "siglip_vision_model": ("AutoModel", VISION, 16),
-    "clip_vision_model": ("AutoModel", VISION, 16),
-}
-
-
-def images(size: int) -> Callable[[int], Inputs]:
-    """Return a batch of pictures."""
-    return lambda batch: {"pixel_values": torch.randn(batch, 3, size, size)}
-
-
-def vision() -> list[Architecture]:
-    """Return models of pictures with a dynamic batch."""
-    return [
-        Architecture(
-            name=name,
-            make=model_of(name, auto, settings),
-            inputs=images(size),
-            traced=(2,),
-            others=((1,), (3,), (5,)),
-            dynamic={"pixel_values": {0: BATCH}},
-            sampled=_sampled(name, "vit swin convnext"),
-        )
-        for name, (auto, settings, size) in IMAGES.items()
-    ]
-
-
-# --- pictures and text, sound ---------------------------------------------------------------------------------------
-
-TOWERS = {"text_config": {**TINY, "projection_dim": 16}, "vision_config": {**VISION, "projection_dim": 16}, "projection_dim": 16}
-
-
-def picture_and_text(batch: int, length: int) -> Inputs:
-    """Return as many pictures as texts."""
-    tokens = ids(batch, length)
-    tokens[:, -1] = 2
-    return {"input_ids": tokens, "pixel_values": torch.randn(batch, 3, 16, 16), "attention_mask": padding(batch, length, "right")}
-
-
-def pairs() -> list[Architecture]:
-    """Return the two-tower models."""
-    kinds: dict[str, dict[str, Any]] = {"clip": TOWERS, "siglip": TOWERS, "altclip": TOWERS, "chinese_clip": TOWERS}
-    return [
-        Architecture(
-            name=name,
-            make=model_of(name, "AutoModel", settings),
-            inputs=picture_and_text,
-            traced=(2, 7),
-            others=((1, 5), (3, 11), (4, 2)),
-            dynamic={**TEXT_DYNAMIC, "pixel_values": {0: BATCH}},
-            sampled=_sampled(name, "clip"),
-        )
-        for name, settings in kinds.items()
-    ]
-
-
-SPEECH = {
-    **TINY,
-    "conv_dim": [8, 8, 8],
-    "conv_kernel": [5, 3, 2],
-    "conv_stride": [4, 2, 2],
-    "num_feat_extract_layers": 3,
-    "num_conv_pos_embeddings": 4,
-    "num_conv_pos_embedding_groups": 2,
-}
-
-
-def waves(batch: int, length: int) -> Inputs:
-    """Return sound, a length of samples."""
-    return {"input_values": torch.randn(batch, length)}
-
-
-def sound() -> list[Architecture]:
-    """Return models of sound."""
-    kinds = {
-        "wav2vec2": ("AutoModelForCTC", SPEECH),
-        "hubert": ("AutoModel", SPEECH),
-        "wavlm": ("AutoModel", SPEECH),
-        "unispeech": ("AutoModel", SPEECH),
-        "sew": ("AutoModel", {**SPEECH, "squeeze_factor": 2}),
-        "data2vec-audio": ("AutoModel", {**SPEECH, "num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 3}),
-    }
-    found = [
-        Architecture(
-            name=name,
-            make=model_of(name, auto, settings),
-            inputs=waves,
-            traced=(2, 400),
-            others=((1, 333), (3, 512), (2, 250)),
-            dynamic={"input_values": {0: BATCH, 1: LENGTH}},
-            sampled=_sampled(name, "wav2vec2"),
-        )
-        for name, (auto, settings) in kinds.items()
-    ]
-    whisper = {**SEQ2SEQ, "num_mel_bins": 8, "max_source_positions": 20, "max_target_positions": 32}
-    found.append(
-        Architecture(
-            name="whisper",
-            make=model_of("whisper", "AutoModelForSpeechSeq2Seq", whisper, cache=False),
-            inputs=lambda batch, target: {
-                "input_features": torch.randn(batch, 8, 40),
-                "decoder_input_ids": ids(batch, target),
-            },
-            traced=(2, 5),
-            others=((1, 3), (3, 7), (2, 1)),
-            dynamic={"input_features": {0: BATCH}, "decoder_input_ids": {0: BATCH, 1: "target"}},
-            sampled=True,
-        )
-    )
-    return found
-
-
-ALL: list[Architecture] = [
-    *encoders(),
-    *decoders(),
-    *recurrent(),
-    *cached(),
-    *encoder_decoders(),
-    *vision(),
-    *pairs(),
-    *sound(),
-]
+TEXT: list[Architecture] = [*encoders(), *decoders(), *recurrent(), *cached(), *encoder_decoders()]
