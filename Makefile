@@ -9,13 +9,14 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export KERAS_BACKEND ?= tensorflow
 JOBS ?= 2
 
-.PHONY: help install demo test test-all test-browser check coverage-tables bench clean
+.PHONY: help install demo test test-all test-browser test-architectures check coverage-tables bench clean
 
 help:
 	@echo "make demo        set up, then convert and check the demo models"
 	@echo "make test        set up, then run linters, types and tests"
 	@echo "make test-all    the same with the long sweeps"
 	@echo "make test-browser  the HTML report in Chromium, at desktop and phone widths"
+	@echo "make test-architectures  whole architectures of transformers, timm and others"
 	@echo "make bench       side by side with the peers"
 	@echo "make coverage-tables  write docs/coverage_*.md from the registry"
 
@@ -45,6 +46,11 @@ test-all: check
 
 test-browser: $(STAMP)
 	$(BIN)/python -m pytest -m browser parity_tests/reports
+
+# The collections of models, each at several sizes.
+test-architectures: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,architectures]' torch==2.13.0
+	$(BIN)/python -m pytest -n $(JOBS) -m architectures
 
 coverage-tables: $(STAMP)
 	for f in sklearn keras pytorch; do $(BIN)/any2onnx coverage $$f --write docs/coverage_$$f.md; done

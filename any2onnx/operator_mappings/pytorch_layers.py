@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from any2onnx.operator_mappings.pytorch_rows import refused, table
+from any2onnx.operator_mappings.pytorch_rows import table
 
 _DIMS = ("1d", "2d", "3d")
 
@@ -75,10 +75,10 @@ ATTENTION = table("attention", {"scaled_dot_product_attention": "scaled_dot_prod
 RECURRENT = table(
     "rnn",
     {
-        "lstm": "lstm.input",
-        "gru": "gru.input",
-        "rnn_tanh": "rnn_tanh.input",
-        "rnn_relu": "rnn_relu.input",
+        "lstm": "lstm.input lstm.data",
+        "gru": "gru.input gru.data",
+        "rnn_tanh": "rnn_tanh.input rnn_tanh.data",
+        "rnn_relu": "rnn_relu.input rnn_relu.data",
         "lstm_cell": "lstm_cell",
         "gru_cell": "gru_cell",
         "rnn_tanh_cell": "rnn_tanh_cell",
@@ -113,9 +113,14 @@ ONNX = (
     ),
 )
 
-REFUSED = (
-    *refused("packed sequences have a layout of their own; pad them and use lengths", "lstm.data gru.data"),
-    *refused("packed sequences have a layout of their own; pad them and use lengths", "rnn_tanh.data rnn_relu.data"),
+PACKED = (
+    *table("packed", {"pack": "_pack_padded_sequence"}),
+    *table("packed", {"pad": "any2onnx.pad_packed_sequence.default"}, prefix=""),
 )
 
-ROWS = (*LAYERS, *POOLING, *VISION, *ATTENTION, *RECURRENT, *CONTROL_FLOW, *ONNX, *REFUSED)
+GROUPED = (
+    *table("grouped", {"grouped_mm": "_grouped_mm"}),
+    *table("grouped", {"grouped_mm_of_library": "transformers.grouped_mm_fallback.default"}, prefix=""),
+)
+
+ROWS = (*LAYERS, *GROUPED, *POOLING, *VISION, *ATTENTION, *RECURRENT, *PACKED, *CONTROL_FLOW, *ONNX)

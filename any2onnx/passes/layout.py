@@ -163,7 +163,8 @@ class _Labelling:
             other = transpose_permutation(node)
             if other is None:
                 made = plan(node, self.context)
-                if made is not None:
+                # A rule that takes a data input has no form for one that is a constant.
+                if made is not None and all(constant(node.inputs[index]) is None for index in made.inputs):
                     self.plans[node] = made
                     if made.outputs:
                         variable = self.variables[node] = self.network.add_node()

@@ -17,6 +17,7 @@ from any2onnx.passes.editing import (
     get_input,
     get_int,
     get_ints,
+    get_string,
     has_references,
     has_single_use,
     int_constant,
@@ -270,6 +271,8 @@ def _resize(node: ir.Node, context: Context) -> Plan | None:
     tensor = constant(roi)
     if roi is not None and (tensor is None or tensor.size):
         return None  # tf_crop_and_resize
+    if not _interpolates_there(node, context):
+        return None
     axes = get_ints(node, "axes")
     if axes is None:
         return _per_axis(2, 3)(node, context)
@@ -281,6 +284,38 @@ def _resize(node: ir.Node, context: Context) -> Plan | None:
         set_attribute(node, "axes", [context.axis(axis) for axis in axes])
 
     return Plan((0,), outputs, rewrite)
+
+
+def _interpolates_there(node: ir.Node, context: Context) -> bool:
+    """Whether onnxruntime interpolates the axes in their new places: the inner ones, or those before the last."""
+    mode = get_string(node, "mode", "nearest")
+    if mode == "nearest":
+        return True
+    resized = _resized_axes(node)
+    if resized is None:
+        return False
+    places = sorted(context.axis(axis) for axis in resized)
+    length = context.rank
+    inner = list(range(2, length))
+    allowed = [inner] if mode == "cubic" or length != 4 else [inner, [1, 2]]
+    return any(set(places) <= set(last) for last in allowed)
+
+
+def _resized_axes(node: ir.Node) -> list[int] | None:
+    """Return the axes whose length Resize changes, as far as constants tell."""
+    scales, sizes = constant(get_input(node, 2)), constant(get_input(node, 3))
+    known = dims(node.inputs[0])
+    axes = get_ints(node, "axes")
+    if scales is not None and scales.size:
+        numbers, neutral = scales.numpy().tolist(), [1.0] * int(scales.size)
+    elif sizes is not None and sizes.size and known is not None:
+        numbers = sizes.numpy().tolist()
+        chosen = range(len(known)) if axes is None else [axis % len(known) for axis in axes]
+        neutral = [known[axis] for axis in chosen]
+    else:
+        return None
+    places = list(range(len(numbers))) if axes is None else list(axes)
+    return [place for place, number, same in zip(places, numbers, neutral, strict=True) if number != same]
 
 
 def _slice(node: ir.Node, context: Context) -> Plan | None:

@@ -137,6 +137,27 @@ def test_axes_inputs_and_attributes_of_newer_opsets(rank: int) -> None:
     assert count_ops(sandwich(middle, rank))["Transpose"] == 0
 
 
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+@pytest.mark.parametrize("perm", [[0, 2, 3, 1], [2, 3, 0, 1], [3, 0, 1, 2]])
+def test_interpolation_stays_on_axes_that_onnxruntime_resizes(mode: str, perm: list[int]) -> None:
+    g = Sketch(21)
+    x = g.op("Transpose", g.input("x", [1, 2, 4, 4]), perm=perm)
+    back = g.op("Transpose", g.op("Abs", x), perm=[perm.index(axis) for axis in range(4)])
+    y = g.op("Resize", back, "", "", g.ints(1, 2, 6, 7), mode=mode)
+    g.op("Relu", g.op("Transpose", y, perm=perm), out="y")
+    g.output("y")
+    propagate(g.proto(), rtol=1e-6, atol=1e-6)  # runs both and compares
+
+
+def test_a_constant_as_data_input_is_not_taken_for_permuted() -> None:
+    g = Sketch(21)
+    weights = g.const(np.random.default_rng(0).normal(size=(1, 2, 4, 3)).astype(np.float32))
+    resized = g.op("Resize", weights, "", "", g.ints(1, 2, 6, 7), mode="linear")
+    g.op("Mul", g.op("Transpose", resized, perm=[0, 2, 3, 1]), g.input("x", [1]), out="y")
+    g.output("y")
+    propagate(g.proto(), rtol=1e-6, atol=1e-6)
+
+
 REDUCTIONS = ["ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2", "ReduceLogSumExp"]
 
 

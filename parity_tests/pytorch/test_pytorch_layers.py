@@ -11,7 +11,7 @@ from pytorch_support import OPSETS, answers, convert, operators, run, same
 from torch import nn
 from torch.nn import functional
 
-from any2onnx.errors import UnsupportedOperator, UnsupportedParameter
+from any2onnx.errors import UnsupportedParameter
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -47,25 +47,83 @@ def test_lstm_with_given_states_and_relu_rnn(opset: int) -> None:
     same(run(convert(model, args, opset=opset), *args), answers(model, *args))
 
 
-def test_recurrent_layer_without_batch_and_with_projection() -> None:
+def test_recurrent_layer_without_batch() -> None:
     model = nn.GRU(3, 4)
     x = torch.randn(5, 3)
     same(run(convert(model, (x,)), x), answers(model, x))
-    with pytest.raises(UnsupportedParameter, match="projections"):
-        convert(nn.LSTM(3, 4, proj_size=2), (torch.randn(5, 2, 3),))
 
 
-def test_packed_sequences_are_refused_with_a_reason() -> None:
-    class Packed(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.lstm = nn.LSTM(3, 4)
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("settings", [{}, {"bidirectional": True, "num_layers": 2}, {"bias": False}], ids=str)
+def test_lstm_with_projections(settings: dict[str, Any], opset: int) -> None:
+    torch.manual_seed(0)
+    model = nn.LSTM(3, 4, proj_size=2, **settings)
+    shapes = {"input": {0: "length", 1: "batch"}}
+    proto = convert(model, (torch.randn(5, 2, 3),), dynamic_shapes=shapes, opset=opset)
+    for length, batch in ((5, 2), (1, 1), (7, 3)):
+        x = torch.randn(length, batch, 3)
+        same(run(proto, x), answers(model, x))
 
-        def forward(self, data: torch.Tensor, sizes: torch.Tensor) -> Any:
-            return self.lstm(nn.utils.rnn.PackedSequence(data, sizes))[0].data
 
-    with pytest.raises(UnsupportedOperator, match=r"aten\.lstm\.data cannot be converted: packed sequences"):
-        convert(Packed(), (torch.randn(5, 3), torch.tensor([2, 2, 1])))
+class Packed(nn.Module):
+    def __init__(self, rnn: nn.Module, batch_first: bool, ordered: bool, full: bool) -> None:
+        super().__init__()
+        self.rnn, self.batch_first, self.ordered, self.full = rnn, batch_first, ordered, full
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> Any:
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, self.batch_first, self.ordered)
+        y, last = self.rnn(packed)
+        total = x.shape[1 if self.batch_first else 0] if self.full else None
+        return nn.utils.rnn.pad_packed_sequence(y, self.batch_first, -1.0, total), last, y.data
+
+
+PACKED = {
+    "lstm": lambda first: nn.LSTM(3, 4, 2, bidirectional=True, batch_first=first),
+    "lstm projected": lambda first: nn.LSTM(3, 4, 2, bidirectional=True, proj_size=2, batch_first=first),
+    "gru": lambda first: nn.GRU(3, 4, 2, batch_first=first),
+    "rnn": lambda first: nn.RNN(3, 4, nonlinearity="relu", bidirectional=True, batch_first=first),
+}
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("name", PACKED)
+def test_packed_sequences(name: str, full: bool, ordered: bool) -> None:
+    torch.manual_seed(0)
+    batch_first = full
+    model = Packed(PACKED[name](batch_first), batch_first, ordered, full)
+
+    def inputs(batch: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        lengths = torch.randint(1, length + 1, (batch,))
+        x = torch.randn(batch, length, 3)
+        if ordered:
+            lengths = lengths.sort(descending=True).values
+        return (x if batch_first else x.transpose(0, 1).contiguous()), lengths
+
+    shapes = {"x": {0 if batch_first else 1: "batch", 1 if batch_first else 0: "length"}, "lengths": {0: "batch"}}
+    proto = convert(model, inputs(3, 5), dynamic_shapes=shapes)
+    for batch, length in ((3, 5), (1, 2), (4, 7)):
+        args = inputs(batch, length)
+        same(run(proto, *args), answers(model, *args))
+
+
+def test_a_user_runs_packed_layers_as_before() -> None:
+    model, x = Packed(nn.LSTM(3, 4), False, True, False), torch.randn(4, 2, 3)
+    lengths = torch.tensor([4, 2])
+    before = answers(model, x, lengths)
+    convert(nn.LSTM(3, 4), (x,))
+    same(answers(model, x, lengths), before, 0, 0)
+    with pytest.raises(RuntimeError, match="hidden"):
+        nn.GRU(3, 4)(nn.utils.rnn.pack_padded_sequence(x, lengths), torch.zeros(1, 3, 4))
+
+
+@pytest.mark.parametrize("size", [(2, 3), (4, 1), (None, 2)])
+def test_adaptive_mean_of_images_of_any_size(size: Any) -> None:
+    model = nn.AdaptiveAvgPool2d(size)
+    proto = convert(model, (torch.randn(2, 3, 7, 8),), dynamic_shapes=({2: "height", 3: "width"},))
+    for height, width in ((7, 8), (9, 5), (4, 11)):
+        x = torch.randn(2, 3, height, width)
+        same(run(proto, x), answers(model, x))
 
 
 @pytest.mark.parametrize("opset", OPSETS)

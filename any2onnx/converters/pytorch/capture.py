@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from any2onnx.converters.pytorch.recurrent_trace import recurrent_layers_whole
+from any2onnx.converters.pytorch.structures import outputs_registered, register_structures
 from any2onnx.errors import Any2OnnxError, ExportFailed, NotAModel, UsageError, did_you_mean
 
 # torch.export patches process-wide state: one capture at a time.
@@ -53,11 +54,12 @@ def capture(
     if dynamic_axes is not None and dynamic_shapes is None:
         dynamic_shapes = _from_axes(model, args, kwargs, dynamic_axes, input_names)
     given = _combined(model, args, kwargs)
+    register_structures(given)
     spec = _complete(dynamic_shapes, given)
     names: dict[int, Any] = {}
     if spec is not None:
         _align(spec, given, names)
-    with CAPTURE, _evaluation_mode(model), _settings(torch):
+    with CAPTURE, _evaluation_mode(model), outputs_registered(model), _settings(torch):
         program = _exported(model, args, dict(kwargs), spec)
     leaves = torch.utils._pytree.tree_leaves((args, dict(kwargs)))
     return program, symbol_names(program, {k: names[id(leaf)] for k, leaf in enumerate(leaves) if id(leaf) in names})

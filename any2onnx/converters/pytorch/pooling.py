@@ -140,17 +140,28 @@ def _averaged(g: GraphBuilder, call: TorchCall, x: Value, axis: int, size: Any, 
     if size == count:
         return x
     if not (isinstance(size, int) and isinstance(count, int)):
-        raise refuse(call, "output_size", "the image is dynamic, and its size may not divide evenly")
-    weights = np.zeros((size, count), np.float64)
-    for k, (start, end) in enumerate(_windows(size, count)):
-        weights[start:end, k] = 1 / (end - start)
-    matrix = g.const(weights.astype(dtype_of(x).numpy()), name="windows")
+        matrix = _window_weights(g, call.sizes.scalar(g, size), call.sizes.scalar(g, count), dtype_of(x))
+    else:
+        weights = np.zeros((size, count), np.float64)
+        for k, (start, end) in enumerate(_windows(size, count)):
+            weights[start:end, k] = 1 / (end - start)
+        matrix = g.const(weights.astype(dtype_of(x).numpy()), name="windows")
     last = rank_of(x) - 1
     if axis == last:
         return g.MatMul(x, matrix)
     order = [k for k in range(last + 1) if k != axis] + [axis]
     back = [order.index(k) for k in range(last + 1)]
     return g.Transpose(g.MatMul(g.Transpose(x, perm=order), matrix), perm=back)
+
+
+def _window_weights(g: GraphBuilder, size: Value, count: Value, dtype: DataType) -> Value:
+    """Return the weight of every position in every window, [size, count], for sizes known only when the model runs."""
+    zero, one = scalar(g, 0, DataType.INT64), scalar(g, 1, DataType.INT64)
+    windows, positions = g.Range(zero, count, one), g.Unsqueeze(g.Range(zero, size, one), 1)
+    starts = g.Div(g.Mul(windows, size), count)
+    ends = g.Div(g.Sub(g.Add(g.Mul(g.Add(windows, one), size), count), one), count)
+    inside = g.And(g.GreaterOrEqual(positions, starts), g.Less(positions, ends))
+    return g.Div(g.Cast(inside, dtype), g.Cast(g.Sub(ends, starts), dtype))
 
 
 def adaptive_max_pool(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value]:

@@ -41,6 +41,24 @@ def identities(graph: Any) -> dict[Any, Any]:
     return result
 
 
+def live_nodes(graph: Any) -> set[Any]:
+    """Return the nodes that results depend on; what only assertions read is left out, and so are the assertions."""
+    live: set[Any] = set()
+    for node in reversed(graph.nodes):
+        matters = node.op in ("placeholder", "output") or (node.op == "call_function" and _has_effect(node.target))
+        if matters or any(user in live for user in node.users):
+            live.add(node)
+    return live
+
+
+def _has_effect(target: Any) -> bool:
+    """Tell whether a node without readers matters: it writes into a tensor, or names a size that others are made of."""
+    schema = getattr(target, "_schema", None)
+    if schema is None:
+        return False
+    return bool(schema.is_mutable) or schema.name in {"aten::item", "aten::_local_scalar_dense"}
+
+
 def _returns_written(node: Any) -> bool:
     returns = node.target._schema.returns
     return len(returns) == 1 and returns[0].alias_info is not None and returns[0].alias_info.is_write
@@ -159,8 +177,9 @@ class Plan:
 
     def scan(self, module: Any, depth: int = 0, location: str = "") -> None:
         """Look through a graph and its sub-graphs; note every operator that is needed."""
+        live = live_nodes(module.graph)
         for node in module.graph.nodes:
-            if node.op != "call_function" or target_key(node.target) == "_operator.getitem":
+            if node.op != "call_function" or node not in live or target_key(node.target) == "_operator.getitem":
                 continue
             where = node_location(node) or location
             prefix = COMPLEX_PREFIX if node_is_complex(node) else ""

@@ -23,25 +23,49 @@ def recurrent_layers_whole() -> Iterator[None]:
         (aten.gru.input, _one_state),
         (aten.rnn_tanh.input, _one_state),
         (aten.rnn_relu.input, _one_state),
-        # Packed sequences: refused later, by name; their unrolling would fail first, with an obscure message.
         (aten.lstm.data, _packed_lstm),
         (aten.gru.data, _packed),
         (aten.rnn_tanh.data, _packed),
         (aten.rnn_relu.data, _packed),
     ]
+    rnn_utilities = torch.nn.utils.rnn
+    functions = rnn_utilities._VF
+    _define_padding(torch)
+    # The layers compare the state's size with a size of the data, which a trace cannot; a caller who runs such a layer
+    # meanwhile loses no more than this check.
+    layers = (torch.nn.RNNBase, torch.nn.LSTM)
+    checks = [(cls, cls.check_forward_args) for cls in layers]
+    # This one has a kernel of its own, which the fake tensors' table has no stand-in for.
+    fakes, packing = torch._subclasses.fake_impls.op_implementations_dict, aten._pack_padded_sequence.default
     before = [(op, op.py_kernels.get(key)) for op, _ in kernels]
     try:
         for op, kernel in kernels:
             op.py_kernels[key] = kernel
             op._dispatch_cache.clear()
+        fakes[packing] = _pack_padded_sequence
+        for cls, check in checks:
+            cls.check_forward_args = _unless_packed(check)
+        rnn_utilities._VF = _Functions(functions)
         yield
     finally:
+        for cls, check in checks:
+            cls.check_forward_args = check
+        rnn_utilities._VF = functions
+        fakes.pop(packing, None)
         for op, kernel in before:
             if kernel is None:
                 op.py_kernels.pop(key, None)
             else:
                 op.py_kernels[key] = kernel
             op._dispatch_cache.clear()
+
+
+def _unless_packed(check: Any) -> Any:
+    def checked(self: Any, x: Any, hidden: Any, batch_sizes: Any) -> None:
+        if batch_sizes is None:
+            check(self, x, hidden, batch_sizes)
+
+    return checked
 
 
 def _output(x: Any, hidden: int, bidirectional: bool, batch_first: bool) -> Any:
@@ -92,3 +116,76 @@ def _packed(data: Any, batch_sizes: Any, hx: Any, *settings: Any) -> Any:
 
 def _packed_output(data: Any, h: Any, settings: Any) -> Any:
     return data.new_empty((data.shape[0], h.shape[2] * (2 if settings[-1] else 1)))
+
+
+# --- packed sequences ------------------------------------------------------------------------------------------------
+
+_BATCH = "any2onnx_batch"
+
+
+def _unknown_size(x: Any, most: Any = None) -> Any:
+    """Return a new size that only running the model tells."""
+    import torch
+
+    size = x.fake_mode.shape_env.create_unbacked_symint()
+    torch._check(size >= 0)
+    if most is not None:
+        torch._check(size <= most)
+    return size
+
+
+def _pack_padded_sequence(fake_mode: Any, func: Any, *args: Any, **kwargs: Any) -> Any:
+    del func, kwargs
+    x, lengths, batch_first = args
+    batch, steps = (x.shape[0], x.shape[1]) if batch_first else (x.shape[1], x.shape[0])
+    with fake_mode:
+        data = x.new_empty((_unknown_size(x), *x.shape[2:]))
+        sizes = lengths.new_empty((_unknown_size(x, steps),))
+    # Padding again gives back the same number of sequences: nothing else in the trace knows.
+    setattr(sizes, _BATCH, batch)
+    return data, sizes
+
+
+class _Functions:
+    """torch's functions for the recurrent layers, but padding takes a total length that only running tells."""
+
+    def __init__(self, functions: Any) -> None:
+        self._functions = functions
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._functions, name)
+
+    def _pad_packed_sequence(
+        self, data: Any, batch_sizes: Any, batch_first: bool, padding_value: float, total_length: Any
+    ) -> Any:
+        import torch
+
+        if not isinstance(data, torch._subclasses.FakeTensor):
+            return self._functions._pad_packed_sequence(data, batch_sizes, batch_first, padding_value, total_length)
+        batch = getattr(batch_sizes, _BATCH, None)
+        if batch is None:
+            batch = batch_sizes[0].item()
+        return torch.ops.any2onnx.pad_packed_sequence(
+            data, batch_sizes, batch_first, padding_value, total_length, batch
+        )
+
+
+def _define_padding(torch: Any) -> None:
+    """Define, once in a process, torch's operator with symbolic sizes: its own takes the total length as a number."""
+    if hasattr(torch.ops.any2onnx, "pad_packed_sequence"):
+        return
+    name = "any2onnx::pad_packed_sequence"
+    torch.library.define(
+        name,
+        "(Tensor data, Tensor batch_sizes, bool batch_first, Scalar padding_value, SymInt total_length, SymInt batch)"
+        " -> (Tensor, Tensor)",
+    )
+    torch.library.register_fake(name, _pad_packed_sequence)
+
+
+def _pad_packed_sequence(
+    data: Any, batch_sizes: Any, batch_first: bool, padding_value: float, total_length: Any, batch: Any
+) -> Any:
+    del padding_value
+    dims = (batch, total_length) if batch_first else (total_length, batch)
+    return data.new_empty((*dims, *data.shape[1:])), batch_sizes.new_empty((batch,))

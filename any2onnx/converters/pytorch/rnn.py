@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from any2onnx.converters.pytorch.call import TorchCall, refuse
+from any2onnx.converters.pytorch.call import TorchCall, refuse, scalar
+from any2onnx.converters.pytorch.packed import Packing
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import Value
+from any2onnx.graph.types import DataType, Value, dtype_of
 
 # Gates in ONNX's order, as positions in torch's.
 _GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Layers:
+    """What the layers of one call have in common.
+
+    Attributes:
+        op_type: LSTM, GRU or RNN.
+        layers: Number of layers.
+        directions: 1 or 2.
+        hidden: Size of the state that the gates make.
+        attributes: Of the ONNX operator.
+        packing: Lengths of the sequences; None where all are as long as the input.
+    """
+
+    op_type: str
+    layers: int
+    directions: int
+    hidden: int
+    attributes: Mapping[str, Any]
+    packing: Packing | None = None
 
 
 def lstm(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value, Value]:
@@ -45,38 +68,93 @@ def _layers(
     if p["train"] and p["dropout"]:
         raise refuse(call, "train", "the program was exported in training mode; export model.eval()")
     directions = 2 if p["bidirectional"] else 1
-    per_cell = 4 if p["has_biases"] else 2
-    weights = list(p["params"])
     cells = p["num_layers"] * directions
-    if len(weights) != per_cell * cells:
-        raise refuse(call, "params", "ONNX's LSTM has no projections")
-    hidden = call.metas["hx"][0].shape[-1] if op_type == "LSTM" else call.metas["hx"].shape[-1]
+    weights = list(p["params"])
+    per_cell = len(weights) // cells
+    # An LSTM may have a projection of the hidden state: one more weight for each cell.
+    projected = per_cell > (4 if p["has_biases"] else 2)
+    hidden = int((call.metas["hx"][1] if op_type == "LSTM" else call.metas["hx"]).shape[-1])
     if activation:
         attributes["activations"] = [activation] * directions
-    attributes["hidden_size"] = int(hidden)
+    attributes["hidden_size"] = hidden
     attributes["direction"] = "bidirectional" if directions == 2 else "forward"
-    x = p["input"]
-    if p["batch_first"]:
+    packed = "batch_sizes" in p
+    packing = Packing.of(g, p["batch_sizes"]) if packed else None
+    x = p["data"] if packed else p["input"]
+    if packing is not None:
+        x = packing.padded(g, x, scalar(g, 0, dtype_of(x)))
+    elif p["batch_first"]:
         x = g.Transpose(x, perm=[1, 0, 2])
+    common = _Layers(op_type, p["num_layers"], directions, hidden, attributes, packing)
     finals: list[list[Value]] = [[] for _ in states]
-    for layer in range(p["num_layers"]):
+    for layer in range(common.layers):
         first = layer * directions
         groups = [weights[per_cell * (first + d) : per_cell * (first + d + 1)] for d in range(directions)]
-        w, r, b = _layer_weights(g, op_type, groups)
-        own = [_layer_state(g, s, layer, directions, p["num_layers"]) for s in states]
-        results = g.ops(op_type, x, w, r, b, None, *own, outputs=1 + len(states), **attributes)
-        # [sequence, directions, batch, hidden] to [sequence, batch, directions · hidden]
-        y = results[0]
-        if directions == 1:
-            x = g.Squeeze(y, 1)
-        else:
-            x = g.Reshape(g.Transpose(y, perm=[0, 2, 1, 3]), [0, 0, 2 * int(hidden)])
-        for kept, final in zip(finals, results[1:], strict=True):
+        own = [_layer_state(g, s, layer, directions, common.layers) for s in states]
+        x, last = (_projected_layer if projected else _layer)(g, common, groups, x, own)
+        for kept, final in zip(finals, last, strict=True):
             kept.append(final)
-    if p["batch_first"]:
+    if packing is not None:
+        x = packing.packed(g, x)
+    elif p["batch_first"]:
         x = g.Transpose(x, perm=[1, 0, 2])
-    last = [parts[0] if len(parts) == 1 else g.op("Concat", *parts, axis=0) for parts in finals]
-    return x, last[0], last[1] if len(last) > 1 else None
+    ends = [parts[0] if len(parts) == 1 else g.op("Concat", *parts, axis=0) for parts in finals]
+    return x, ends[0], ends[1] if len(ends) > 1 else None
+
+
+def _layer(
+    g: GraphBuilder, common: _Layers, groups: Sequence[Sequence[Value]], x: Value, states: Sequence[Value]
+) -> tuple[Value, Sequence[Value]]:
+    """One layer as ONNX's operator; returns [sequence, batch, directions · hidden] and the last states."""
+    w, r, b = _layer_weights(g, common.op_type, groups)
+    lengths = None if common.packing is None else g.Cast(common.packing.lengths, DataType.INT32)
+    results = g.ops(common.op_type, x, w, r, b, lengths, *states, outputs=1 + len(states), **common.attributes)
+    # From [sequence, directions, batch, hidden].
+    y = results[0]
+    if common.directions == 1:
+        return g.Squeeze(y, 1), results[1:]
+    return g.Reshape(g.Transpose(y, perm=[0, 2, 1, 3]), [0, 0, 2 * common.hidden]), results[1:]
+
+
+def _projected_layer(
+    g: GraphBuilder, common: _Layers, groups: Sequence[Sequence[Value]], x: Value, states: Sequence[Value]
+) -> tuple[Value, Sequence[Value]]:
+    """One layer of an LSTM with projections, which ONNX's operator does not have: a Scan over the sequence."""
+    outputs: list[Value] = []
+    finals: list[list[Value]] = [[], []]
+    for direction, group in enumerate(groups):
+        *weights, projection = group
+        bias = g.Add(weights[2], weights[3]) if len(weights) == 4 else None
+        # The part of the gates that does not depend on the state, for all steps at once.
+        from_x = g.MatMul(x, g.Transpose(weights[0], perm=[1, 0]))
+        from_x = from_x if bias is None else g.Add(from_x, bias)
+        recurrent, narrow = (g.Transpose(v, perm=[1, 0]) for v in (weights[1], projection))
+        start = [g.Squeeze(g.Slice(s, [direction], [direction + 1], [0]), 0) for s in states]
+        masks = [] if common.packing is None else [g.Unsqueeze(common.packing.valid, 2)]
+
+        def step(
+            inner: GraphBuilder,
+            h: Value,
+            c: Value,
+            gates: Value,
+            *valid: Value,
+            r: Value = recurrent,
+            n: Value = narrow,
+        ) -> list[Value]:
+            i, f, new, o = inner.Split(inner.Add(gates, inner.MatMul(h, r)), axis=1, num_outputs=4)
+            cell = inner.Add(inner.Mul(inner.Sigmoid(f), c), inner.Mul(inner.Sigmoid(i), inner.Tanh(new)))
+            out = inner.MatMul(inner.Mul(inner.Sigmoid(o), inner.Tanh(cell)), n)
+            if valid:
+                # A sequence that has ended, or, backwards, has not begun, keeps its state.
+                out, cell = inner.Where(valid[0], out, h), inner.Where(valid[0], cell, c)
+            return [out, cell, inner.op("Identity", out)]
+
+        last_h, last_c, y = g.Scan(step, start, [from_x, *masks], reverse=direction == 1)
+        outputs.append(y)
+        finals[0].append(g.Unsqueeze(last_h, 0))
+        finals[1].append(g.Unsqueeze(last_c, 0))
+    joined = [parts[0] if len(parts) == 1 else g.op("Concat", *parts, axis=0) for parts in finals]
+    return outputs[0] if len(outputs) == 1 else g.op("Concat", *outputs, axis=2), joined
 
 
 def _layer_state(g: GraphBuilder, state: Value, layer: int, directions: int, layers: int) -> Value:

@@ -6,6 +6,7 @@ own; only an operator without one is decomposed, on its own.
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,9 +29,19 @@ from any2onnx.converters.pytorch.complex_pairs import (
 )
 from any2onnx.converters.pytorch.compute_dtype import boundary_dtype, raised
 from any2onnx.converters.pytorch.custom import custom_rows
+from any2onnx.converters.pytorch.guards import warn_of_other_paths
 from any2onnx.converters.pytorch.keys import bound, known_key, target_key, tensor_names
-from any2onnx.converters.pytorch.program import Plan, identities, node_location, node_scope, prepared, written_buffers
+from any2onnx.converters.pytorch.program import (
+    Plan,
+    identities,
+    live_nodes,
+    node_location,
+    node_scope,
+    prepared,
+    written_buffers,
+)
 from any2onnx.converters.pytorch.sizes import Sizes, number_dtype
+from any2onnx.converters.pytorch.structures import leaf_paths
 from any2onnx.converters.translator import Translator
 from any2onnx.errors import ExportFailed, UsageError
 from any2onnx.graph.builder import GraphBuilder
@@ -98,6 +109,7 @@ def build_pytorch(
             UserWarning,
             stacklevel=2,
         )
+    conditions = warn_of_other_paths(program, names)
     program = prepared(program)
     module = program.graph_module
     if compute_dtype is not None:
@@ -110,7 +122,10 @@ def build_pytorch(
     values = _inputs(walker, program, module, input_names)
     results = walker.run(builder, module, values)
     outputs = _outputs(walker, program, results, output_names)
-    return builder.build(outputs, name=name or type(model).__name__)
+    built = builder.build(outputs, name=name or type(model).__name__)
+    if conditions:
+        built.metadata_props["any2onnx.sizes"] = json.dumps(conditions)
+    return built
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +170,12 @@ class Walker:
             origin: Scope and location of the node that the graph stands for, for a decomposition.
         """
         same = identities(module.graph)
+        live = live_nodes(module.graph)
         env: dict[Any, Any] = {}
         position = iter(values)
         for node in module.graph.nodes:
+            if node not in live:
+                continue
             if node.op == "placeholder":
                 env[node] = next(position)
             elif node.op == "get_attr":
@@ -343,6 +361,8 @@ def _outputs(walker: Walker, program: Any, results: Any, output_names: Sequence[
         val = argument.meta.get("val") if hasattr(argument, "meta") else None
         dtypes.append(getattr(val, "dtype", None))
     names = _output_names(program, chosen, output_names)
+    if output_names is None:
+        names = _apart(names, {v.name for v in walker.builder.inputs})
     outputs: dict[str, Value] = {}
     for name, result, dtype in zip(names, chosen, dtypes, strict=True):
         if result is None or isinstance(result, str):
@@ -364,12 +384,7 @@ def _number(g: GraphBuilder, number: Any) -> Value:
 
 def _output_names(program: Any, results: Sequence[Any], given: Sequence[str] | None) -> list[str]:
     """Return a name for each flat output: by key for dicts and dataclasses, by position for tuples."""
-    import torch
-
-    pytree = torch.utils._pytree
-    tree = pytree.tree_unflatten(list(range(len(results))), program.call_spec.out_spec)
-    paths = pytree.tree_flatten_with_path(tree)[0]
-    own = ["_".join(_step(k) for k in path) for path, _ in paths]
+    own = ["_".join(path) for path in leaf_paths(program.call_spec.out_spec)]
     own = [f"output_{name}" if name[:1].isdigit() else (name or "output") for name in own]
     present = [k for k, result in enumerate(results) if result is not None and not isinstance(result, str)]
     if len(present) == 1 and own[present[0]].startswith("output"):
@@ -388,8 +403,7 @@ def _output_names(program: Any, results: Sequence[Any], given: Sequence[str] | N
     return own
 
 
-def _step(key: Any) -> str:
-    for attribute in ("key", "idx", "name"):
-        if hasattr(key, attribute):
-            return str(getattr(key, attribute))
-    return str(key).strip(".[]'")
+def _apart(names: Sequence[str], inputs: set[str | None]) -> list[str]:
+    """Rename outputs that are called as inputs are: a cache that comes back grown, as a rule."""
+    present = [f"present{n.removeprefix('past')}" if n.startswith("past_") else f"output_{n}" for n in names]
+    return [new if old in inputs else old for old, new in zip(names, present, strict=True)]
