@@ -307,7 +307,8 @@ def _resized_axes(node: ir.Node) -> list[int] | None:
     known = dims(node.inputs[0])
     axes = get_ints(node, "axes")
     if scales is not None and scales.size:
-        numbers, neutral = scales.numpy().tolist(), [1.0] * int(scales.size)
+        numbers = scales.numpy().tolist()
+        neutral: list[Any] = [1.0] * int(scales.size)
     elif sizes is not None and sizes.size and known is not None:
         numbers = sizes.numpy().tolist()
         chosen = range(len(known)) if axes is None else [axis % len(known) for axis in axes]
