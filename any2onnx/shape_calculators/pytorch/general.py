@@ -72,7 +72,7 @@ class Promises:
         """Return the text of a size expression, with the model's names for its symbols."""
         found = self._texts.get(expression)
         if found is None:
-            import sympy  # type: ignore[import-untyped]
+            import sympy
 
             named = {s: sympy.Symbol(self._names[s], integer=True) for s in expression.free_symbols if s in self._names}
             found = str(expression.xreplace(named)).replace(" ", "")
