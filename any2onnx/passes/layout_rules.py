@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -34,7 +33,6 @@ from any2onnx.passes.editing import (
     words,
 )
 from any2onnx.passes.layout_context import Context, Plan, layout_name, transformed
-from any2onnx.passes.layout_dense import layer_normalization, matrix_product
 
 Rule = Callable[[ir.Node, Context], "Plan | None"]
 
@@ -308,16 +306,14 @@ def _resized_axes(node: ir.Node) -> list[int] | None:
     known = dims(node.inputs[0])
     axes = get_ints(node, "axes")
     if scales is not None and scales.size:
-        numbers = scales.numpy().tolist()
-        neutral: list[Any] = [1.0] * int(scales.size)
+        changed = [float(scale) != 1 for scale in scales.numpy().flat]
     elif sizes is not None and sizes.size and known is not None:
-        numbers = sizes.numpy().tolist()
         chosen = range(len(known)) if axes is None else [axis % len(known) for axis in axes]
-        neutral = [known[axis] for axis in chosen]
+        changed = [size != known[axis] for size, axis in zip(sizes.numpy().flat, chosen, strict=True)]
     else:
         return None
-    places = list(range(len(numbers))) if axes is None else list(axes)
-    return [place for place, number, same in zip(places, numbers, neutral, strict=True) if number != same]
+    places = list(range(len(changed))) if axes is None else list(axes)
+    return [place for place, differs in zip(places, changed, strict=True) if differs]
 
 
 def _slice(node: ir.Node, context: Context) -> Plan | None:
@@ -468,10 +464,8 @@ _RULES: dict[str, Rule] = {
     "Expand": _per_axis(1),
     "Flatten": _flatten,
     "Hardmax": _along_axis(-1),
-    "LayerNormalization": layer_normalization,
     "LogSoftmax": _along_axis(-1),
     "LpNormalization": _along_axis(-1),
-    "MatMul": matrix_product,
     "Pad": _pad,
     "QuantizeLinear": _quantize,
     "Reshape": _flatten,
