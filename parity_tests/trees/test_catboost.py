@@ -12,8 +12,8 @@ import pytest
 from booster_harness import OPSETS, check, compare, convert
 from tree_harness import run
 
-from any2onnx.converters.sklearn.catboost_trees import read_model
 from any2onnx.errors import UnsupportedParameter, UsageError
+from any2onnx.tree_ensemble.sources.catboost import read_model
 
 RNG = np.random.default_rng(9)
 X = RNG.normal(size=(200, 4)).round(2)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from any2onnx.converters.sklearn.boosters import as_scores, constant, iterations_of, two_probabilities
-from any2onnx.converters.sklearn.catboost_trees import CatBoostModel, read_model
 from any2onnx.converters.sklearn.lazy import once, produce
 from any2onnx.converters.sklearn.support import Results, working_type
 from any2onnx.converters.sklearn.tree import matrix, pick_label, precision
@@ -20,6 +19,7 @@ from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value
 from any2onnx.operator_mappings.mapping import Call
 from any2onnx.tree_ensemble.emit import emit_leaf_numbers, emit_scores
+from any2onnx.tree_ensemble.sources.catboost import CatBoostModel, read_model
 
 _LABELS = ("MultiLogloss", "MultiCrossEntropy")
 _EACH = ("MultiClassOneVsAll", *_LABELS)
