@@ -98,14 +98,15 @@ def _probabilities(g: GraphBuilder, loss: str, raw: Value) -> Value:
 
 
 def _log_probabilities(g: GraphBuilder, loss: str, raw: Value) -> Value:
-    zero = g.scalar_like(0.0, raw)
+    """Return logarithms as CatBoost computes them: its log(1 / (1 + exp(-x))) is -inf where exp overflows."""
+    wide = g.Cast(raw, DataType.DOUBLE)
     if raw.shape is not None and raw.shape[1] == 1:
-        return g.LogSoftmax(g.Concat(g.Mul(raw, zero), raw, axis=1), axis=1)
-    if loss not in _EACH:
-        return g.LogSoftmax(raw, axis=1)
-    # log(1 / (1 + exp(-x))) without overflow.
-    small = g.Log(g.Add(g.Exp(g.Neg(g.Abs(raw))), g.scalar_like(1.0, raw)))
-    return g.Sub(g.op("Min", raw, zero), small)
+        return g.Concat(_log_share(g, g.Neg(wide)), _log_share(g, wide), axis=1)
+    return _log_share(g, wide) if loss in _EACH else g.LogSoftmax(wide, axis=1)
+
+
+def _log_share(g: GraphBuilder, raw: Value) -> Value:
+    return g.Neg(g.Log(g.Add(g.Exp(g.Neg(raw)), g.scalar_like(1.0, raw))))
 
 
 def catboost_regressor(g: GraphBuilder, call: Call) -> Results:
