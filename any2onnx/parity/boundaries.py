@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from any2onnx.errors import UnsupportedParameter
 from any2onnx.parity.ulp import Array, neighbours
+from any2onnx.tree_ensemble.ir import Mode
+from any2onnx.tree_ensemble.sources import ensemble_of_model, library_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +121,9 @@ def _is_fitted(part: Any) -> bool:
 
 
 def read_trees(model: Any) -> Trees | None:
-    """Return the split nodes of a tree or tree ensemble of scikit-learn, or None for other estimators."""
+    """Return the split nodes of a tree or tree ensemble of scikit-learn or a boosting library, or None for others."""
+    if library_of(model) is not None:
+        return _read_boosted(model)
     if hasattr(model, "_predictors"):
         predictors = [tree for group in model._predictors for tree in group]
         return _join([_read_histogram_tree(tree.nodes) for tree in predictors])
@@ -138,6 +143,28 @@ def read_trees(model: Any) -> Trees | None:
             for tree, own in zip(found, features, strict=True)
         ]
     return _join(found)
+
+
+def _read_boosted(model: Any) -> Trees | None:
+    """Return the splits of a model of XGBoost, LightGBM or CatBoost; tests of categories have no feature here."""
+    try:
+        found = ensemble_of_model(model)
+    except UnsupportedParameter:
+        # Such a model has not been converted by any2onnx; its thresholds are not known.
+        return None
+    if found is None:
+        return None
+    e, columns = found
+    feature = e.feature.astype(np.intp)
+    if columns is not None:
+        # In the order in which the columns lie side by side.
+        own = np.concatenate([columns.plain, columns.zero_missing, np.full(len(columns.categories), -1)])
+        feature = own[feature]
+    feature = np.where(e.is_leaf | (e.mode == Mode.MEMBER), -1, feature)
+    # CatBoost's x > border holds for what lies right.
+    above = e.mode == Mode.GT
+    left, right = (np.where(above, a, b) for a, b in ((e.false_child, e.true_child), (e.true_child, e.false_child)))
+    return _with_parents(feature, e.threshold, left, right)
 
 
 def _read_tree(tree: Any) -> Trees:

@@ -289,6 +289,9 @@ class Evaluator:
             by_column=slot.columns is not None and pair.ox.shape == (rows, len(slot.columns)),
         )
         tol = compare.tolerance(pair.ox.dtype, self._signature.widest_float)
+        if is_float(pair.fw.dtype):
+            # A framework that answers in float32, whatever it is given, says no more than float32 can.
+            tol = max(tol, compare.tolerance(pair.fw.dtype))
         # Without a float64 answer the rounding of long sums cannot be told from errors; it grows with their root.
         return errors, tol if truth is not None else tol * self._growth
 

@@ -12,6 +12,7 @@ import numpy as np
 from any2onnx.errors import InvalidType, NotAModel, UsageError
 from any2onnx.parity.runtime import OnnxFile, Port, one_sentence
 from any2onnx.parity.signature import Feeds, Signature, to_numpy
+from any2onnx.tree_ensemble.sources import library_of
 
 if TYPE_CHECKING:
     from any2onnx.parity.labels import LabelScores
@@ -130,6 +131,8 @@ def framework_of(model: Any) -> Framework:
         return "torch"
     estimator = hasattr(model, "get_params") and hasattr(model, "fit")
     methods = ("predict", "transform", "score_samples", "kneighbors")
+    # The Boosters of XGBoost and LightGBM are no estimators, but predict like them.
+    estimator = estimator or library_of(model) is not None
     if not isinstance(model, type) and estimator and any(hasattr(model, m) for m in methods):
         return "scikit-learn"
     if callable(model) and not isinstance(model, type):

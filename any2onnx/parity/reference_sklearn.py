@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from any2onnx.errors import NotFitted, UnknownOption, UsageError, did_you_mean
+from any2onnx.parity import boosters
 from any2onnx.parity.labels import LabelScores
 from any2onnx.parity.reference import (
     Binding,
@@ -147,8 +148,8 @@ class SklearnReference:
         return binding
 
     def _check_method(self, method: str) -> str:
-        if not hasattr(self._model, method):
-            offered = [name for name in METHODS if hasattr(self._model, name)]
+        if not boosters.has_method(self._model, method):
+            offered = [name for name in METHODS if boosters.has_method(self._model, name)]
             raise UnknownOption(
                 f"{self.model_name} has no method {method!r}{did_you_mean(method, offered)}",
                 needs=f"one of {', '.join(offered)}",
@@ -252,7 +253,7 @@ class SklearnReference:
             found = next((method for method in order if hasattr(model, method)), None)
         elif name in _VALUE_NAMES:
             found = "predict" if kind == "regressor" else "transform"
-        return found if found is not None and hasattr(model, found) else None
+        return found if found is not None and boosters.has_method(model, found) else None
 
     def _usual_names(self, method: str) -> frozenset[str]:
         if method == "predict":
@@ -302,13 +303,13 @@ class SklearnReference:
 
     def _call(self, model: Any, method: str, table: Any) -> Any:
         try:
-            return _quietly(getattr(model, method), table)
+            return _quietly(model, method, table)
         except Exception as error:
             # Some estimators fitted on float64 rows (KMeans and its kin) take float64 only: the same points then.
             wide = _wide_table(table)
             if wide is not None:
                 with contextlib.suppress(Exception):
-                    return _quietly(getattr(model, method), wide)
+                    return _quietly(model, method, wide)
             raise FrameworkRejects(f"{method}: {one_sentence(error)}") from error
 
     # --- what stands behind labels ---
@@ -336,7 +337,7 @@ class SklearnReference:
             pairs = _arrays(self._call(voting, "decision_function", table))[0]
             return [LabelScores("pairs", pairs, np.asarray(model.classes_))]
         for method, threshold in (("decision_function", 0.0), ("predict_proba", 0.5)):
-            if hasattr(model, method):
+            if boosters.has_method(model, method):
                 return self._scored(_arrays(self._call(model, method, table)), threshold, columns)
         return []
 
@@ -410,10 +411,10 @@ def _require_fitted(model: Any) -> None:
 _NUMBER: Final = re.compile(r"_\d+$")
 
 
-def _quietly(method: Any, table: Any) -> Any:
+def _quietly(model: Any, method: str, table: Any) -> Any:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        return method(table)
+        return boosters.call(model, method, table)
 
 
 def _wide_table(table: Any) -> Any:
@@ -436,7 +437,7 @@ def _estimator_kind(model: Any) -> str:
         kind = get_tags(model).estimator_type or ""
     except (ImportError, AttributeError, TypeError):
         kind = getattr(model, "_estimator_type", None) or ""
-    names = {"outlier_detector": "outlier", "density_estimator": "density"}
+    names = {"outlier_detector": "outlier", "density_estimator": "density", "ranker": "regressor"}
     kind = names.get(kind, kind)
     if not hasattr(model, "predict") and (kind == "clusterer" or not kind):
         return "transformer"

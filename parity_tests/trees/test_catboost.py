@@ -12,8 +12,8 @@ import pytest
 from booster_harness import OPSETS, check, compare, convert
 from tree_harness import run
 
-from any2onnx.converters.sklearn.catboost_trees import read_model
 from any2onnx.errors import UnsupportedParameter, UsageError
+from any2onnx.tree_ensemble.sources.catboost import read_model
 
 RNG = np.random.default_rng(9)
 X = RNG.normal(size=(200, 4)).round(2)
@@ -110,9 +110,10 @@ def test_numbers_far_out() -> None:
     model.set_scale_and_bias(400.0, 3.0)
     # Below ai.onnx.ml 5 scores of float32 rows are float32.
     check(model, X, opsets=(21,), **EXACT)
-    model = cb.CatBoostClassifier(loss_function="MultiClassOneVsAll", **FEW).fit(X, THREE)
-    model.set_scale_and_bias(3.0, [0.0, 1.0, -2.0])
-    check(model, X, **EXACT)
+    for loss in ("MultiClassOneVsAll", "MultiClass"):
+        model = cb.CatBoostClassifier(loss_function=loss, **FEW).fit(X, THREE)
+        model.set_scale_and_bias(300.0, [0.0, 1.0, -2.0])
+        check(model, X, opsets=(21,), **EXACT)
 
 
 def test_threshold_of_the_probability() -> None:

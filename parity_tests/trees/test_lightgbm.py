@@ -11,10 +11,10 @@ import pytest
 from booster_harness import OPSETS, check, compare, convert, expected
 from tree_harness import run, session
 
-from any2onnx.converters.sklearn.lightgbm_trees import read_model
 from any2onnx.data_types import tensor_type
 from any2onnx.errors import UnsupportedParameter, UsageError
 from any2onnx.tree_ensemble import Mode
+from any2onnx.tree_ensemble.sources.lightgbm import read_model
 
 RNG = np.random.default_rng(8)
 X = RNG.normal(size=(200, 4)).round(2)

@@ -13,10 +13,10 @@ from booster_harness import OPSETS, check, compare, convert, expected
 from tree_harness import run, session
 from tree_probes import sums
 
-from any2onnx.converters.sklearn import ubjson
-from any2onnx.converters.sklearn.xgboost_trees import read_model
 from any2onnx.data_types import tensor_type
 from any2onnx.errors import InvalidType, MalformedFile, UnknownOption, UnsupportedParameter, UsageError
+from any2onnx.tree_ensemble.sources import ubjson
+from any2onnx.tree_ensemble.sources.xgboost import read_model
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(150, 4)).round(2)

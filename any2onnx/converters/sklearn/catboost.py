@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from any2onnx.converters.sklearn.boosters import as_scores, constant, iterations_of, two_probabilities
-from any2onnx.converters.sklearn.catboost_trees import CatBoostModel, read_model
 from any2onnx.converters.sklearn.lazy import once, produce
 from any2onnx.converters.sklearn.support import Results, working_type
 from any2onnx.converters.sklearn.tree import matrix, pick_label, precision
@@ -20,6 +19,7 @@ from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value
 from any2onnx.operator_mappings.mapping import Call
 from any2onnx.tree_ensemble.emit import emit_leaf_numbers, emit_scores
+from any2onnx.tree_ensemble.sources.catboost import CatBoostModel, read_model
 
 _LABELS = ("MultiLogloss", "MultiCrossEntropy")
 _EACH = ("MultiClassOneVsAll", *_LABELS)
@@ -98,14 +98,15 @@ def _probabilities(g: GraphBuilder, loss: str, raw: Value) -> Value:
 
 
 def _log_probabilities(g: GraphBuilder, loss: str, raw: Value) -> Value:
-    zero = g.scalar_like(0.0, raw)
+    """Return logarithms as CatBoost computes them: its log(1 / (1 + exp(-x))) is -inf where exp overflows."""
+    wide = g.Cast(raw, DataType.DOUBLE)
     if raw.shape is not None and raw.shape[1] == 1:
-        return g.LogSoftmax(g.Concat(g.Mul(raw, zero), raw, axis=1), axis=1)
-    if loss not in _EACH:
-        return g.LogSoftmax(raw, axis=1)
-    # log(1 / (1 + exp(-x))) without overflow.
-    small = g.Log(g.Add(g.Exp(g.Neg(g.Abs(raw))), g.scalar_like(1.0, raw)))
-    return g.Sub(g.op("Min", raw, zero), small)
+        return g.Concat(_log_share(g, g.Neg(wide)), _log_share(g, wide), axis=1)
+    return _log_share(g, wide) if loss in _EACH else g.LogSoftmax(wide, axis=1)
+
+
+def _log_share(g: GraphBuilder, raw: Value) -> Value:
+    return g.Neg(g.Log(g.Add(g.Exp(g.Neg(raw)), g.scalar_like(1.0, raw))))
 
 
 def catboost_regressor(g: GraphBuilder, call: Call) -> Results:

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from any2onnx.converters.sklearn.booster_columns import prepared
 from any2onnx.converters.sklearn.boosters import (
     above_half,
     as_scores,
@@ -19,7 +18,6 @@ from any2onnx.converters.sklearn.boosters import (
     two_probabilities,
 )
 from any2onnx.converters.sklearn.lazy import once, produce
-from any2onnx.converters.sklearn.lightgbm_trees import EXPONENTIAL, LightGBMModel, LinearLeaves, read_model
 from any2onnx.converters.sklearn.support import Results, working_type
 from any2onnx.converters.sklearn.tree import pick_label, precision
 from any2onnx.errors import UnsupportedParameter
@@ -27,6 +25,8 @@ from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dtype_of
 from any2onnx.operator_mappings.mapping import Call
 from any2onnx.tree_ensemble.emit import emit_leaf_numbers, emit_scores
+from any2onnx.tree_ensemble.sources.columns import prepared
+from any2onnx.tree_ensemble.sources.lightgbm import EXPONENTIAL, LightGBMModel, LinearLeaves, read_model
 
 _UNIT = 2.0**-52
 _STOPPING: Final = ("pred_early_stop",)

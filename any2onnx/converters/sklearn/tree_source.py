@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from any2onnx.converters.sklearn import (
-    catboost_trees,
     ensemble,
     hist_gradient_boosting,
-    lightgbm_trees,
     tree,
     weight_boosting,
-    xgboost_trees,
 )
 from any2onnx.errors import NotAModel
+from any2onnx.tree_ensemble import sources
 from any2onnx.tree_ensemble.ir import TreeEnsemble
 
 
@@ -34,13 +32,11 @@ def ensemble_of_estimator(estimator: Any) -> TreeEnsemble:
     from sklearn.ensemble._hist_gradient_boosting.gradient_boosting import BaseHistGradientBoosting
     from sklearn.tree import BaseDecisionTree
 
-    packages = {cls.__module__.partition(".")[0] for cls in type(estimator).__mro__}
-    for package, reader in (("xgboost", xgboost_trees), ("lightgbm", lightgbm_trees), ("catboost", catboost_trees)):
-        if package in packages:
-            found: TreeEnsemble | None = reader.read_model(estimator).ensemble
-            if found is None:
-                raise NotAModel(f"this {type(estimator).__name__} has no trees")
-            return found
+    if sources.library_of(estimator) is not None:
+        found = sources.ensemble_of_model(estimator)
+        if found is None:
+            raise NotAModel(f"this {type(estimator).__name__} has no trees")
+        return found[0]
     for cls, build in (
         (BaseDecisionTree, tree.tree_ensemble),
         (forests.RandomTreesEmbedding, ensemble.embedding_ensemble),

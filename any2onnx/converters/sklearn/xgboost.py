@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.sklearn.booster_columns import prepared
 from any2onnx.converters.sklearn.boosters import (
     above_half,
     as_scores,
@@ -24,12 +23,13 @@ from any2onnx.converters.sklearn.boosters import (
 from any2onnx.converters.sklearn.lazy import once, produce
 from any2onnx.converters.sklearn.support import Results, working_type
 from any2onnx.converters.sklearn.tree import precision
-from any2onnx.converters.sklearn.xgboost_trees import EXPONENTIAL, LOGISTIC, XGBoostModel, read_model
 from any2onnx.errors import UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value
 from any2onnx.operator_mappings.mapping import Call
 from any2onnx.tree_ensemble.emit import emit_leaf_numbers, emit_scores
+from any2onnx.tree_ensemble.sources.columns import prepared
+from any2onnx.tree_ensemble.sources.xgboost import EXPONENTIAL, LOGISTIC, XGBoostModel, read_model
 
 _UNIT = 2.0**-23
 

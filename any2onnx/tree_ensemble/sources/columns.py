@@ -11,10 +11,9 @@ from enum import IntEnum
 
 import numpy as np
 
-from any2onnx.converters.sklearn.tree import Array
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import Value, dtype_of
-from any2onnx.tree_ensemble.ir import Mode, TreeEnsemble
+from any2onnx.tree_ensemble.ir import Array, Mode, TreeEnsemble
 
 
 class Reading(IntEnum):

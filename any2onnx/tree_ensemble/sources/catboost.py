@@ -12,10 +12,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from any2onnx.converters.sklearn.tree import Array
 from any2onnx.errors import MalformedFile, UnsupportedParameter, UsageError
 from any2onnx.tree_ensemble import order
-from any2onnx.tree_ensemble.ir import Mode, TreeEnsemble, assemble
+from any2onnx.tree_ensemble.ir import Array, Mode, TreeEnsemble, assemble
 
 _FLOAT: Final = "FloatFeature"
 _SPLIT: Final = re.compile(r'"split":\s*(\{[^{}]*\})')

@@ -8,10 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from any2onnx.converters.sklearn.booster_columns import ZERO, Columns, Reading, split_columns
-from any2onnx.converters.sklearn.tree import Array
 from any2onnx.errors import UnsupportedParameter, UsageError
-from any2onnx.tree_ensemble.ir import Mode, TreeEnsemble, assemble
+from any2onnx.tree_ensemble.ir import Array, Mode, TreeEnsemble, assemble
+from any2onnx.tree_ensemble.sources.columns import ZERO, Columns, Reading, split_columns
 
 EXPONENTIAL: Final = ("poisson", "gamma", "tweedie")
 IDENTITY: Final = (

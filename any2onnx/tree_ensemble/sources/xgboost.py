@@ -9,11 +9,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from any2onnx.converters.sklearn import ubjson
-from any2onnx.converters.sklearn.booster_columns import Columns, Reading, split_columns
-from any2onnx.converters.sklearn.tree import Array
 from any2onnx.errors import UnsupportedParameter, UsageError
-from any2onnx.tree_ensemble.ir import Mode, TreeEnsemble, assemble
+from any2onnx.tree_ensemble.ir import Array, Mode, TreeEnsemble, assemble
+from any2onnx.tree_ensemble.sources import ubjson
+from any2onnx.tree_ensemble.sources.columns import Columns, Reading, split_columns
 
 LOGISTIC: Final = ("binary:logistic", "reg:logistic")
 EXPONENTIAL: Final = ("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox", "survival:aft")
