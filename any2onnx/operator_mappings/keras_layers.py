@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from any2onnx.operator_mappings.direct import direct
+from any2onnx.operator_mappings.keras_parameters import EVERY, honoured, irrelevant
 from any2onnx.operator_mappings.mapping import OperatorMapping
 
 _CONVERTERS = "any2onnx.converters.keras"
@@ -13,7 +14,15 @@ _SHAPES = "any2onnx.shape_calculators.keras"
 
 
 def _layer(name: str, converter: str, **row: Any) -> OperatorMapping:
-    return OperatorMapping(framework="keras", key=f"keras.layers.{name}", converter=f"{_CONVERTERS}.{converter}", **row)
+    augmentation = converter == "preprocessing:augmentation"
+    return OperatorMapping(
+        framework="keras",
+        key=f"keras.layers.{name}",
+        converter=f"{_CONVERTERS}.{converter}",
+        honours=frozenset({EVERY}) if converter == "core:traced" else honoured(name),
+        irrelevant=irrelevant(name, augmentation=augmentation) - (honoured(name) if not augmentation else frozenset()),
+        **row,
+    )
 
 
 def _refused(name: str, reason: str) -> OperatorMapping:

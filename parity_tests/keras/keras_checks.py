@@ -66,7 +66,7 @@ def compare(got: Sequence[Array], wanted: Sequence[Array], tolerance: float = TO
     for a, b in zip(got, wanted, strict=True):
         assert a.shape == b.shape, (a.shape, b.shape)
         assert a.dtype == b.dtype, (a.dtype, b.dtype)
-        if a.dtype == bool or np.issubdtype(a.dtype, np.integer):
+        if a.dtype == bool or a.dtype == object or np.issubdtype(a.dtype, np.integer):
             np.testing.assert_array_equal(a, b)
         else:
             scale = np.nanmax(np.abs(np.where(np.isfinite(b), b, 0)), initial=1e-3)

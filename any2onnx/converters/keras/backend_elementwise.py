@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.keras.backend_common import Context, backend_function
+from any2onnx.converters.keras.backend_common import Context, backend_function, keras_backend
 from any2onnx.graph.types import DataType, Value, dtype_of
 
 
@@ -398,8 +398,16 @@ def close(c: Context, x1: Any, x2: Any, rtol: Any, atol: Any, equal_nan: Any) ->
 
 @backend_function
 def isclose(c: Context, x1: Any, x2: Any, rtol: Any, atol: Any, equal_nan: Any) -> Value:
-    """Whether elements are nearly equal."""
-    return close(c, x1, x2, rtol, atol, equal_nan)
+    """Whether elements are nearly equal; under TensorFlow infinities are no exception from the formula."""
+    if keras_backend() != "tensorflow":
+        return close(c, x1, x2, rtol, atol, equal_nan)
+    g = c.g
+    a, b = c.promoted(x1, x2)
+    if not dtype_of(a).is_floating_point():
+        return g.Equal(a, b)
+    limit = g.Add(c.t(atol, dtype_of(a)), g.Mul(c.t(rtol, dtype_of(a)), g.Abs(b)))
+    near = g.LessOrEqual(g.Abs(g.Sub(a, b)), limit)
+    return g.Or(near, g.And(g.IsNaN(a), g.IsNaN(b))) if equal_nan else near
 
 
 @backend_function

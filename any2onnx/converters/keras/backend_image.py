@@ -32,6 +32,8 @@ def _lanczos(radius: float) -> Callable[[Any], Any]:
     return kernel
 
 
+_STEPS: Final = 1024
+
 KERNELS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "bilinear": _triangle,
     "bicubic": _cubic,
@@ -51,6 +53,36 @@ def weights(size: int, target: int, scale: float, translation: float, kernel: An
     return np.where(((places >= -0.5) & (places <= size - 0.5))[None, :], matrix, 0)
 
 
+def tabled_weights(size: int, target: int) -> Any:
+    """Return the matrix of TensorFlow's bicubic interpolation: its kernel is a table of 1024 steps to a pixel."""
+    scale = np.float32(size) / np.float32(target)
+    places = (np.arange(target, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
+    base = np.floor(places)
+    rounded = base + np.rint((places - base) * _STEPS) / _STEPS
+    matrix = _cubic(np.abs(rounded.astype(np.float64)[None, :] - np.arange(size)[:, None]))
+    return matrix / matrix.sum(axis=0, keepdims=True)
+
+
+def computed_tabled_weights(c: Context, size: Value, target: int) -> Value:
+    """Return tabled_weights of a size [1] that is known at run time, float32."""
+    g = c.g
+
+    def number(value: float) -> Value:
+        return g.const(np.asarray(value, np.float32))
+
+    scale = g.Div(g.Cast(size, DataType.FLOAT), number(target))
+    places = g.Sub(g.Mul(g.const(np.arange(target, dtype=np.float32) + np.float32(0.5)), scale), number(0.5))
+    base = g.Floor(places)
+    rounded = g.Add(base, g.Div(g.Round(g.Mul(g.Sub(places, base), number(_STEPS))), number(_STEPS)))
+    zero, one = g.const(np.asarray(0, np.int64)), g.const(np.asarray(1, np.int64))
+    taps = g.Cast(g.Unsqueeze(g.Range(zero, g.Squeeze(size, 0), one), 1), DataType.FLOAT)
+    x = g.Abs(g.Sub(rounded, taps))
+    near = g.Add(g.Mul(g.Mul(g.Sub(g.Mul(x, number(1.5)), number(2.5)), x), x), number(1.0))
+    far = g.Add(g.Mul(g.Sub(g.Mul(g.Add(g.Mul(x, number(-0.5)), number(2.5)), x), number(4.0)), x), number(2.0))
+    kernel = g.Where(g.Less(x, number(1.0)), near, g.Where(g.Less(x, number(2.0)), far, number(0.0)))
+    return g.Div(kernel, g.ReduceSum(kernel, 0))
+
+
 def clamped_weights(size: int, target: int, factor: float) -> Any:
     """Return the matrix of PyTorch's bicubic interpolation: a = -3/4, the border repeated."""
     places = (np.arange(target) + 0.5) / factor - 0.5
@@ -65,12 +97,15 @@ def clamped_weights(size: int, target: int, factor: float) -> Any:
 
 
 def along(c: Context, x: Value, matrix: Any, axis: int) -> Value:
-    """Multiply one dim by a constant matrix [size, target]."""
+    """Multiply one dim by a matrix [size, target], an array or a value."""
     g = c.g
-    constant = g.const(np.ascontiguousarray(matrix, dtype=dtype_of(x).numpy()))
+    computed = isinstance(matrix, Value)
+    constant = g.Cast(matrix, dtype_of(x)) if computed else g.const(np.ascontiguousarray(matrix, dtype_of(x).numpy()))
     if axis == rank_of(x) - 1:
         return g.MatMul(x, constant)
     if axis == rank_of(x) - 2:
+        if computed:
+            return g.MatMul(g.Transpose(constant, perm=[1, 0]), x)
         return g.MatMul(g.const(np.ascontiguousarray(matrix.T, dtype=dtype_of(x).numpy())), x)
     moved = c.move(x, axis, rank_of(x) - 1)
     return c.move(g.MatMul(moved, constant), rank_of(x) - 1, axis)
@@ -114,14 +149,17 @@ def resize(
 
 def _interpolated(c: Context, x: Value, targets: Mapping[int, int], method: str, antialias: bool) -> Value:
     sizes = {axis: shape_of(x)[axis] for axis in targets}
-    torch_cubic = method == "bicubic" and not antialias and keras_backend() == "torch"
+    own_cubic = keras_backend() if method == "bicubic" and not antialias else ""
+    torch_cubic = own_cubic == "torch"
     if all(isinstance(size, int) for size in sizes.values()):
         for axis, target in targets.items():
             size = sizes[axis]
             assert isinstance(size, int)
             if size == target:
                 continue
-            if torch_cubic:
+            if own_cubic == "tensorflow":
+                matrix = tabled_weights(size, target)
+            elif torch_cubic:
                 matrix = clamped_weights(size, target, target / size)
             else:
                 matrix = weights(size, target, target / size, 0.0, KERNELS[method], antialias)
@@ -129,6 +167,10 @@ def _interpolated(c: Context, x: Value, targets: Mapping[int, int], method: str,
         return x
     if method not in ("bilinear", "bicubic"):
         raise c.refuse(f"interpolation={method!r} of images with dynamic height or width", "static sizes")
+    if own_cubic == "tensorflow":
+        for axis, target in targets.items():
+            x = along(c, x, computed_tabled_weights(c, c.g.dim(x, axis), target), axis)
+        return x
     attributes: dict[str, Any] = {"mode": "linear" if method == "bilinear" else "cubic"}
     if method == "bicubic":
         attributes |= {"cubic_coeff_a": -0.75} if torch_cubic else {"cubic_coeff_a": -0.5, "exclude_outside": 1}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.keras.backend_common import Context, backend_function
+from any2onnx.converters.keras.backend_common import Context, backend_function, keras_backend
 from any2onnx.converters.keras.backend_convolution import permuted
 from any2onnx.converters.keras.backend_reductions import reduce
 from any2onnx.graph.types import DataType, Value, dtype_of, rank_of, shape_of
@@ -59,12 +59,12 @@ def contraction(c: Context, a: Value, b: Value, first: Sequence[int], second: Se
 
 @backend_function
 def dot(c: Context, x1: Any, x2: Any) -> Value:
-    """Sum of products over the last dim of x1 and the last but one of x2."""
+    """Sum of products over the last dim of x1 and the last but one of x2; under PyTorch the other dims are a batch."""
     kind = product_type(c)
     a, b = c.t(x1, kind), c.t(x2, kind)
     if rank_of(a) == 0 or rank_of(b) == 0:
         return c.g.Mul(a, b)
-    if rank_of(b) <= 2:
+    if rank_of(b) <= 2 or keras_backend() == "torch":
         return c.g.MatMul(a, b)
     return contraction(c, a, b, [rank_of(a) - 1], [rank_of(b) - 2])
 

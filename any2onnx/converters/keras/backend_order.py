@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.keras.backend_common import Context, backend_function
+from any2onnx.converters.keras.backend_common import Context, backend_function, keras_backend
 from any2onnx.graph.types import DataType, Value, dims_of, dtype_of, rank_of
 
 
@@ -41,6 +41,10 @@ def argsort(c: Context, x: Any, axis: Any) -> Value:
 @backend_function
 def argpartition(c: Context, x: Any, kth: Any, axis: Any) -> Value:
     """Positions, the k smallest first: here all in order, which is one of the partitions."""
+    backend = keras_backend()
+    if backend in ("tensorflow", "torch"):
+        # It cuts floats to int32 there, and what it returns for matrices is no partition.
+        raise c.refuse(f"argpartition is not what it says under {backend}", "keras.ops.argsort or keras.ops.top_k")
     value = c.t(x)
     return ordered(c, value, c.axis(axis, rank_of(value)))[1]
 

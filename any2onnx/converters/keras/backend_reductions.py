@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.keras.backend_common import Context, backend_function
+from any2onnx.converters.keras.backend_common import Context, backend_function, keras_backend
 from any2onnx.converters.keras.backend_elementwise import truth
 from any2onnx.graph.types import DataType, Value, dtype_of, rank_of
 
@@ -284,13 +284,25 @@ def nanprod(c: Context, x: Any, axis: Any, keepdims: Any) -> Value:
 @backend_function
 def nancumsum(c: Context, x: Any, axis: Any, dtype: Any) -> Value:
     """Running sum without NaN."""
-    return cumulative(c, _plain_or_replaced(c, c.t(x), 0, c.out), axis, "Sum")
+    return cumulative(c, _without_nan(c, c.t(x), 0), axis, "Sum")
 
 
 @backend_function
 def nancumprod(c: Context, x: Any, axis: Any, dtype: Any) -> Value:
     """Running product without NaN."""
-    return cumulative(c, _plain_or_replaced(c, c.t(x), 1, c.out), axis, "Prod")
+    value = _without_nan(c, c.t(x), 1)
+    if keras_backend() == "torch" and dtype_of(value) == DataType.FLOAT:
+        # PyTorch accumulates in float64, so that an overflow comes later.
+        return c.g.Cast(cumulative(c, c.g.Cast(value, DataType.DOUBLE), axis, "Prod"), DataType.FLOAT)
+    return cumulative(c, value, axis, "Prod")
+
+
+def _without_nan(c: Context, x: Value, value: float) -> Value:
+    """Return x with a number for NaN; under TensorFlow and PyTorch Keras takes the largest ones for infinities too."""
+    if keras_backend() in ("tensorflow", "torch") and dtype_of(x).is_floating_point():
+        largest = float(np.finfo(dtype_of(x).numpy()).max) if dtype_of(x) != DataType.BFLOAT16 else 3.3895314e38
+        return c.t(c.g.Clip(_replaced(c, x, value), -largest, largest), c.out)
+    return _plain_or_replaced(c, x, value, c.out)
 
 
 def _nan_extreme(c: Context, x: Any, axis: Any, keepdims: Any, op_type: str) -> Value:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.keras.backend_common import Context, backend_function
+from any2onnx.converters.keras.backend_common import Context, backend_function, keras_backend
 from any2onnx.graph.types import DataType, Value, dtype_of
 
 
@@ -180,12 +180,16 @@ def cbrt(c: Context, x: Any) -> Value:
 
 @backend_function
 def heaviside(c: Context, x1: Any, x2: Any) -> Value:
-    """0 below zero, 1 above, x2 at zero."""
+    """0 below zero, 1 above, x2 at zero; of NaN: NaN, under TensorFlow x2, under PyTorch 0."""
     g = c.g
     a, b = c.as_out(x1, x2)
     zero = c.number(0, a)
-    result = g.Where(g.Equal(a, zero), b, g.Cast(g.Greater(a, zero), c.out))
-    return g.Where(g.IsNaN(a), a, result) if c.out.is_floating_point() else result
+    backend = keras_backend()
+    above = g.Cast(g.Greater(a, zero), c.out)
+    if backend == "tensorflow":
+        return g.Where(g.Or(g.Less(a, zero), g.Greater(a, zero)), above, b)
+    result = g.Where(g.Equal(a, zero), b, above)
+    return g.Where(g.IsNaN(a), a, result) if c.out.is_floating_point() and backend != "torch" else result
 
 
 @backend_function
