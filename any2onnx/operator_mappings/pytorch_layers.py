@@ -35,8 +35,16 @@ LAYERS = table(
         "native_layer_norm": "native_layer_norm",
         "rms_norm": "rms_norm",
         "group_norm": "group_norm",
-        "dropout": "dropout feature_dropout alpha_dropout feature_alpha_dropout",
+    },
+)
+
+DROPOUT = table(
+    "dropout",
+    {
+        "dropout": "dropout feature_dropout",
+        "alpha_dropout": "alpha_dropout feature_alpha_dropout",
         "native_dropout": "native_dropout",
+        "rrelu": "rrelu",
     },
 )
 
@@ -48,6 +56,7 @@ POOLING = table(
         "avg_pool": _per_dim("avg_pool{}"),
         "adaptive_avg_pool": _per_dim("adaptive_avg_pool{}") + " _adaptive_avg_pool2d _adaptive_avg_pool3d",
         "adaptive_max_pool": _per_dim("adaptive_max_pool{}"),
+        "fractional_max_pool": "fractional_max_pool2d fractional_max_pool3d",
     },
 )
 
@@ -118,4 +127,4 @@ REFUSED = (
     *refused("packed sequences have a layout of their own; pad them and use lengths", "rnn_tanh.data rnn_relu.data"),
 )
 
-ROWS = (*LAYERS, *POOLING, *VISION, *ATTENTION, *RECURRENT, *CONTROL_FLOW, *ONNX, *REFUSED)
+ROWS = (*LAYERS, *DROPOUT, *POOLING, *VISION, *ATTENTION, *RECURRENT, *CONTROL_FLOW, *ONNX, *REFUSED)

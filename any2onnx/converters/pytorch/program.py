@@ -41,6 +41,23 @@ def identities(graph: Any) -> dict[Any, Any]:
     return result
 
 
+# What only an assertion reads: comparisons, and the offset of a view's memory.
+_QUESTIONS = frozenset({"_operator.ge", "_operator.le", "_operator.gt", "_operator.lt", "_operator.eq", "_operator.ne"})
+_OFFSET = "aten.sym_storage_offset.default"
+_ASSERTIONS = frozenset({"aten._assert_scalar.default", "aten._functional_assert_scalar.default"})
+
+
+def assertions(graph: Any) -> set[Any]:
+    """Return the nodes that only assert something about sizes, and those whose results only such nodes read."""
+    idle: set[Any] = set()
+    for node in reversed(graph.nodes):
+        key = target_key(node.target) if node.op == "call_function" else ""
+        read_by_assertions = bool(node.users) and all(user in idle for user in node.users)
+        if key in _ASSERTIONS or ((key in _QUESTIONS or key == _OFFSET) and read_by_assertions):
+            idle.add(node)
+    return idle
+
+
 def _returns_written(node: Any) -> bool:
     returns = node.target._schema.returns
     return len(returns) == 1 and returns[0].alias_info is not None and returns[0].alias_info.is_write

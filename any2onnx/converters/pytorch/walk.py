@@ -29,7 +29,15 @@ from any2onnx.converters.pytorch.complex_pairs import (
 from any2onnx.converters.pytorch.compute_dtype import boundary_dtype, raised
 from any2onnx.converters.pytorch.custom import custom_rows
 from any2onnx.converters.pytorch.keys import bound, known_key, target_key, tensor_names
-from any2onnx.converters.pytorch.program import Plan, identities, node_location, node_scope, prepared, written_buffers
+from any2onnx.converters.pytorch.program import (
+    Plan,
+    assertions,
+    identities,
+    node_location,
+    node_scope,
+    prepared,
+    written_buffers,
+)
 from any2onnx.converters.pytorch.sizes import Sizes, number_dtype
 from any2onnx.converters.translator import Translator
 from any2onnx.errors import ExportFailed, UsageError
@@ -154,10 +162,12 @@ class Walker:
             values: One per placeholder: a Value, a Python number, None.
             origin: Scope and location of the node that the graph stands for, for a decomposition.
         """
-        same = identities(module.graph)
+        same, idle = identities(module.graph), assertions(module.graph)
         env: dict[Any, Any] = {}
         position = iter(values)
         for node in module.graph.nodes:
+            if node in idle:
+                continue
             if node.op == "placeholder":
                 env[node] = next(position)
             elif node.op == "get_attr":
