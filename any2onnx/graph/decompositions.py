@@ -63,6 +63,16 @@ def group_normalization(
     return g.Add(g.Mul(normal, column(scale)), column(bias))
 
 
+def instance_normalization(g: GraphBuilder, x: Value, scale: Value, bias: Value, *, epsilon: float = 1e-5) -> Value:
+    """ONNX InstanceNormalization-6: normalisation of every channel of every sample."""
+    axes = list(range(2, rank_of(x)))
+    centred = g.Sub(x, g.ReduceMean(x, axes))
+    variance = g.ReduceMean(g.Mul(centred, centred), axes)
+    normal = g.Div(centred, g.Sqrt(g.Add(variance, g.scalar_like(epsilon, x))))
+    column = list(range(1, rank_of(x) - 1))
+    return g.Add(g.Mul(normal, g.Unsqueeze(scale, column)), g.Unsqueeze(bias, column))
+
+
 def gelu(g: GraphBuilder, x: Value, approximate: str) -> Value:
     """ONNX Gelu-20, exact (erf) or by tanh."""
 

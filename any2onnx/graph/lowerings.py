@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from any2onnx.errors import UnsupportedOperator
-from any2onnx.graph import decompositions
+from any2onnx.graph import convolutions, decompositions
 from any2onnx.graph.kernels import runs, runs_as_function
 from any2onnx.graph.special_functions import atan_double, erf_double
 from any2onnx.graph.types import DataType, Value, dtypes_in
@@ -264,4 +264,8 @@ FORMS: Final[Mapping[tuple[str, DataType], Form]] = {
     **{("Swish", dtype): _swish for dtype in (_D.FLOAT, _D.DOUBLE, _D.FLOAT16, _D.BFLOAT16)},
     ("Erf", _D.DOUBLE): erf_double,
     ("Atan", _D.DOUBLE): atan_double,
+    ("Conv", _D.DOUBLE): convolutions.conv,
+    ("ConvTranspose", _D.DOUBLE): convolutions.conv_transpose,
+    ("InstanceNormalization", _D.DOUBLE): decompositions.instance_normalization,
+    ("AveragePool", _D.DOUBLE): convolutions.average_pool,
 }

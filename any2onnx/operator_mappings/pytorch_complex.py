@@ -19,6 +19,7 @@ PAIRS = table(
         "transpose.int transpose_ swapaxes swapdims transpose_copy.int t mT "
         "t_copy "
         "numpy_T movedim.intlist movedim.int moveaxis.intlist moveaxis.int expand expand_as broadcast_to expand_copy "
+        "resize_ resize_as_ resize resize_as "
         "repeat tile repeat_interleave.self_int repeat_interleave.self_Tensor cat concat concatenate stack "
         "split.Tensor split_with_sizes split.sizes chunk unsafe_split.Tensor unsafe_chunk tensor_split.sections "
         "tensor_split.indices unsafe_split_with_sizes split_copy.Tensor split_with_sizes_copy unbind.int "
@@ -62,8 +63,8 @@ MATH = table(
         "full": "full full_like new_full zeros zeros_like new_zeros zero empty.memory_format empty_like new_empty "
         "empty_strided new_empty_strided empty_permuted ones ones_like new_ones fill.Scalar fill.Tensor scalar_tensor",
         "eye": "eye eye.m",
-        "randn": "randn randn_like randn.generator",
-        "rand": "rand rand_like rand.generator",
+        "randn": "randn randn_like randn.generator normal_",
+        "rand": "rand rand_like rand.generator uniform",
         "eq": "eq.Tensor eq.Scalar",
         "ne": "ne.Tensor ne.Scalar",
         "truth": "any any.dim any.dims all all.dim all.dims logical_and logical_or logical_xor logical_not "

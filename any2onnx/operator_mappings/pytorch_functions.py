@@ -22,6 +22,27 @@ LINALG = table(
     },
 )
 
+FACTORS = table(
+    "matrix_factors",
+    {
+        "lu_unpack": "lu_unpack",
+        "lu": "linalg_lu",
+        "lu_solve": "linalg_lu_solve",
+        "matrix_exp": "linalg_matrix_exp matrix_exp",
+    },
+)
+
+FLOATS = table("floats", {"frexp": "frexp.Tensor", "nextafter": "nextafter"})
+
+HISTOGRAMS = table(
+    "histograms",
+    {
+        "histogram": "histogram.bins_tensor histogram.bin_ct",
+        "histogramdd": "histogramdd histogramdd.int_bins histogramdd.TensorList_bins",
+        "segment_reduce": "segment_reduce",
+    },
+)
+
 _POLYNOMIALS = {
     "chebyshev_t": "chebyshev_polynomial_t",
     "chebyshev_u": "chebyshev_polynomial_u",
@@ -81,16 +102,25 @@ COUNTING = table(
     {
         "unique": "_unique2",
         "unique_dim": "unique_dim",
-        "unique_consecutive": "unique_consecutive",
         "bincount": "bincount",
         "histc": "histc",
         "put": "put",
         "index_reduce": "index_reduce",
         "nonzero_static": "nonzero_static",
         "embedding_bag": "embedding_bag embedding_bag.padding_idx _embedding_bag _embedding_bag_forward_only",
+        "repeat_interleave": "repeat_interleave.self_Tensor",
+        "repeat_interleave_positions": "repeat_interleave.Tensor",
+        "embedding_renorm": "embedding_renorm",
         "gcd": "gcd",
         "lcm": "lcm",
     },
 )
 
-ROWS = (*LINALG, *SPECIAL, *ORTHOGONAL, *COUNTING)
+# torch's own shape rule gives these results a dim too many for some dims.
+UNCHECKED = table(
+    "counting",
+    {"unique_consecutive": "unique_consecutive"},
+    shapes="any2onnx.shape_calculators.pytorch.general:nothing_promised",
+)
+
+ROWS = (*UNCHECKED, *LINALG, *FACTORS, *FLOATS, *HISTOGRAMS, *SPECIAL, *ORTHOGONAL, *COUNTING)

@@ -35,8 +35,16 @@ LAYERS = table(
         "native_layer_norm": "native_layer_norm",
         "rms_norm": "rms_norm",
         "group_norm": "group_norm",
-        "dropout": "dropout feature_dropout alpha_dropout feature_alpha_dropout",
+    },
+)
+
+DROPOUT = table(
+    "dropout",
+    {
+        "dropout": "dropout feature_dropout",
+        "alpha_dropout": "alpha_dropout feature_alpha_dropout",
         "native_dropout": "native_dropout",
+        "rrelu": "rrelu",
     },
 )
 
@@ -48,6 +56,7 @@ POOLING = table(
         "avg_pool": _per_dim("avg_pool{}"),
         "adaptive_avg_pool": _per_dim("adaptive_avg_pool{}") + " _adaptive_avg_pool2d _adaptive_avg_pool3d",
         "adaptive_max_pool": _per_dim("adaptive_max_pool{}"),
+        "fractional_max_pool": "fractional_max_pool2d fractional_max_pool3d",
     },
 )
 
@@ -123,4 +132,4 @@ GROUPED = (
     *table("grouped", {"grouped_mm_of_library": "transformers.grouped_mm_fallback.default"}, prefix=""),
 )
 
-ROWS = (*LAYERS, *GROUPED, *POOLING, *VISION, *ATTENTION, *RECURRENT, *PACKED, *CONTROL_FLOW, *ONNX)
+ROWS = (*LAYERS, *GROUPED, *DROPOUT, *POOLING, *VISION, *ATTENTION, *RECURRENT, *PACKED, *CONTROL_FLOW, *ONNX)

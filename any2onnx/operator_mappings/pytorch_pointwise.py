@@ -112,7 +112,6 @@ ACTIVATIONS = table(
         "relu6": "relu6",
         "hardtanh": "hardtanh",
         "leaky_relu": "leaky_relu",
-        "rrelu": "rrelu",
         "prelu": "prelu _prelu_kernel",
         "elu": "elu",
         "selu": "selu",

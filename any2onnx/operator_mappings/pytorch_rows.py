@@ -8,7 +8,12 @@ from any2onnx.operator_mappings.mapping import OperatorMapping
 
 
 def table(
-    module: str, functions: Mapping[str, str], *, prefix: str = "aten.", opset: tuple[int, int | None] = (13, None)
+    module: str,
+    functions: Mapping[str, str],
+    *,
+    prefix: str = "aten.",
+    opset: tuple[int, int | None] = (13, None),
+    shapes: str = "",
 ) -> tuple[OperatorMapping, ...]:
     """Return rows for ``{function: "overload overload …"}`` of one module of converters.
 
@@ -17,12 +22,14 @@ def table(
         functions: Overloads by converter; an overload without a dot is ``.default``.
         prefix: In front of every overload.
         opset: Range of opsets.
+        shapes: Shape calculator; the general one by default.
     """
     return tuple(
         OperatorMapping(
             framework="pytorch",
             key=prefix + (name if "." in name or not prefix.endswith("aten.") else f"{name}.default"),
             converter=f"any2onnx.converters.pytorch.{module}:{function}",
+            shapes=shapes,
             opset=opset,
         )
         for function, names in functions.items()

@@ -37,6 +37,7 @@ SHAPES = table(
         "as_strided": "as_strided as_strided_copy",
         "diagonal_scatter": "diagonal_scatter",
         "as_strided_scatter": "as_strided_scatter",
+        "resize": "resize_ resize_as_ resize resize_as",
         "unfold_windows": "unfold unfold_copy",
         "to": "to.dtype to.device to.dtype_layout to.other to.prim_Device to.prim_dtype to.prim_other _to_copy type_as "
         "_autocast_to_full_precision _autocast_to_reduced_precision",
@@ -71,7 +72,9 @@ CREATION = table(
         "randn": "randn randn_like randn.generator",
         "randint": "randint randint.low randint_like randint_like.low_dtype",
         "uniform": "uniform",
-        "normal": "normal.Tensor_float normal.float_Tensor normal.Tensor_Tensor normal.float_float normal_functional",
+        "multinomial": "multinomial",
+        "normal": "normal.Tensor_float normal.float_Tensor normal.Tensor_Tensor normal.float_float "
+        "normal_functional normal_",
         "bernoulli": "bernoulli bernoulli.p",
     },
 )

@@ -31,7 +31,7 @@ RANDOM = re.compile(
 
 
 WIDER = {torch.float16: torch.float32, torch.float32: torch.float64, torch.complex64: torch.complex128}
-TIES = frozenset({"topk", "kthvalue", "sort"})
+TIES = frozenset({"topk", "kthvalue", "sort", "mode", "median", "nanmedian"})
 
 
 # torch's own coefficients are good to these errors only, in any type; mpmath judges ours in test_pytorch_special.
@@ -152,7 +152,7 @@ def check(op: Any, sample: Any, opset: int = 21) -> Outcome:
 
 def _dim_of(model: Wrapped) -> int:
     _, args, kwargs = torch.utils._pytree.tree_unflatten(model._leaves, model._spec)
-    position = 0 if model._function in (torch.sort, torch.argsort) else 1
+    position = 1 if model._function in (torch.topk, torch.kthvalue) else 0
     return int(kwargs.get("dim", args[position] if len(args) > position else -1))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from any2onnx.graph.opsets import Opsets
 from any2onnx.operator_mappings.registry import Registry, default_registry
 
 ort.set_default_logger_severity(4)
+LONGEST_RUN = 60.0
 OPSETS = (13, 18, 21, 28)
 
 
@@ -36,7 +38,14 @@ def run(proto: onnx.ModelProto, *inputs: Any) -> list[np.ndarray]:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     arrays = [as_array(x) for x in inputs]
-    return session.run(None, dict(zip((i.name for i in proto.graph.input), arrays, strict=True)))
+    limit = ort.RunOptions()
+    # A loop that does not end ends here; Python's own alarms do not reach into onnxruntime.
+    timer = threading.Timer(LONGEST_RUN, lambda: setattr(limit, "terminate", True))
+    timer.start()
+    try:
+        return session.run(None, dict(zip((i.name for i in proto.graph.input), arrays, strict=True)), limit)
+    finally:
+        timer.cancel()
 
 
 def as_array(x: Any) -> np.ndarray:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from any2onnx.converters.pytorch.call import TorchCall, as_type, at_least_1d, scalar
 from any2onnx.converters.pytorch.functions import expm1_of, log1p_of
 from any2onnx.graph.builder import GraphBuilder
@@ -34,21 +36,14 @@ def leaky_relu(g: GraphBuilder, call: TorchCall) -> Value:
     return g.LeakyRelu(call.first, alpha=call.params["negative_slope"])
 
 
-def rrelu(g: GraphBuilder, call: TorchCall) -> Value:
-    """Leaky ReLU with the mean of the range of slopes, as in evaluation mode."""
-    from any2onnx.converters.pytorch.call import refuse
-
-    if call.params["training"]:
-        raise refuse(call, "training", "the slopes are random in training mode")
-    return g.LeakyRelu(call.first, alpha=(call.params["lower"] + call.params["upper"]) / 2)
-
-
 def prelu(g: GraphBuilder, call: TorchCall) -> Value:
     """x, or weight · x below zero, with one weight or one per channel (dim 1)."""
     x, weight = call.params["self"], call.params["weight"]
     inner = rank_of(x) - 2
     if rank_of(weight) == 1 and inner > 0 and call.dims_of("weight") != [1]:
         weight = g.Unsqueeze(weight, list(range(1, inner + 1)))
+    if rank_of(x) == 0:
+        weight = g.Reshape(weight, g.const(np.zeros(0, np.int64)))
     return g.PRelu(x, weight)
 
 

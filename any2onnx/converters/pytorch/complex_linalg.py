@@ -24,7 +24,7 @@ from any2onnx.converters.pytorch.linalg import Factors, identity_like, transpose
 from any2onnx.converters.pytorch.reductions import dims_param, keepdim, reduced
 from any2onnx.converters.pytorch.shapes import transposed
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import DataType, Value, rank_of
+from any2onnx.graph.types import DataType, Value, rank_of, shape_of
 
 DOUBLE = DataType.DOUBLE
 Product = Callable[[Value, Value], Value]
@@ -197,6 +197,8 @@ def cumprod(g: GraphBuilder, call: TorchCall) -> Complex:
 
 def _multiplied(g: GraphBuilder, z: Complex) -> tuple[Complex, Complex]:
     """Return the product along the first dim, and the running products."""
+    if shape_of(z.re)[0] == 0:
+        return Complex(*(g.Expand(scalar(g, v, z.dtype), g.Shape(z.re, start=1)) for v in (1, 0))), z
     rest = g.Shape(z.re, start=1)
     one, zero = scalar(g, 1, z.dtype), scalar(g, 0, z.dtype)
     start = [g.Expand(v, rest) if z.rank > 1 else v for v in (one, zero)]

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.pytorch.call import TorchCall, as_type, at_least_1d, axis_of, refuse, scalar
+from any2onnx.converters.pytorch.call import TorchCall, as_type, at_least_1d, axis_of, scalar
 from any2onnx.converters.pytorch.indexing import nonzero_rows, scattered_rows
+from any2onnx.converters.pytorch.linalg import norm_of
+from any2onnx.converters.pytorch.pointwise import floored
 from any2onnx.converters.pytorch.shapes import sliced, transposed
 from any2onnx.errors import OpsetNotSupported
 from any2onnx.graph.builder import GraphBuilder
@@ -49,18 +51,25 @@ def _unique(g: GraphBuilder, x: Value, axis: int | None) -> tuple[Value, Value, 
 
 def unique_consecutive(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value, Value]:
     """Elements without their repetitions, where each went, how often each is repeated."""
-    if call.params["dim"] is not None and rank_of(call.first) != 1:
-        raise refuse(call, "dim", "whole slices would have to be compared")
-    x = g.Reshape(call.first, [-1])
+    dim, rank = call.params["dim"], rank_of(call.first)
+    axis = 0 if dim is None or rank == 0 else axis_of(dim, rank)
+    whole = dim is not None and rank > 1
+    x = call.first if whole else g.Reshape(call.first, [-1])
     ends = np.iinfo(np.int64).max
-    differs = g.Not(g.Equal(sliced(g, x, 0, 1, ends), sliced(g, x, 0, 0, -1)))
-    first = g.Greater(g.Shape(x), scalar(g, 0, INT64))
+    differs = g.Not(g.Equal(sliced(g, x, axis, 1, ends), sliced(g, x, axis, 0, -1)))
+    if whole:
+        # Slices differ where some element does.
+        others = [k for k in range(rank) if k != axis]
+        some = g.ReduceSum(g.Cast(differs, INT64), others, keepdims=False)
+        differs = g.Greater(some, scalar(g, 0, INT64))
+    size = g.dim(x, axis)
+    first = g.Greater(size, scalar(g, 0, INT64))
     starts = g.op("Concat", first, differs, axis=0)
-    values = g.Compress(x, starts, axis=0)
     group = g.Sub(g.CumSum(g.Cast(starts, INT64), scalar(g, 0, INT64)), scalar(g, 1, INT64))
     positions = g.Squeeze(g.NonZero(starts), 0)
-    following = g.op("Concat", sliced(g, positions, 0, 1, ends), g.Shape(x), axis=0)
-    inverse = g.Reshape(group, g.Shape(call.first)) if rank_of(call.first) else g.Squeeze(group, 0)
+    values = g.Gather(x, positions, axis=axis)
+    following = g.op("Concat", sliced(g, positions, 0, 1, ends), size, axis=0)
+    inverse = group if whole else g.Reshape(group, g.Shape(call.first)) if rank else g.Squeeze(group, 0)
     return _asked(g, call, (values, inverse, g.Sub(following, positions)))
 
 
@@ -140,7 +149,7 @@ def index_reduce(g: GraphBuilder, call: TorchCall) -> Value:
     result, total = g.Scan(step, [moved, counts], [g.Unsqueeze(values, 1) if rank_of(x) > 1 else values, index])[:2]
     if reduce == "mean":
         share = g.Cast(g.Max(total, scalar(g, 1, INT64)), dtype)
-        result = g.Div(result, share)
+        result = g.Div(result, share) if dtype in FLOATS else floored(g, result, share)
     result = transposed(g, result, back)
     return result if rank_of(p["self"]) else g.Squeeze(result, 0)
 
@@ -175,7 +184,8 @@ def embedding_bag(g: GraphBuilder, call: TorchCall) -> list[Value | None]:
     if p["per_sample_weights"] is not None:
         rows = g.Mul(rows, g.Unsqueeze(p["per_sample_weights"], 1))
     counted = g.Expand(scalar(g, 1, dtype), g.Shape(indices))
-    if padding is not None and padding != -1:
+    # Of the public operator -1 is the last row, of the inner ones "none".
+    if padding is not None and (padding != -1 or call.key == "aten.embedding_bag.padding_idx"):
         size = g.Squeeze(g.dim(weight, 0), 0)
         at = g.Add(size, scalar(g, padding, INT64)) if padding < 0 else scalar(g, padding, INT64)
         kept = g.Not(g.Equal(indices, at))
@@ -191,6 +201,44 @@ def embedding_bag(g: GraphBuilder, call: TorchCall) -> list[Value | None]:
     if mode == 2:
         result = g.Where(g.Unsqueeze(g.Greater(count, scalar(g, 0, dtype)), 1), result, scalar(g, 0, dtype))
     return [result, None, None, None]
+
+
+def repeat_interleave(g: GraphBuilder, call: TorchCall) -> Value:
+    """Every slice as often as a vector says."""
+    x, dim = call.params["self"], call.params["dim"]
+    if dim is None:
+        x = g.Reshape(x, [-1])
+    x = at_least_1d(g, x)
+    axis = 0 if dim is None else axis_of(dim, rank_of(x))
+    repeats = g.Expand(g.Cast(at_least_1d(g, call.params["repeats"]), INT64), g.dim(x, axis))
+    return g.Gather(x, _interleaved(g, repeats), axis=axis)
+
+
+def repeat_interleave_positions(g: GraphBuilder, call: TorchCall) -> Value:
+    """Every position of a vector as often as its element says."""
+    return _interleaved(g, g.Cast(call.params["repeats"], INT64))
+
+
+def _interleaved(g: GraphBuilder, repeats: Value) -> Value:
+    ends = g.CumSum(repeats, scalar(g, 0, INT64))
+    total = g.ReduceSum(repeats, None, keepdims=False)
+    line = g.Range(scalar(g, 0, INT64), total, scalar(g, 1, INT64))
+    passed = g.LessOrEqual(g.Unsqueeze(ends, 0), g.Unsqueeze(line, 1))
+    return g.ReduceSum(g.Cast(passed, INT64), 1, keepdims=False)
+
+
+def embedding_renorm(g: GraphBuilder, call: TorchCall) -> Value:
+    """The weight, with those of the rows in use that are longer than max_norm scaled down to it."""
+    weight, dtype = call.params["self"], call.dtype
+    indices = g.Reshape(g.Cast(call.params["indices"], INT64), [-1])
+    rows = g.Range(scalar(g, 0, INT64), g.Squeeze(g.dim(weight, 0), 0), scalar(g, 1, INT64))
+    hits = g.ReduceSum(g.Cast(g.Equal(g.Unsqueeze(rows, 1), indices), INT64), 1)
+    length = norm_of(g, g.Abs(weight), float(call.params["norm_type"]))
+    limit = scalar(g, float(call.params["max_norm"]), dtype)
+    length = g.Unsqueeze(length, 1)
+    factor = g.Div(limit, g.Add(length, scalar(g, 1e-7, dtype)))
+    due = g.And(g.Greater(hits, scalar(g, 0, INT64)), g.Greater(length, limit))
+    return g.Where(due, g.Mul(weight, factor), weight)
 
 
 def gcd(g: GraphBuilder, call: TorchCall) -> Value:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.pytorch.call import INTEGERS, TorchCall, as_type, filled, refuse, scalar
+from any2onnx.converters.pytorch.call import INTEGERS, TorchCall, as_int_vector, as_type, filled, refuse, scalar
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import DataType, Value
+from any2onnx.graph.types import DataType, Value, rank_of
 
 
 def full(g: GraphBuilder, call: TorchCall) -> Value:
@@ -67,25 +67,30 @@ def _int(g: GraphBuilder, number: Any) -> Value:
 
 
 def linspace(g: GraphBuilder, call: TorchCall) -> Value:
-    """Numbers evenly spaced from start to end, both included."""
-    return g.Cast(_line(g, call), call.dtype)
+    """Numbers evenly spaced from start to end, both included; of integers torch cuts the ends first."""
+    return g.Cast(_line(g, call, whole_ends=call.dtype in INTEGERS), call.dtype)
 
 
 def logspace(g: GraphBuilder, call: TorchCall) -> Value:
     """Powers of base, their exponents evenly spaced."""
     base = as_type(g, call.params["base"], DataType.DOUBLE)
+    if call.dtype in INTEGERS:
+        # torch cuts the ends to whole numbers and spaces the exponents in float32.
+        line = g.Cast(_line(g, call, DataType.FLOAT, whole_ends=True), DataType.DOUBLE)
+        return g.Cast(g.Pow(base, line), call.dtype)
     return g.Cast(g.Pow(base, _line(g, call)), call.dtype)
 
 
-def _line(g: GraphBuilder, call: TorchCall) -> Value:
-    start, end = (as_type(g, call.params[n], DataType.DOUBLE) for n in ("start", "end"))
+def _line(g: GraphBuilder, call: TorchCall, dtype: DataType = DataType.DOUBLE, *, whole_ends: bool = False) -> Value:
+    start, end = (as_type(g, call.params[n], DataType.INT64 if whole_ends else dtype) for n in ("start", "end"))
+    start, end = g.Cast(start, dtype), g.Cast(end, dtype)
     count = call.sizes.scalar(g, call.dims[0])
     gaps = g.Max(g.Sub(count, _int(g, 1)), _int(g, 1))
-    step = g.Div(g.Sub(end, start), g.Cast(gaps, DataType.DOUBLE))
+    step = g.Div(g.Sub(end, start), g.Cast(gaps, dtype))
     k = g.Range(_int(g, 0), count, _int(g, 1))
     # The second half is counted from the end, as torch does: the last number is `end` exactly.
-    forward = g.Add(start, g.Mul(step, g.Cast(k, DataType.DOUBLE)))
-    rest = g.Cast(g.Sub(g.Sub(count, _int(g, 1)), k), DataType.DOUBLE)
+    forward = g.Add(start, g.Mul(step, g.Cast(k, dtype)))
+    rest = g.Cast(g.Sub(g.Sub(count, _int(g, 1)), k), dtype)
     backward = g.Sub(end, g.Mul(step, rest))
     first_half = g.Less(k, g.Div(count, _int(g, 2)))
     line = g.Where(first_half, forward, backward)
@@ -168,3 +173,21 @@ def bernoulli(g: GraphBuilder, call: TorchCall) -> Value:
     dtype = _wide(call.dtype)
     unit = uniform_values(g, call)
     return g.Cast(g.Less(g.Cast(unit, dtype), as_type(g, chance, dtype)), call.dtype)
+
+
+def multinomial(g: GraphBuilder, call: TorchCall) -> Value:
+    """Positions drawn by weight: by the inverse distribution, or without replacement by Gumbel's largest noise."""
+    weights = g.Cast(call.params["self"], DataType.DOUBLE)
+    axis, count = rank_of(weights) - 1, call.params["num_samples"]
+    unit_type = int(DataType.DOUBLE)
+    if not call.params["replacement"]:
+        unit = g.RandomUniformLike(weights, dtype=unit_type, low=2.0**-60, high=1.0)
+        noise = g.Neg(g.Log(g.Neg(g.Log(unit))))
+        keys = g.Add(g.Log(weights), noise)
+        return g.TopK(keys, as_int_vector(g, [count]), axis=axis, largest=True, sorted=True)[1]
+    cumulative = g.CumSum(weights, _int(g, axis))
+    total = g.ReduceSum(weights, axis)
+    shape = _shape_like(g, call, DataType.DOUBLE)
+    draws = g.Mul(g.RandomUniformLike(shape, dtype=unit_type), total)
+    passed = g.LessOrEqual(g.Unsqueeze(cumulative, axis), g.Unsqueeze(draws, axis + 1))
+    return g.ReduceSum(g.Cast(passed, DataType.INT64), axis + 1, keepdims=False)

@@ -23,6 +23,9 @@ def gather(g: GraphBuilder, call: TorchCall) -> Value:
     x, index = call.first, g.Cast(call.params["index"], INT64)
     if rank_of(x) == 0:
         return x if rank_of(index) == 0 else g.Expand(x, g.Shape(index))
+    if 0 in call.dims:
+        # Of an empty index torch asks no particular rank.
+        return g.Expand(scalar(g, 0, dtype_of(x)), call.shape(g))
     if rank_of(index) == 0:
         index = g.Unsqueeze(index, 0)
         return g.Squeeze(g.op("GatherElements", x, index, axis=0), 0)

@@ -5,18 +5,23 @@ Everything is computed in float64 and batched over the leading dims.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from any2onnx.converters.pytorch.call import TorchCall, refuse, scalar
+from any2onnx.converters.pytorch.sizes import expressions
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dims_of, dtype_of, rank_of
+from any2onnx.shape_calculators.pytorch.general import onnx_dtype
 
+Converter = Callable[[GraphBuilder, TorchCall], Any]
 INT64, DOUBLE = DataType.INT64, DataType.DOUBLE
 
 
-def _positions(g: GraphBuilder, x: Value, axis: int) -> Value:
+def positions(g: GraphBuilder, x: Value, axis: int) -> Value:
     """Return 0, 1, … along an axis of x."""
     return g.Range(scalar(g, 0, INT64), g.Squeeze(g.dim(x, axis), 0), scalar(g, 1, INT64))
 
@@ -31,8 +36,37 @@ def _column(g: GraphBuilder, x: Value, k: Value) -> Value:
     return g.Gather(x, g.Unsqueeze(k, 0), axis=rank_of(x) - 1)
 
 
-def _wide(g: GraphBuilder, x: Value) -> Value:
+def wide(g: GraphBuilder, x: Value) -> Value:
+    """Return a value in float64, in which everything here is computed."""
     return g.Cast(x, DOUBLE)
+
+
+def skips_empty(first: float = 0.0) -> Callable[[Converter], Converter]:
+    """Return a decorator for converters of matrices: where some dim has no elements, the results are zeros.
+
+    Loops over such dims have nothing to do, and onnxruntime's operators do not take them.
+
+    Args:
+        first: What the first result holds instead.
+    """
+
+    def decorate(convert: Converter) -> Converter:
+        @functools.wraps(convert)
+        def converted(g: GraphBuilder, call: TorchCall) -> Any:
+            metas = [m for m in call.metas.values() if hasattr(m, "shape")]
+            if all(0 not in expressions(m.shape) for m in metas):
+                return convert(g, call)
+            results = call.result if isinstance(call.result, list | tuple) else [call.result]
+            values = []
+            for k, result in enumerate(results):
+                number = scalar(g, 0.0 if k else first, onnx_dtype(result.dtype))
+                shape = expressions(result.shape)
+                values.append(g.Expand(number, call.sizes.vector(g, shape)) if shape else number)
+            return values if isinstance(call.result, list | tuple) else values[0]
+
+        return converted
+
+    return decorate
 
 
 class Factors:
@@ -47,7 +81,7 @@ class Factors:
 
     def __init__(self, g: GraphBuilder, a: Value) -> None:
         rank = rank_of(a)
-        rows, columns = g.Unsqueeze(_positions(g, a, rank - 2), 1), _positions(g, a, rank - 1)
+        rows, columns = g.Unsqueeze(positions(g, a, rank - 2), 1), positions(g, a, rank - 1)
         lead = g.Shape(a, end=rank - 1)
         order = g.Expand(g.Squeeze(rows, 1), lead)
         parity = g.Expand(scalar(g, 1.0, DOUBLE), g.Shape(a, end=rank - 2)) if rank > 2 else scalar(g, 1.0, DOUBLE)
@@ -105,7 +139,7 @@ class Factors:
 def diagonal_of(g: GraphBuilder, a: Value) -> Value:
     """Return the main diagonal of the last two dims of square matrices."""
     rank = rank_of(a)
-    rows, columns = g.Unsqueeze(_positions(g, a, rank - 2), 1), _positions(g, a, rank - 1)
+    rows, columns = g.Unsqueeze(positions(g, a, rank - 2), 1), positions(g, a, rank - 1)
     kept = g.Where(g.Equal(rows, columns), a, scalar(g, 0, dtype_of(a)))
     return g.ReduceSum(kept, rank - 2, keepdims=False)
 
@@ -113,7 +147,7 @@ def diagonal_of(g: GraphBuilder, a: Value) -> Value:
 def substituted(g: GraphBuilder, a: Value, b: Value, *, upper: bool, unit: bool) -> Value:
     """Return X with T · X = B, T one triangle of A; only that triangle is read."""
     rank = rank_of(a)
-    rows, columns = g.Unsqueeze(_positions(g, a, rank - 2), 1), _positions(g, a, rank - 1)
+    rows, columns = g.Unsqueeze(positions(g, a, rank - 2), 1), positions(g, a, rank - 1)
     n = g.Squeeze(g.dim(a, rank - 2), 0)
     zero = scalar(g, 0.0, DOUBLE)
     off = g.Where(g.Greater(columns, rows) if upper else g.Less(columns, rows), a, zero)
@@ -132,7 +166,7 @@ def substituted(g: GraphBuilder, a: Value, b: Value, *, upper: bool, unit: bool)
 def cholesky_of(g: GraphBuilder, a: Value) -> Value:
     """Return L with L · Lᵀ = A, from the lower triangle of A."""
     rank = rank_of(a)
-    rows, columns = g.Unsqueeze(_positions(g, a, rank - 2), 1), _positions(g, a, rank - 1)
+    rows, columns = g.Unsqueeze(positions(g, a, rank - 2), 1), positions(g, a, rank - 1)
     n = g.Squeeze(g.dim(a, rank - 1), 0)
     zero = scalar(g, 0.0, DOUBLE)
     swap = [*range(rank - 2), rank - 1, rank - 2]
@@ -148,7 +182,7 @@ def cholesky_of(g: GraphBuilder, a: Value) -> Value:
 
 def identity_like(g: GraphBuilder, a: Value) -> Value:
     """Return identity matrices in the shape of A."""
-    rows, columns = g.Unsqueeze(_positions(g, a, rank_of(a) - 2), 1), _positions(g, a, rank_of(a) - 1)
+    rows, columns = g.Unsqueeze(positions(g, a, rank_of(a) - 2), 1), positions(g, a, rank_of(a) - 1)
     return g.Expand(g.Cast(g.Equal(rows, columns), dtype_of(a)), g.Shape(a))
 
 
@@ -161,17 +195,19 @@ def transposed_last(g: GraphBuilder, a: Value) -> Value:
 # --- operators -----------------------------------------------------------------------------------------------
 
 
+@skips_empty(1.0)
 def det(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value, Value]:
     """Determinant; the factors as further results."""
-    factors = Factors(g, _wide(g, call.first))
+    factors = Factors(g, wide(g, call.first))
     diagonal = factors.diagonal(g)
     product = g.ReduceProd(diagonal, rank_of(diagonal) - 1, keepdims=False)
     return g.Cast(g.Mul(factors.parity, product), call.dtype), g.Cast(factors.packed, call.dtype), factors.pivots
 
 
+@skips_empty(1.0)
 def slogdet(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value, Value, Value]:
     """Sign and logarithm of the determinant; the factors as further results."""
-    factors = Factors(g, _wide(g, call.first))
+    factors = Factors(g, wide(g, call.first))
     diagonal = factors.diagonal(g)
     last = rank_of(diagonal) - 1
     sign = g.Mul(factors.parity, g.ReduceProd(g.Sign(diagonal), last, keepdims=False))
@@ -180,18 +216,18 @@ def slogdet(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value, Value, Valu
     return g.Cast(sign, dtype), g.Cast(logarithm, dtype), g.Cast(factors.packed, dtype), factors.pivots
 
 
+@skips_empty()
 def inverse(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value]:
     """Inverse, and whether it exists."""
-    if 0 in call.dims:
-        return call.first, g.Expand(scalar(g, 0, DataType.INT32), g.Shape(call.first, end=rank_of(call.first) - 2))
-    a = _wide(g, call.first)
+    a = wide(g, call.first)
     factors = Factors(g, a)
     return g.Cast(factors.solve(g, identity_like(g, a)), call.dtype), factors.info(g)
 
 
+@skips_empty()
 def solve(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value, Value, Value]:
     """X with A · X = B (X · A = B for left=False); the factors as further results."""
-    a, b = _wide(g, call.params["A"]), _wide(g, call.params["B"])
+    a, b = wide(g, call.params["A"]), wide(g, call.params["B"])
     left = bool(call.params.get("left", True))
     vector = len(call.dims_of("B")) == 1 or (
         len(call.dims_of("B")) == len(call.dims_of("A")) - 1 and call.dims_of("B") == call.dims_of("A")[:-1]
@@ -221,11 +257,12 @@ def _same_batch(g: GraphBuilder, a: Value, b: Value) -> Value:
     return g.Expand(b, g.op("Concat", batch, g.Shape(b, start=rank_of(b) - 2), axis=0))
 
 
+@skips_empty()
 def lu_factor(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value, Value]:
     """Packed factors, pivots, and whether all are different from zero."""
     if not call.params.get("pivot", True):
         raise refuse(call, "pivot", "elimination without exchanging rows")
-    factors = Factors(g, _wide(g, call.first))
+    factors = Factors(g, wide(g, call.first))
     sizes = call.dims_of("A")[-2:]
     info = factors.info(g) if sizes[0] == sizes[1] else None
     if info is None:
@@ -236,9 +273,10 @@ def lu_factor(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value, Value]:
     return g.Cast(factors.packed, call.dtype), factors.pivots, info
 
 
+@skips_empty()
 def cholesky(g: GraphBuilder, call: TorchCall) -> Any:
     """Lower (or upper) factor of a positive definite matrix; cholesky_ex also says whether it is one."""
-    a = _wide(g, call.first)
+    a = wide(g, call.first)
     upper = bool(call.params.get("upper", False))
     lower = cholesky_of(g, transposed_last(g, a) if upper else a)
     result = g.Cast(transposed_last(g, lower) if upper else lower, call.dtype)
@@ -251,27 +289,30 @@ def cholesky(g: GraphBuilder, call: TorchCall) -> Any:
     return result, g.Cast(g.Where(some, first, scalar(g, 0, INT64)), DataType.INT32)
 
 
+@skips_empty()
 def cholesky_solve(g: GraphBuilder, call: TorchCall) -> Value:
     """X with A · X = B for A given by its Cholesky factor."""
-    b, factor = _wide(g, call.params["self"]), _wide(g, call.params["input2"])
+    b, factor = wide(g, call.params["self"]), wide(g, call.params["input2"])
     lower = transposed_last(g, factor) if call.params["upper"] else factor
     b = _same_batch(g, lower, b)
     half = substituted(g, lower, b, upper=False, unit=False)
     return g.Cast(substituted(g, transposed_last(g, lower), half, upper=True, unit=False), call.dtype)
 
 
+@skips_empty()
 def cholesky_inverse(g: GraphBuilder, call: TorchCall) -> Value:
     """Inverse of a matrix given by its Cholesky factor."""
-    factor = _wide(g, call.first)
+    factor = wide(g, call.first)
     lower = transposed_last(g, factor) if call.params["upper"] else factor
     half = substituted(g, lower, identity_like(g, lower), upper=False, unit=False)
     return g.Cast(substituted(g, transposed_last(g, lower), half, upper=True, unit=False), call.dtype)
 
 
+@skips_empty()
 def solve_triangular(g: GraphBuilder, call: TorchCall) -> Value:
     """X with A · X = B (X · A = B for left=False), A triangular."""
     p = call.params
-    a, b, upper = _wide(g, p["self"]), _wide(g, p["B"]), bool(p["upper"])
+    a, b, upper = wide(g, p["self"]), wide(g, p["B"]), bool(p["upper"])
     if not p["left"]:
         a, b, upper = transposed_last(g, a), transposed_last(g, b), not upper
     shape = call.dims if p["left"] else [*call.dims[:-2], call.dims[-1], call.dims[-2]]
@@ -280,10 +321,11 @@ def solve_triangular(g: GraphBuilder, call: TorchCall) -> Value:
     return g.Cast(x if p["left"] else transposed_last(g, x), call.dtype)
 
 
+@skips_empty()
 def triangular_solve(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value]:
     """X with A · X = B, A triangular (torch.triangular_solve), and A."""
     p = call.params
-    a, b, upper = _wide(g, p["A"]), _wide(g, p["self"]), bool(p["upper"])
+    a, b, upper = wide(g, p["A"]), wide(g, p["self"]), bool(p["upper"])
     if p["transpose"]:
         a, upper = transposed_last(g, a), not upper
     shape = call.dims

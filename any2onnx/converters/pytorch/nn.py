@@ -1,13 +1,15 @@
-"""Convolution, linear maps, normalisation, dropout."""
+"""Convolution, linear maps, normalisation."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from any2onnx.converters.pytorch.call import TorchCall, as_type, refuse, scalar
+from any2onnx.graph import convolutions
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import FLOATS, DataType, Value, dtype_of, rank_of
 
@@ -41,23 +43,38 @@ def conv(g: GraphBuilder, call: TorchCall) -> Value:
         "group": call.params["groups"],
         "kernel_shape": kernel,
     }
-    return _batched(g, x, n, lambda v: g.Conv(v, weight, call.params["bias"], **settings))
+    # Integers are multiplied as integers.
+    form = g.Conv if dtype_of(x) in FLOATS else functools.partial(convolutions.conv, g)
+    return _batched(g, x, n, lambda v: form(v, weight, call.params["bias"], **settings))
 
 
 def conv_transpose(g: GraphBuilder, call: TorchCall) -> Value:
     """Transposed convolution of 1 to 3 spatial dims."""
     x, weight = call.params["input"], call.params["weight"]
     n = rank_of(weight) - 2
-    output_padding = repeated(call.params["output_padding"], n)
-    settings = {
-        "strides": repeated(call.params["stride"], n),
-        "pads": repeated(call.params["padding"], n) * 2,
+    output_padding, stride = repeated(call.params["output_padding"], n), repeated(call.params["stride"], n)
+    padding, bias = repeated(call.params["padding"], n), call.params["bias"]
+    settings: dict[str, Any] = {
+        "strides": stride,
         "dilations": repeated(call.params["dilation"], n),
         "group": call.params["groups"],
         "kernel_shape": [int(k) for k in call.dims_of("weight")[2:]],
-        "output_padding": output_padding if any(output_padding) else None,
     }
-    return _batched(g, x, n, lambda v: g.ConvTranspose(v, weight, call.params["bias"], **settings))
+    if dtype_of(x) not in FLOATS:
+        whole_numbers = functools.partial(convolutions.conv_transpose, g)
+        settings |= {"pads": padding * 2, "output_padding": output_padding}
+        return _batched(g, x, n, lambda v: whole_numbers(v, weight, bias, **settings))
+    if any(o >= s for o, s in zip(output_padding, stride, strict=True)):
+        # onnxruntime takes no such padding: the whole result is cut, or extended by what only the bias reaches.
+        def cut(v: Value) -> Value:
+            whole = g.ConvTranspose(v, weight, None, **settings, pads=[0] * (2 * n))
+            ends = [o - p for o, p in zip(output_padding, padding, strict=True)]
+            y = g.Pad(whole, [0, 0, *(-p for p in padding), 0, 0, *ends])
+            return y if bias is None else g.Add(y, g.Unsqueeze(bias, list(range(1, n + 1))))
+
+        return _batched(g, x, n, cut)
+    settings |= {"pads": padding * 2, "output_padding": output_padding if any(output_padding) else None}
+    return _batched(g, x, n, lambda v: g.ConvTranspose(v, weight, bias, **settings))
 
 
 def convolution(g: GraphBuilder, call: TorchCall) -> Value:
@@ -144,7 +161,28 @@ def _plus(g: GraphBuilder, call: TorchCall, c: Value, product: Value) -> Value:
 
 def einsum(g: GraphBuilder, call: TorchCall) -> Value:
     """Einstein summation."""
-    return g.Einsum(*call.params["tensors"], equation=call.params["equation"].replace(" ", ""))
+    tensors = call.params["tensors"]
+    return g.Einsum(*tensors, equation=spelled_out(call.params["equation"], [rank_of(t) for t in tensors]))
+
+
+def spelled_out(equation: str, ranks: Sequence[int]) -> str:
+    """Return an equation whose ellipses stand for equally many dims, or are letters where they do not."""
+    equation = equation.replace(" ", "")
+    if "..." not in equation:
+        return equation
+    left, arrow, right = equation.partition("->")
+    terms = left.split(",")
+    hidden = [r - len(t.replace("...", "")) if "..." in t else 0 for t, r in zip(terms, ranks, strict=True)]
+    if len({h for h, t in zip(hidden, terms, strict=True) if "..." in t}) == 1 and all("..." in t for t in terms):
+        return equation
+    if not arrow:
+        # Without an arrow: the dims of the ellipsis, then the letters that occur once, in order.
+        letters = left.replace("...", "").replace(",", "")
+        right = "..." + "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
+    free = [c for c in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in equation]
+    names = "".join(free[: max(hidden)])
+    parts = [t.replace("...", names[len(names) - h :]) for t, h in zip(terms, hidden, strict=True)]
+    return ",".join(parts) + "->" + right.replace("...", names)
 
 
 def bilinear(g: GraphBuilder, call: TorchCall) -> Value:
@@ -173,6 +211,9 @@ def _batch_norm(g: GraphBuilder, call: TorchCall, training: bool) -> Three:
     x = call.params["input"]
     dtype = dtype_of(x)
     eps = call.params["eps"]
+    if rank_of(x) < 2:
+        # torch takes it for no elements only.
+        return x, x, x
     channels = call.dims_of("input")[1]
     column = list(range(1, rank_of(x) - 1))
 
@@ -259,6 +300,8 @@ def rms_norm(g: GraphBuilder, call: TorchCall) -> Value:
 def group_norm(g: GraphBuilder, call: TorchCall) -> Value:
     """Normalisation over groups of channels."""
     x = call.params["input"]
+    if 0 in call.dims:
+        return x  # type: ignore[no-any-return]
     groups, channels = int(call.params["num_groups"]), call.dims_of("input")[1]
     dtype = dtype_of(x)
     if not isinstance(channels, int):
@@ -288,21 +331,3 @@ def _group_norm_exact(g: GraphBuilder, call: TorchCall, x: Value, groups: int) -
         if value is not None:
             y = g.op(op_type, y, g.Unsqueeze(value, column) if column else value)
     return y
-
-
-# --- dropout --------------------------------------------------------------------------------------------------------
-
-
-def dropout(g: GraphBuilder, call: TorchCall) -> Value:
-    """Nothing, in evaluation mode."""
-    if call.params.get("train") and call.params.get("p", 0.5) != 0:
-        raise refuse(call, "train", "the program was exported in training mode; export model.eval()")
-    return call.first
-
-
-def native_dropout(g: GraphBuilder, call: TorchCall) -> Sequence[Value]:
-    """Nothing, in evaluation mode; the mask is true everywhere."""
-    if call.params["train"] and call.params["p"] != 0:
-        raise refuse(call, "train", "the program was exported in training mode; export model.eval()")
-    x = call.first
-    return x, g.Expand(g.const(np.asarray(True)), g.Shape(x))

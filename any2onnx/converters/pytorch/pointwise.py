@@ -191,7 +191,38 @@ def power(g: GraphBuilder, call: TorchCall) -> Value:
             return g.Sqrt(x)
         if exponent == -1 and dtype in FLOATS:
             return g.Reciprocal(x)
+    if dtype in INTEGERS:
+        return g.Cast(_whole_power(g, call, as_type(g, base, dtype), as_type(g, exponent, dtype)), call.dtype)
     return g.Cast(g.Pow(as_type(g, base, dtype), as_type(g, exponent, dtype)), call.dtype)
+
+
+def _whole_power(g: GraphBuilder, call: TorchCall, base: Value, exponent: Value) -> Value:
+    """Integers to integer powers by repeated squaring: exact, and around the end of the type as in torch.
+
+    Of negative powers only those of 1 and -1 are not zero.
+    """
+    dtype = dtype_of(base)
+    zero, one, two = (scalar(g, v, dtype) for v in (0, 1, 2))
+    if call.dims:
+        shape = call.shape(g)
+        base, exponent = g.Expand(base, shape), g.Expand(exponent, shape)
+    size = g.Abs(exponent)
+
+    def left(h: GraphBuilder, rest: Value) -> Value:
+        return h.Greater(
+            h.ReduceSum(h.Cast(rest, DataType.DOUBLE), None, keepdims=False), scalar(h, 0, DataType.DOUBLE)
+        )
+
+    def step(h: GraphBuilder, i: Value, going: Value, x: Value, rest: Value, result: Value) -> tuple[Value, ...]:
+        odd = h.Equal(h.Mod(rest, two), one)
+        result = h.Where(odd, h.Mul(result, x), result)
+        rest = h.Div(rest, two)
+        return left(h, rest), h.Mul(x, x), rest, result
+
+    start = g.Add(g.Mul(base, zero), one)
+    result = g.Loop(step, [base, size, start], condition=left(g, size))[2]
+    unit = g.Equal(g.Mul(base, base), one)
+    return g.Where(g.And(g.Less(exponent, zero), g.Not(unit)), zero, result)
 
 
 def maximum(g: GraphBuilder, call: TorchCall) -> Value:

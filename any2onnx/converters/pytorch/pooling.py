@@ -10,7 +10,8 @@ import numpy as np
 from any2onnx.converters.pytorch.call import TorchCall, refuse, scalar
 from any2onnx.converters.pytorch.nn import repeated
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import DataType, Value, dtype_of, rank_of
+from any2onnx.graph.convolutions import window_sums
+from any2onnx.graph.types import FLOATS, DataType, Value, dtype_of, rank_of
 
 
 def _spatial(call: TorchCall) -> int:
@@ -89,6 +90,8 @@ def avg_pool(g: GraphBuilder, call: TorchCall) -> Value:
     counts_padding = bool(p["count_include_pad"])
     divisor = p.get("divisor_override")
     pads = padding + [a + b for a, b in zip(padding, extra, strict=True)]
+    if dtype_of(x) not in FLOATS:
+        return _without(g, _whole_means(g, call, x, (kernel, stride, padding, pads)), added)
     plain = divisor is None and (not any(extra) or not counts_padding)
     if plain:
         y = g.AveragePool(x, kernel_shape=kernel, strides=stride, pads=pads, count_include_pad=int(counts_padding))
@@ -195,3 +198,79 @@ def _positions(size: int, count: int) -> Any:
     windows = _windows(size, count)
     width = max((end - start for start, end in windows), default=1)
     return np.asarray([[start + (j if start + j < end else 0) for j in range(width)] for start, end in windows])
+
+
+def _whole_means(g: GraphBuilder, call: TorchCall, x: Value, settings: tuple[list[int], ...]) -> Value:
+    """Means of integers, cut towards zero: the exact sum of every window over its divisor."""
+    kernel, stride, padding, pads = settings
+    n, p = len(kernel), call.params
+    padded = g.Pad(x, [0, 0, *pads[:n], 0, 0, *pads[n:]])
+    total = g.Cast(window_sums(g, padded, kernel, stride), dtype_of(x))
+    if p.get("divisor_override") is not None:
+        return g.Div(total, scalar(g, int(p["divisor_override"]), dtype_of(x)))
+    divisor: Any = np.ones((), np.int64)
+    for k in range(n):
+        size, result = call.dims_of("self")[-n:][k], call.dims[-n:][k]
+        if not isinstance(size, int) or not isinstance(result, int):
+            raise refuse(call, "self", "the size of an image of integers is dynamic")
+        starts = np.arange(result) * stride[k] - padding[k]
+        ends = np.minimum(starts + kernel[k], size + padding[k])
+        if not p["count_include_pad"]:
+            starts, ends = np.maximum(starts, 0), np.minimum(ends, size)
+        divisor = divisor[..., None] * (ends - starts)
+    return g.Div(total, g.const(divisor.astype(dtype_of(x).numpy())))
+
+
+def fractional_max_pool(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value]:
+    """Largest element of windows whose starts a random sequence spreads (B. Graham, 2014), and its position."""
+    n = _spatial(call)
+    kernel, sizes = repeated(call.params["kernel_size"], n), [int(s) for s in call.params["output_size"]]
+    x, added = _with_batch(g, call.params["self"], n)
+    image = call.dims_of("self")[-n:]
+    if not all(isinstance(s, int) for s in image):
+        raise refuse(call, "self", "the size of the image is dynamic")
+    dtype = dtype_of(x)
+    samples = call.params["random_samples"]
+    flat: Value | None = None
+    for k in range(n):
+        # torch keeps the samples from the last dim to the first.
+        which = n - 1 - k if n == 2 else k
+        sample = g.Gather(samples, scalar(g, which, DataType.INT64), axis=2)
+        starts = _spread_starts(g, sample, int(image[k]), sizes[k], kernel[k], dtype_of(samples))
+        window = g.Add(g.Unsqueeze(starts, 3), g.const(np.arange(kernel[k])))
+        # Positions [N, C, …sizes of the dims so far, …places in their windows].
+        lead, tail = list(range(2, 2 + k)), list(range(3 + k, 3 + 2 * k))
+        window = g.Unsqueeze(window, [*lead, *tail]) if k else window
+        if flat is not None:
+            wide = g.Unsqueeze(g.Mul(flat, scalar(g, int(image[k]), DataType.INT64)), [2 + k, 3 + 2 * k])
+            flat = g.Add(wide, window)
+        else:
+            flat = window
+    assert flat is not None
+    pixels = g.Reshape(x, [0, 0, math.prod(int(s) for s in image)])
+    table = g.Reshape(flat, [0, 0, math.prod(sizes), math.prod(kernel)])
+    rows = g.Reshape(table, [0, 0, math.prod(sizes) * math.prod(kernel)])
+    windows = g.Reshape(g.op("GatherElements", pixels, rows, axis=2), g.Shape(table))
+    largest = g.Where(g.IsNaN(windows), scalar(g, math.inf, dtype), windows)
+    best = g.op("ArgMax", largest, axis=3, keepdims=1)
+    shape = [0, 0, *sizes]
+    value = g.Reshape(g.op("GatherElements", windows, best, axis=3), shape)
+    where = g.Reshape(g.op("GatherElements", table, best, axis=3), shape)
+    return _without(g, value, added), _without(g, where, added)
+
+
+def _spread_starts(g: GraphBuilder, sample: Value, size: int, count: int, kernel: int, dtype: DataType) -> Value:
+    """Return the start of each window of one dim, [N, C, count]."""
+    if count == 1:
+        last = g.const(np.asarray([size - kernel], np.int64))
+        return g.Expand(last, g.op("Concat", g.Shape(sample), g.const(np.ones(1, np.int64)), axis=0))
+    step = scalar(g, (size - kernel) / (count - 1), dtype)
+    sample = g.Unsqueeze(sample, 2)
+    line = g.const(np.arange(count - 1).astype(dtype.numpy()))
+    moved = g.Floor(g.Mul(g.Add(sample, line), step))
+    first = g.Cast(g.Sub(moved, g.Floor(g.Mul(sample, step))), DataType.INT64)
+    last = g.Expand(
+        g.const(np.asarray([[[size - kernel]]], np.int64)),
+        g.op("Concat", g.Shape(first, end=2), g.const(np.ones(1, np.int64)), axis=0),
+    )
+    return g.op("Concat", first, last, axis=2)

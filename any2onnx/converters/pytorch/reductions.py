@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from any2onnx.converters.pytorch.call import TorchCall, as_int_vector, as_type, axes_of, axis_of, scalar
 from any2onnx.converters.pytorch.shapes import transposed
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import FLOATS, DataType, Value, dtype_of, rank_of
+from any2onnx.graph.types import FLOATS, DataType, Value, dtype_of, rank_of, shape_of
 
 
 def dims_param(call: TorchCall) -> Any:
@@ -291,17 +293,26 @@ Step = Callable[[GraphBuilder, Value, Value], Value]
 
 def _scanned(g: GraphBuilder, x: Value, axis: int, start: float, step: Step) -> Value:
     """Return the running result of a step along an axis."""
+    size = shape_of(x)[axis]
+    if size == 0:
+        return x
     order = [axis, *(k for k in range(rank_of(x)) if k != axis)]
     back = [order.index(k) for k in range(rank_of(x))]
     moved = transposed(g, x, order)
     rest = g.Shape(moved, start=1)
     first = g.Expand(scalar(g, start, dtype_of(x)), rest) if rank_of(x) > 1 else scalar(g, start, dtype_of(x))
+    if not isinstance(size, int):
+        # Scan does not take a sequence without elements: one more in front, cut off again.
+        moved = g.op("Concat", g.Unsqueeze(first, 0), moved, axis=0)
 
     def body(inner: GraphBuilder, state: Value, part: Value) -> tuple[Value, Value]:
         following = step(inner, state, part)
         return following, inner.op("Identity", following)
 
-    return transposed(g, g.Scan(body, [first], [moved])[1], back)
+    results = g.Scan(body, [first], [moved])[1]
+    if not isinstance(size, int):
+        results = g.Slice(results, [1], [np.iinfo(np.int64).max], [0])
+    return transposed(g, results, back)
 
 
 def cummax(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value]:

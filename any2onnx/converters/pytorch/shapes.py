@@ -441,5 +441,15 @@ def as_strided_scatter(g: GraphBuilder, call: TorchCall) -> Value:
     return g.Reshape(written, call.shape(g))
 
 
+def resize(g: GraphBuilder, call: TorchCall) -> Value:
+    """The first elements in a new shape; where it holds more, torch leaves the rest open: zeros."""
+    x = g.Reshape(call.params["self"], [-1])
+    shape = call.shape(g)
+    wanted = g.ReduceProd(shape, None)
+    missing = g.Max(g.Sub(wanted, g.Shape(x)), g.const(np.zeros(1, np.int64)))
+    x = g.op("Concat", x, g.Expand(scalar(g, 0, dtype_of(x)), missing), axis=0)
+    return g.Reshape(g.Slice(x, [0], wanted, [0]), shape)
+
+
 def nothing(g: GraphBuilder, call: TorchCall) -> None:
     """An assertion or a hint for the compiler: no node."""

@@ -11,7 +11,7 @@ from any2onnx.converters.pytorch.call import TorchCall, as_int_vector, as_type, 
 from any2onnx.converters.pytorch.shapes import LARGEST, sliced
 from any2onnx.errors import OpsetNotSupported, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import FLOATS, Value, dims_of, dtype_of, rank_of
+from any2onnx.graph.types import FLOATS, DataType, Value, dims_of, dtype_of, rank_of
 
 
 def pad(g: GraphBuilder, call: TorchCall) -> Value:
@@ -109,6 +109,8 @@ def upsample(g: GraphBuilder, call: TorchCall) -> Value:
     if "_aa" in key:
         return _antialiased(g, call)
     x = call.first
+    if dtype_of(x) == DataType.DOUBLE:
+        return _by_weights(g, call)
     spatial = rank_of(x) - 2
     attributes: dict[str, Any] = {}
     aligned = bool(call.params.get("align_corners"))
@@ -132,6 +134,54 @@ def upsample(g: GraphBuilder, call: TorchCall) -> Value:
     if factors is None or aligned or _exact(sizes, results, factors):
         return g.Resize(x, sizes=call.shape(g), **attributes)
     return g.Resize(x, scales=[1.0, 1.0, *factors], **attributes)
+
+
+def _by_weights(g: GraphBuilder, call: TorchCall) -> Value:
+    """Multiply every spatial dim by torch's weights: onnxruntime has no Resize in float64."""
+    x, key = call.first, call.key
+    sizes, results = call.dims_of(next(iter(call.metas)))[2:], call.dims[2:]
+    if not all(isinstance(s, int) for s in (*sizes, *results)):
+        raise refuse(call, "output_size", "the size of a float64 image is dynamic")
+    factors: Sequence[float | None] = _factors(call, len(sizes)) or [None] * len(sizes)
+    aligned = bool(call.params.get("align_corners"))
+    for k, (size, result, factor) in enumerate(zip(sizes, results, factors, strict=True)):
+        scale = 1 / factor if factor else size / result
+        if "nearest" in key:
+            offset = 0.5 if "exact" in key else 0.0
+            # torch computes these positions in float32 in any case.
+            places = (np.arange(result, dtype=np.float32) + np.float32(offset)) * np.float32(scale)
+            index = np.minimum(np.floor(places).astype(np.int64), size - 1)
+            x = g.Gather(x, g.const(index, name="pixels"), axis=2 + k)
+            continue
+        if aligned:
+            scale = (size - 1) / (result - 1) if result > 1 else 0.0
+        weights = _sampling_weights(size, result, scale, aligned=aligned, cubic="bicubic" in key)
+        rank = rank_of(x)
+        order = [*(a for a in range(rank) if a != 2 + k), 2 + k]
+        product = g.MatMul(g.Transpose(x, perm=order), g.const(np.ascontiguousarray(weights.T), name="weights"))
+        x = g.Transpose(product, perm=[order.index(a) for a in range(rank)])
+    return x
+
+
+def _sampling_weights(size: int, result: int, scale: float, *, aligned: bool, cubic: bool) -> Any:
+    """Return the weight of every pixel in every resized pixel of linear or cubic interpolation, [result, size]."""
+    places = np.arange(result) * scale if aligned else (np.arange(result) + 0.5) * scale - 0.5
+    if not cubic:
+        places = np.maximum(places, 0.0)
+    first = np.floor(places).astype(np.int64)
+    t = places - first
+    if cubic:
+        a = -0.75
+        near = [((a + 2) * d - (a + 3)) * d * d + 1 for d in (t, 1 - t)]
+        far = [((a * d - 5 * a) * d + 8 * a) * d - 4 * a for d in (t + 1, 2 - t)]
+        parts = [(first - 1, far[0]), (first, near[0]), (first + 1, near[1]), (first + 2, far[1])]
+    else:
+        parts = [(first, 1 - t), (first + 1, t)]
+    weights = np.zeros((result, size))
+    for index, weight in parts:
+        # Beyond the edge the last pixel counts again.
+        np.add.at(weights, (np.arange(result), np.clip(index, 0, size - 1)), weight)
+    return weights
 
 
 def _antialiased(g: GraphBuilder, call: TorchCall) -> Value:

@@ -48,6 +48,10 @@ def onnx_dtype(dtype: Any) -> DataType:
     return found
 
 
+def nothing_promised(call: Call) -> None:
+    """Return no promise: for operators whose shapes torch itself gets wrong while it traces."""
+
+
 class Promises:
     """The general shape calculator of the PyTorch front-end.
 
@@ -82,9 +86,10 @@ class Promises:
     def spec(self, val: Any) -> TensorSpec | None:
         """Return the type of one result: a fake tensor or a symbolic number; None where there is no result.
 
-        A complex result is a pair of real tensors, whose shapes the walker checks.
+        A complex result is a pair of real tensors, whose shapes the walker checks; of a list among the results nothing
+        is promised.
         """
-        if val is None or str(getattr(val, "dtype", "")).startswith("torch.complex"):
+        if val is None or isinstance(val, list | tuple) or str(getattr(val, "dtype", "")).startswith("torch.complex"):
             return None
         if hasattr(val, "shape"):
             return TensorSpec(onnx_dtype(val.dtype), tuple(self.dim(d) for d in val.shape))
