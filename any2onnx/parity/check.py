@@ -11,13 +11,14 @@ import numpy as np
 
 from any2onnx.errors import MalformedFile, UnknownOption, UsageError, did_you_mean
 from any2onnx.parity.arrays import ArrayStore
+from any2onnx.parity.cases import Case, Skip
 from any2onnx.parity.evaluate import Evaluator, Options
 from any2onnx.parity.reference import Binding, FrameworkRejects, OutputRequest, Reference, make_reference
 from any2onnx.parity.report import OutputResult, ParityReport
 from any2onnx.parity.running import Runs, pieces
 from any2onnx.parity.runtime import OnnxFile, OnnxSession, read_onnx
 from any2onnx.parity.signature import Feeds, Signature, feeds_from_data
-from any2onnx.parity.suites import Case, Plan, Skip, cases, require_sizes, suite_names
+from any2onnx.parity.suites import Plan, cases, require_sizes, suite_names
 from any2onnx.parity.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def check_parity(
         onnx_model: onnx.ModelProto, onnx_ir.Model, bytes or the path of a trusted file.
         data: Rows of the user's own: array, DataFrame, mapping from input names, or one array per input. They are
             compared as they are, and other inputs are drawn like them.
-        suites: ``default`` (all), ``smoke`` (a quick look), or names among data, typical, boundary, special, shape.
+        suites: ``default`` (all), ``smoke`` (a quick look), or names among those of ``suites.SUITES``.
         seed: Changes the generated inputs.
         reference: ``float64``, or ``framework`` to measure against the framework as it is run.
         budget: ``auto``, or the largest accepted error relative to the scale of an output.

@@ -234,13 +234,21 @@ class OnnxSession:
         model: What ``read_onnx`` returned.
         optimised: True for the level that users get (all), False for none at all.
         providers: Execution providers in order of preference; the CPU by default.
+        threads: Threads inside an operator; onnxruntime's own choice by default.
 
     Raises:
         MissingDependency: onnxruntime is not installed.
         MalformedFile: onnxruntime refuses the model; its own words are in the message.
     """
 
-    def __init__(self, model: OnnxFile, *, optimised: bool = True, providers: Sequence[Any] | None = None) -> None:
+    def __init__(
+        self,
+        model: OnnxFile,
+        *,
+        optimised: bool = True,
+        providers: Sequence[Any] | None = None,
+        threads: int | None = None,
+    ) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -250,12 +258,13 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         # Errors come as exceptions; warnings about shapes come again as findings of the harness.
         options.log_severity_level = 4
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        self.providers = list(providers or ["CPUExecutionProvider"])
         level = onnxruntime.GraphOptimizationLevel
         options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
         try:
-            self._session = onnxruntime.InferenceSession(
-                model.payload, options, providers=list(providers or ["CPUExecutionProvider"])
-            )
+            self._session = onnxruntime.InferenceSession(model.payload, options, providers=self.providers)
         except Exception as error:
             # onnxruntime's exceptions share no public base class but Exception.
             raise MalformedFile("onnxruntime refuses the model", where=one_line(error)) from error
