@@ -68,7 +68,7 @@ def conclude(reports: Sequence[tuple[str, ParityReport]], outputs: Outputs, *, b
     """
     from any2onnx.cli.console import console, plain
 
-    _write(reports, outputs)
+    _write(reports, outputs, single=not brief)
     changes = _against_baseline(reports, outputs)
     output = console()
     if outputs.markdown is not None and str(outputs.markdown) == "-":
@@ -136,13 +136,13 @@ def _against_baseline(reports: Sequence[tuple[str, ParityReport]], outputs: Outp
     return changes
 
 
-def _write(reports: Sequence[tuple[str, ParityReport]], outputs: Outputs) -> None:
+def _write(reports: Sequence[tuple[str, ParityReport]], outputs: Outputs, *, single: bool) -> None:
     from any2onnx.io.atomic import write_text
     from any2onnx.parity.junit import junit_of
 
     if outputs.junit is not None:
         write_text(outputs.junit, junit_of(reports))
-    if len(reports) == 1:
+    if single:
         report = reports[0][1]
         if outputs.html is not None:
             report.to_html(outputs.html)

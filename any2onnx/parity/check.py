@@ -13,6 +13,7 @@ from any2onnx.errors import MalformedFile, UnknownOption, UsageError, did_you_me
 from any2onnx.parity.arrays import ArrayStore
 from any2onnx.parity.cases import Case, Skip
 from any2onnx.parity.evaluate import Evaluator, Options
+from any2onnx.parity.providers import resolved
 from any2onnx.parity.reference import Binding, FrameworkRejects, OutputRequest, Reference, make_reference
 from any2onnx.parity.report import OutputResult, ParityReport
 from any2onnx.parity.running import Runs, pieces
@@ -62,7 +63,8 @@ def check_parity(
         outputs: scikit-learn: the method behind each output, in order or by output name. Other frameworks: the names
             that the outputs must have.
         time_limit: Seconds after which no new case is begun; what was left out makes the result inconclusive.
-        providers: Execution providers for onnxruntime, the CPU by default.
+        providers: Execution providers for onnxruntime, the CPU by default: names, or pairs of name and options. TF32
+            and the like are switched off unless the options say otherwise.
         save_arrays: Folder for all compared arrays, from which every number of the report can be computed again.
 
     Returns:
@@ -149,6 +151,7 @@ def open_pair(
     keep: ArrayStore | None = None,
 ) -> OpenPair:
     """Load both sides, tie their outputs, and measure scale and determinism on a first case."""
+    providers = resolved(providers)
     runner = make_reference(model)
     onnx_file = read_onnx(onnx_model)
     session = OnnxSession(onnx_file, providers=providers)
