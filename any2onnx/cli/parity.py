@@ -107,7 +107,7 @@ def parity(model: Path | None, onnx_model: Path | None, **arguments: Any) -> Non
             None if arguments["registry"] == "all" else arguments["registry"],
             arguments["pattern"],
             arguments["workers"],
-            {"suites": _suites(arguments["suites"], "smoke"), "seed": arguments["seed"]},
+            {"seed": arguments["seed"], **({"suites": list(arguments["suites"])} if arguments["suites"] else {})},
             outputs,
         )
     elif model is None or onnx_model is None:

@@ -100,7 +100,7 @@ def compared(case: ParityCase, arguments: Mapping[str, Any]) -> ParityReport:
         # Whatever a framework or the converter raises is a finding about this case, and the others go on.
         return _instead(case, f"{type(error).__name__}: {' '.join(str(error).split())}", failed=True)
     try:
-        return check_parity(*parts, **{**case.arguments, **arguments})
+        return check_parity(*parts, **{"suites": "smoke", **case.arguments, **arguments})
     except Exception as error:
         return _instead(
             case, f"the comparison raises {type(error).__name__}: {' '.join(str(error).split())}", failed=True

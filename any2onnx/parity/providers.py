@@ -1,4 +1,4 @@
-"""Execution providers of onnxruntime: what is installed, what each runs of a model, how each is asked for full precision.
+"""Execution providers of onnxruntime: what is installed, what each runs of a model, and how each keeps full precision.
 
 No provider gets a wider error budget than the CPU. Where one computes in less than the model's dtype by default (TF32
 on NVIDIA GPUs, bfloat16 or float16 under OpenVINO), the comparison switches that off: a budget that excuses it would
