@@ -173,6 +173,9 @@ class Evaluator:
 
     def evaluate(self, case: Case) -> list[OutputResult]:
         """Return one result for each array of each bound output."""
+        if case.empty and self._file.fatal_when_empty:
+            note = f"not run: onnxruntime ends the process when {self._file.fatal_when_empty[0]} gets an empty batch"
+            return [OutputResult(b.name, b.source, case.suite, case.name, None, note=note) for b in self._bound]
         if case.repeated:
             return self._repeated(case)
         try:
