@@ -107,3 +107,23 @@ def applied(decorators: tuple[Callable[[Any], Any], ...], function: Any) -> Any:
     for decorator in reversed(decorators):
         function = decorator(function)
     return function
+
+
+@contextlib.contextmanager
+def row_progress() -> Iterator[Callable[[int, int | None], None]]:
+    """Give a function of (rows done, rows in all or None) that shows a bar on stderr; silent where nobody looks."""
+    if os.environ.get("ANY2ONNX_PROGRESS") == "0" or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.completed:,.0f} rows"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=error_console(), transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

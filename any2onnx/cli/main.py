@@ -19,6 +19,7 @@ COMMANDS = {
     "convert": ("any2onnx.cli.convert:convert", "Convert a saved model to ONNX, and check it."),
     "parity": ("any2onnx.cli.parity:parity", "Compare a model with its ONNX form in onnxruntime."),
     "inspect": ("any2onnx.cli.inspect:inspect", "Show what a model file holds, without running anything in it."),
+    "backends": ("any2onnx.cli.backends:backends", "Show what runs ONNX models here, and which node runs where."),
     "coverage": ("any2onnx.cli.coverage:coverage", "Show which operators of a framework can be converted."),
     "doctor": ("any2onnx.cli.doctor:doctor", "Show versions, plug-ins and runtimes, and what is too old."),
     "demo": ("any2onnx.cli.demo:demo", "Run the main job on real models of all three frameworks."),

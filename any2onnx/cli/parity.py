@@ -7,130 +7,190 @@ from typing import Any
 
 import click
 
+from any2onnx.cli.console import applied
 from any2onnx.cli.loading import load_model, loading_options
-from any2onnx.errors import Any2OnnxError
+from any2onnx.cli.verdicts import FAIL_ON, Outputs, conclude
+from any2onnx.errors import UsageError
 
 _PATH = click.Path(path_type=Path)
-_FAILED, _INCONCLUSIVE = 1, 5
+_ROWS = (
+    click.option("--data", type=_PATH, help="Rows to compare on: .csv, .parquet, .npy or .npz."),
+    click.option(
+        "--stream",
+        is_flag=True,
+        help="Read the data in chunks and compare every row, in constant memory; the other suites are left out.",
+    ),
+    click.option(
+        "--suite", "suites", multiple=True, help="data, typical, boundary, special, shape, …, or smoke (repeatable)."
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Changes the generated inputs."),
+    click.option("--output-method", "output_methods", multiple=True, help="scikit-learn: method behind each output."),
+    click.option("--provider", "providers", multiple=True, help="Execution provider of onnxruntime (repeatable)."),
+    click.option("--time-limit", type=click.FloatRange(min=0), help="Seconds after which no new case is begun."),
+)
+_DEEPER = (
+    click.option(
+        "--save-arrays", type=_PATH, help="Folder for all compared arrays, and for what reproduces a failure."
+    ),
+)
+_REPORTS = (
+    click.option("--html", "html_path", type=_PATH, help="Write the report as one self-contained page."),
+    click.option("--json", "json_path", type=_PATH, help="Write the report as JSON."),
+    click.option("--junit", "junit_path", type=_PATH, help="Write the report as JUnit XML."),
+    click.option("--md", "markdown_path", type=_PATH, help="Write the report as Markdown; - prints it instead."),
+    click.option("--baseline", type=_PATH, help="Fail on a worse verdict, or on drift, against this parity.lock."),
+    click.option("--update-baseline", is_flag=True, help="Write what was found to the baseline instead."),
+    click.option("--name", help="Name of the model in the baseline; the ONNX file's name by default."),
+    click.option(
+        "--fail-on",
+        type=click.Choice(list(FAIL_ON)),
+        default="inconclusive",
+        show_default=True,
+        help="From which verdict on the exit code is not 0; drift: only what the baseline says counts.",
+    ),
+)
+_REGISTRY = (
+    click.option(
+        "--registry",
+        type=click.Choice(["sklearn", "keras", "torch", "all"]),
+        help="Compare a model of every registered estimator, layer or operator instead.",
+    ),
+    click.option("-k", "pattern", default="", help="With --registry: only cases whose id contains this."),
+    click.option("-n", "workers", type=click.IntRange(1), default=1, help="With --registry: processes."),
+)
+
+
+def _options(function: Any) -> Any:
+    return applied((*_ROWS, *_DEEPER, *_REPORTS, *_REGISTRY), loading_options(function))
 
 
 @click.command(
     epilog="""\b
 Examples:
   any2onnx parity model.skops model.onnx
-  any2onnx parity model.skops model.onnx --data rows.csv --md report.md
+  any2onnx parity model.skops model.onnx --data rows.csv --html report.html
   any2onnx parity model.keras model.onnx --suite typical --suite shape --json report.json
+  any2onnx parity model.skops model.onnx --data big.parquet --stream
+  any2onnx parity model.skops model.onnx --baseline parity.lock --junit parity.xml
   any2onnx parity old.pkl model.onnx --trust sha256:2c26…
+  any2onnx parity --registry sklearn -k Scaler -n 2
 
 \b
-Exit codes: 0 all comparisons passed, 1 one failed, 5 none failed and some could not be decided.
+Exit codes: 0 all comparisons passed, 1 one failed or is worse than the baseline, 2 wrong usage, 3 a file was
+refused, 4 an operator is not supported, 5 none failed and some could not be decided, 70 internal error.
 """
 )
-@click.argument("model", type=_PATH)
-@click.argument("onnx_model", metavar="ONNX", type=_PATH)
-@click.option("--data", type=_PATH, help="Rows to compare on: .csv, .parquet, .npy or .npz.")
-@click.option(
-    "--suite", "suites", multiple=True, help="data, typical, boundary, special, shape, or smoke (repeatable)."
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Changes the generated inputs.")
-@click.option("--json", "json_path", type=_PATH, help="Write the report as JSON.")
-@click.option("--md", "markdown_path", type=_PATH, help="Write the report as Markdown.")
-@click.option("--output-method", "output_methods", multiple=True, help="scikit-learn: method behind each output.")
-@click.option(
-    "--fail-on",
-    type=click.Choice(["failed", "inconclusive", "never"]),
-    default="inconclusive",
-    show_default=True,
-    help="What gives an exit code other than 0: failures only, also what is undecided, or nothing.",
-)
-@loading_options
-def parity(
-    model: Path,
-    onnx_model: Path,
-    data: Path | None,
-    suites: tuple[str, ...],
-    seed: int,
-    json_path: Path | None,
-    markdown_path: Path | None,
-    output_methods: tuple[str, ...],
-    fail_on: str,
-    framework: str | None,
-    factory: str | None,
-    trust: str | None,
-    trust_type: tuple[str, ...],
-) -> None:
+@click.argument("model", type=_PATH, required=False)
+@click.argument("onnx_model", metavar="ONNX", type=_PATH, required=False)
+@_options
+def parity(model: Path | None, onnx_model: Path | None, **arguments: Any) -> None:
     """Compare the model in the file MODEL with the file ONNX, whoever made it, in onnxruntime.
 
     The last line counts: N passed, N failed, N skipped.
     """
-    from any2onnx import api
-    from any2onnx.cli.console import console, stages
-    from any2onnx.cli.inputs import read_data
-    from any2onnx.io.load_onnx import load_onnx
+    outputs = Outputs(
+        html=arguments["html_path"],
+        json=arguments["json_path"],
+        junit=arguments["junit_path"],
+        markdown=arguments["markdown_path"],
+        baseline=arguments["baseline"],
+        update_baseline=arguments["update_baseline"],
+        fail_on=arguments["fail_on"],
+    )
+    outputs.check()
+    if arguments["registry"] is not None:
+        from any2onnx.cli.registry_parity import run_registry
 
-    with stages(2, quiet=trust == "ask") as progress:
-        progress.begin("load")
-        rows = None if data is None else read_data(data)
-        source = load_model(model, framework=framework, factory=factory, trust=trust, trust_types=trust_type)
-        # onnxruntime never gets the path: it would follow hard links in external data.
-        converted = load_onnx(onnx_model)
-        progress.begin("compare")
-        report = api.check_parity(
-            source,
-            converted,
-            _rows(source, rows),
-            suites=_suites(suites),
-            seed=seed,
-            outputs=list(output_methods) or None,
+        if model is not None:
+            raise UsageError("--registry builds its models itself", remedy="leave MODEL and ONNX out")
+        code = run_registry(
+            None if arguments["registry"] == "all" else arguments["registry"],
+            arguments["pattern"],
+            arguments["workers"],
+            {"seed": arguments["seed"], **({"suites": list(arguments["suites"])} if arguments["suites"] else {})},
+            outputs,
         )
-    if json_path is not None:
-        _write(json_path, report.to_json() + "\n")
-    if markdown_path is not None:
-        _write(markdown_path, report.to_markdown() + "\n")
-    output = console()
-    output.print(report)
-    if report.last_line not in str(report).rstrip().splitlines()[-1:]:
-        output.print(report.last_line, markup=False)
-    code = _exit_code(report, fail_on)
+    elif model is None or onnx_model is None:
+        raise UsageError("MODEL and ONNX are needed", remedy="any2onnx parity model.skops model.onnx")
+    else:
+        report = _report(model, onnx_model, arguments)
+        name = arguments["name"] or onnx_model.stem
+        code = conclude([(name, report)], outputs)
     if code:
         raise click.exceptions.Exit(code)
 
 
-def _suites(names: tuple[str, ...]) -> str | list[str]:
+def _report(model: Path, onnx_model: Path, arguments: dict[str, Any]) -> Any:
+    """Load both files and compare them."""
+    from any2onnx.cli.console import stages
+    from any2onnx.cli.inputs import read_data
+    from any2onnx.io.load_onnx import load_onnx
+
+    data, stream = arguments["data"], arguments["stream"]
+    if stream and data is None:
+        raise UsageError("--stream needs --data", remedy="--data rows.parquet --stream")
+    with stages(2, quiet=arguments["trust"] == "ask" or stream) as progress:
+        progress.begin("load")
+        rows = None if data is None or stream else read_data(data)
+        source = load_model(
+            model,
+            framework=arguments["framework"],
+            factory=arguments["factory"],
+            trust=arguments["trust"],
+            trust_types=arguments["trust_type"],
+        )
+        # onnxruntime never gets the path: it would follow hard links in external data.
+        converted = load_onnx(onnx_model)
+        progress.begin("compare")
+        if stream:
+            return _streamed(source, converted, data, arguments)
+        from any2onnx import api
+
+        return api.check_parity(
+            source,
+            converted,
+            _rows(source, rows),
+            suites=_suites(arguments["suites"], "default"),
+            **_common(arguments),
+            **_deeper(arguments),
+        )
+
+
+def _common(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "seed": arguments["seed"],
+        "outputs": list(arguments["output_methods"]) or None,
+        "time_limit": arguments["time_limit"],
+        "providers": list(arguments["providers"]) or None,
+    }
+
+
+def _deeper(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {} if arguments["save_arrays"] is None else {"save_arrays": arguments["save_arrays"]}
+
+
+def _streamed(source: Any, converted: Any, data: Path, arguments: dict[str, Any]) -> Any:
+    from any2onnx.cli.console import row_progress
+    from any2onnx.parity.stream import check_parity_stream, open_rows
+
+    for option in ("save_arrays", "suites"):
+        if arguments[option]:
+            raise UsageError(f"--stream and --{option.replace('_', '-').rstrip('s')} do not go together")
+    with row_progress() as progress:
+        return check_parity_stream(source, converted, open_rows(data), progress=progress, **_common(arguments))
+
+
+def _suites(names: tuple[str, ...], default: str) -> str | list[str]:
     if not names:
-        return "default"
+        return default
     return names[0] if len(names) == 1 else list(names)
 
 
 def _rows(source: Any, rows: Any) -> Any:
+    from any2onnx.api import framework_of
     from any2onnx.cli.calls import arrays_of
     from any2onnx.cli.inputs import rows_for_sklearn
 
     if rows is None:
         return None
-    return rows_for_sklearn(source, rows) if api_framework(source) == "sklearn" else arrays_of(rows)
-
-
-def api_framework(source: Any) -> str:
-    """Return the framework of a loaded model."""
-    from any2onnx.api import framework_of
-
-    return framework_of(source)
-
-
-def _exit_code(report: Any, fail_on: str) -> int:
-    if report.passed or fail_on == "never":
-        return 0
-    try:
-        report.raise_if_failed()
-    except Any2OnnxError as error:
-        if error.exit_code == _INCONCLUSIVE and fail_on == "failed":
-            return 0
-        return error.exit_code
-    return _FAILED
-
-
-def _write(path: Path, text: str) -> None:
-    from any2onnx.io.atomic import write_text
-
-    write_text(path, text)
+    return rows_for_sklearn(source, rows) if framework_of(source) == "sklearn" else arrays_of(rows)

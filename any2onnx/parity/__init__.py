@@ -10,11 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from any2onnx.parity.check import check_parity
+    from any2onnx.parity.distributed import check_parity_dask
     from any2onnx.parity.report import OutputResult, OutputSummary, ParityReport
+    from any2onnx.parity.stream import check_parity_stream
     from any2onnx.parity.ulp import ulp_distance
     from any2onnx.parity.verdict import Verdict
 
-__all__ = ["OutputResult", "OutputSummary", "ParityReport", "Verdict", "check_parity", "ulp_distance"]
+__all__ = [
+    "OutputResult",
+    "OutputSummary",
+    "ParityReport",
+    "Verdict",
+    "check_parity",
+    "check_parity_dask",
+    "check_parity_stream",
+    "ulp_distance",
+]
 
 _HOMES = {
     "OutputResult": "report",
@@ -22,6 +33,8 @@ _HOMES = {
     "ParityReport": "report",
     "Verdict": "verdict",
     "check_parity": "check",
+    "check_parity_dask": "distributed",
+    "check_parity_stream": "stream",
     "ulp_distance": "ulp",
 }
 

@@ -16,10 +16,10 @@ import numpy as np
 if TYPE_CHECKING:
     import pathlib
 
+    from any2onnx.parity.cases import Case
     from any2onnx.parity.compare import Floats
     from any2onnx.parity.report import OutputResult
     from any2onnx.parity.signature import Feeds
-    from any2onnx.parity.suites import Case
     from any2onnx.parity.ulp import Array
 
 SCHEMA = "any2onnx.parity-arrays/1"

@@ -11,13 +11,15 @@ import numpy as np
 
 from any2onnx.errors import MalformedFile, UnknownOption, UsageError, did_you_mean
 from any2onnx.parity.arrays import ArrayStore
+from any2onnx.parity.cases import Case, Skip
 from any2onnx.parity.evaluate import Evaluator, Options
+from any2onnx.parity.providers import resolved
 from any2onnx.parity.reference import Binding, FrameworkRejects, OutputRequest, Reference, make_reference
 from any2onnx.parity.report import OutputResult, ParityReport
 from any2onnx.parity.running import Runs, pieces
 from any2onnx.parity.runtime import OnnxFile, OnnxSession, read_onnx
 from any2onnx.parity.signature import Feeds, Signature, feeds_from_data
-from any2onnx.parity.suites import Case, Plan, Skip, cases, require_sizes, suite_names
+from any2onnx.parity.suites import Plan, cases, require_sizes, suite_names
 from any2onnx.parity.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -54,14 +56,15 @@ def check_parity(
         onnx_model: onnx.ModelProto, onnx_ir.Model, bytes or the path of a trusted file.
         data: Rows of the user's own: array, DataFrame, mapping from input names, or one array per input. They are
             compared as they are, and other inputs are drawn like them.
-        suites: ``default`` (all), ``smoke`` (a quick look), or names among data, typical, boundary, special, shape.
+        suites: ``default`` (all), ``smoke`` (a quick look), or names among those of ``suites.SUITES``.
         seed: Changes the generated inputs.
         reference: ``float64``, or ``framework`` to measure against the framework as it is run.
         budget: ``auto``, or the largest accepted error relative to the scale of an output.
         outputs: scikit-learn: the method behind each output, in order or by output name. Other frameworks: the names
             that the outputs must have.
         time_limit: Seconds after which no new case is begun; what was left out makes the result inconclusive.
-        providers: Execution providers for onnxruntime, the CPU by default.
+        providers: Execution providers for onnxruntime, the CPU by default: names, or pairs of name and options. TF32
+            and the like are switched off unless the options say otherwise.
         save_arrays: Folder for all compared arrays, from which every number of the report can be computed again.
 
     Returns:
@@ -76,7 +79,79 @@ def check_parity(
     """
     start = time.monotonic()
     chosen = suite_names(suites)
-    options = _options(reference, budget)
+    keep = None if save_arrays is None else ArrayStore(pathlib.Path(save_arrays))
+    pair = open_pair(
+        model,
+        onnx_model,
+        data,
+        seed=seed,
+        options=check_options(reference, budget),
+        outputs=outputs,
+        providers=providers,
+        keep=keep,
+    )
+    results = structure_results(pair.binding, chosen)
+    results += _run_suites(
+        pair.plan, chosen, pair.evaluator, pair.runner, None if time_limit is None else start + time_limit
+    )
+    if keep is not None:
+        keep.close()
+    return pair.report(chosen, results, elapsed=time.monotonic() - start)
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenPair:
+    """A model and its ONNX form, ready to be compared on any rows.
+
+    Attributes:
+        runner: The framework's side.
+        onnx_file: The ONNX side.
+        plan: The inputs.
+        binding: Which result belongs to which output.
+        evaluator: Judges cases.
+        notes: What holds for the whole comparison.
+    """
+
+    runner: Reference
+    onnx_file: OnnxFile
+    plan: Plan
+    binding: Binding
+    evaluator: Evaluator
+    notes: tuple[str, ...]
+
+    def report(
+        self, suites: Sequence[str], results: Sequence[OutputResult], notes: Sequence[str] = (), elapsed: float = 0.0
+    ) -> ParityReport:
+        """Return the report of some results."""
+        return ParityReport(
+            framework=self.runner.framework,
+            model=self.runner.model_name,
+            producer=self.onnx_file.producer,
+            opsets=self.onnx_file.opsets,
+            versions=_versions(self.runner),
+            inputs=self.plan.signature.describe(),
+            suites=tuple(suites),
+            seed=self.plan.seed,
+            results=tuple(results),
+            notes=(*self.notes, *notes),
+            graph=self.onnx_file.picture,
+            elapsed=elapsed,
+        )
+
+
+def open_pair(
+    model: Any,
+    onnx_model: Any,
+    data: Any,
+    *,
+    seed: int,
+    options: Options,
+    outputs: OutputRequest,
+    providers: Sequence[Any] | None,
+    keep: ArrayStore | None = None,
+) -> OpenPair:
+    """Load both sides, tie their outputs, and measure scale and determinism on a first case."""
+    providers = resolved(providers)
     runner = make_reference(model)
     onnx_file = read_onnx(onnx_model)
     session = OnnxSession(onnx_file, providers=providers)
@@ -91,30 +166,17 @@ def check_parity(
     runs = Runs(
         runner, session, plain, plan.signature, double=options.double and plan.signature.widest_float is not None
     )
-    keep = None if save_arrays is None else ArrayStore(pathlib.Path(save_arrays))
     evaluator = Evaluator(runs, binding, plan, onnx_file, options, keep)
     notes += evaluator.learn(baseline)
-    results = _structure_results(binding, chosen)
-    results += _run_suites(plan, chosen, evaluator, runner, None if time_limit is None else start + time_limit)
-    if keep is not None:
-        keep.close()
-    return ParityReport(
-        framework=runner.framework,
-        model=runner.model_name,
-        producer=onnx_file.producer,
-        opsets=onnx_file.opsets,
-        versions=_versions(runner),
-        inputs=plan.signature.describe(),
-        suites=chosen,
-        seed=seed,
-        results=tuple(results),
-        notes=tuple(notes),
-        graph=onnx_file.picture,
-        elapsed=time.monotonic() - start,
-    )
+    return OpenPair(runner, onnx_file, plan, binding, evaluator, tuple(notes))
 
 
-def _options(reference: str, budget: Any) -> Options:
+def check_options(reference: str, budget: Any) -> Options:
+    """Return the caller's choices.
+
+    Raises:
+        UsageError: There is no such reference, or the budget is no number that makes sense.
+    """
     if reference not in ("float64", "framework"):
         raise UnknownOption(
             f"there is no reference {reference!r}{did_you_mean(reference, ('float64', 'framework'))}",
@@ -186,7 +248,8 @@ def _one_piece(case: Case, signature: Signature) -> Feeds:
     return case.feeds if fixed is None else pieces(case.feeds, case.rows, fixed)[0]
 
 
-def _structure_results(binding: Binding, suites: Sequence[str]) -> list[OutputResult]:
+def structure_results(binding: Binding, suites: Sequence[str]) -> list[OutputResult]:
+    """Return a mismatch for every wrong name or count of outputs."""
     return [
         OutputResult(
             problem.output, "", "structure", "names and count", Verdict.MISMATCH, budget_used=np.inf, note=problem.note

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from any2onnx.parity import compare, details
+from any2onnx.parity import compare, details, stability
 from any2onnx.parity.arrays import ArrayStore, Compared
 from any2onnx.parity.compare import FloatErrors, Floats, Judgement, Profile, as_floats, comparable_as_floats
 from any2onnx.parity.excuses import Excuse, Excuses
@@ -26,12 +25,15 @@ from any2onnx.parity.verdict import Verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from any2onnx.parity.cases import Case
     from any2onnx.parity.running import Runs, Sides
     from any2onnx.parity.sensitivity import Key, Results
-    from any2onnx.parity.suites import Case, Plan
+    from any2onnx.parity.suites import Plan
 
 # The sensitivity of all rows is measured only where a run of the model is cheap; elsewhere only that of rows in need.
-_CHEAP_SECONDS = 0.05
+# By size and not by the clock: the same comparison gives the same report.
+_CHEAP_BYTES = 1 << 24
+_CHEAP_ELEMENTS = 1 << 16
 # Methods whose columns are quantities of their own, with units of their own; the columns of probabilities, of scores
 # and of tensors are one quantity.
 _BY_COLUMN = frozenset({"transform", "inverse_transform", "predict"})
@@ -112,10 +114,11 @@ class Evaluator:
         self._plan = plan
         self._signature = plan.signature
         self._options = options
+        self._file = onnx_file
         self._growth = math.sqrt(onnx_file.contraction)
         self._loose_nan = [name for name in onnx_file.operators if name in _LOOSE_NAN]
         self._slots: dict[Key, Slot] = {}
-        self._cheap = True
+        self._cheap = len(onnx_file.payload) <= _CHEAP_BYTES
         self._excuses = Excuses(runs, plan, {})
         self._opinion = GraphOpinion(onnx_file, plan.signature)
 
@@ -127,9 +130,8 @@ class Evaluator:
         Returns:
             Notes for the report.
         """
-        start = time.monotonic()
         first = self._runs.framework(case.feeds, case.rows)
-        self._cheap = time.monotonic() - start < _CHEAP_SECONDS
+        self._cheap &= sum(values.size for values in case.feeds.values()) <= _CHEAP_ELEMENTS
         second = self._runs.framework(case.feeds, case.rows)
         ref = self._runs.reference(case.feeds, case.rows)
         notes = []
@@ -171,14 +173,43 @@ class Evaluator:
 
     def evaluate(self, case: Case) -> list[OutputResult]:
         """Return one result for each array of each bound output."""
+        if case.empty and self._file.fatal_when_empty:
+            note = f"not run: onnxruntime ends the process when {self._file.fatal_when_empty[0]} gets an empty batch"
+            return [OutputResult(b.name, b.source, case.suite, case.name, None, note=note) for b in self._bound]
+        if case.repeated:
+            return self._repeated(case)
         try:
-            sides = self._runs.all_sides(case.feeds, case.rows)
+            if case.parts:
+                sides = self._runs.in_parts(case.feeds, case.parts)
+            else:
+                sides = self._runs.all_sides(case.feeds, case.rows)
         except FrameworkRejects as error:
             return self._rejected(case, str(error))
         except RuntimeFailure as error:
             note = f"onnxruntime raises, the framework answers: {error}"
             return [failure(case, bound, note) for bound in self._bound]
-        return self._judge_all(case, sides)
+        results = self._judge_all(case, sides)
+        return self._with_pieces(case, sides, results) if case.parts else results
+
+    def _repeated(self, case: Case) -> list[OutputResult]:
+        """Compare onnxruntime with itself."""
+        scales = [self._slots[i, 0].scale if (i, 0) in self._slots else 0.0 for i in range(len(self._bound))]
+        random = any(slot.noise > 0 or slot.random_labels for slot in self._slots.values())
+        try:
+            return stability.repeated(self._runs, case, self._bound, self._file, scales, random=random)
+        except RuntimeFailure as error:
+            return [failure(case, bound, f"onnxruntime raises: {error}") for bound in self._bound]
+
+    def _with_pieces(self, case: Case, sides: Sides, results: list[OutputResult]) -> list[OutputResult]:
+        """Add to each result how the pieces differ from one batch of all rows."""
+        whole = self._runs.onnx(case.feeds, case.rows)
+        notes = {bound.name: stability.in_pieces_note(whole, sides.ox, bound.ports) for bound in self._bound}
+        return [
+            dataclasses.replace(
+                result, note="; ".join(text for text in (result.note, notes.get(result.output)) if text)
+            )
+            for result in results
+        ]
 
     def _rejected(self, case: Case, reason: str) -> list[OutputResult]:
         """Report a case that the framework refuses: only an empty batch leaves something to be checked."""

@@ -27,10 +27,11 @@ from any2onnx.parity.sensitivity import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from any2onnx.parity.cases import Case
     from any2onnx.parity.labels import Flags, LabelScores
     from any2onnx.parity.running import Runs, Sides
     from any2onnx.parity.signature import Feeds
-    from any2onnx.parity.suites import Case, Plan
+    from any2onnx.parity.suites import Plan
     from any2onnx.parity.ulp import Array
 
 Rows = npt.NDArray[np.intp]

@@ -117,13 +117,16 @@ class Runs:
             for i, group in enumerate(parts[0])
         ]
 
-    def onnx(self, feeds: Feeds, rows: int, *, optimised: bool = True) -> list[list[Leaf]]:
-        """Run onnxruntime; for each output its arrays.
+    def onnx(
+        self, feeds: Feeds, rows: int, *, optimised: bool = True, session: OnnxSession | None = None
+    ) -> list[list[Leaf]]:
+        """Run onnxruntime, in one of the two sessions or a given one; for each output its arrays.
 
         Raises:
             RuntimeFailure: It raised.
         """
-        session = self.session if optimised or self.plain is None else self.plain
+        if session is None:
+            session = self.session if optimised or self.plain is None else self.plain
         fixed = self.signature.fixed_batch
         if fixed is None or fixed == rows:
             return session.run(feeds)
@@ -135,6 +138,44 @@ class Runs:
             ]
             for i, group in enumerate(parts[0])
         ]
+
+    def in_parts(self, feeds: Feeds, sizes: Sequence[int]) -> Sides:
+        """Run every side on batches of several sizes, one after the other, and put the results together.
+
+        Raises:
+            FrameworkRejects: The framework raised.
+            RuntimeFailure: onnxruntime raised with its usual optimisations.
+        """
+        ends = np.cumsum(sizes)
+        parts = [
+            self.all_sides(take_rows(feeds, np.arange(end - size, end)), size)
+            for end, size in zip(ends.tolist(), sizes, strict=True)
+        ]
+
+        def joined(results: Sequence[Results]) -> Results:
+            return [
+                [_join_sizes([part[i][j] for part in results], sizes) for j in range(len(group))]
+                for i, group in enumerate(results[0])
+            ]
+
+        def leaves(results: Sequence[list[list[Leaf]]]) -> list[list[Leaf]]:
+            return [
+                [
+                    dataclasses.replace(leaf, values=_join_sizes([part[i][j].values for part in results], sizes))
+                    for j, leaf in enumerate(group)
+                ]
+                for i, group in enumerate(results[0])
+            ]
+
+        refs = [part.ref for part in parts if part.ref is not None]
+        plain = [part.plain for part in parts if part.plain is not None]
+        return Sides(
+            fw=joined([part.fw for part in parts]),
+            ref=joined(refs) if len(refs) == len(parts) else None,
+            ox=leaves([part.ox for part in parts]),
+            plain=leaves(plain) if len(plain) == len(parts) else None,
+            plain_error=next((part.plain_error for part in parts if part.plain_error), ""),
+        )
 
     def all_sides(self, feeds: Feeds, rows: int) -> Sides:
         """Run every side.
@@ -166,3 +207,11 @@ def join(parts: Sequence[Array], rows: int, size: int) -> Array:
     if all(part.ndim and len(part) == size for part in parts):
         return np.concatenate(parts)[:rows]
     return np.stack(parts)
+
+
+def _join_sizes(parts: Sequence[Array], sizes: Sequence[int]) -> Array:
+    """Put results of batches of several sizes together: along the batch axis, or flat where they have none."""
+    aligned = all(part.ndim and len(part) == size for part, size in zip(parts, sizes, strict=True))
+    if aligned and len({part.shape[1:] for part in parts}) == 1:
+        return np.concatenate(parts)
+    return np.concatenate([part.reshape(-1) for part in parts])

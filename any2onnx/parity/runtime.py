@@ -41,6 +41,8 @@ _NUMPY_TYPES = {
     "complex128": "complex128",
 }
 _BFLOAT16_ONNX_TYPE = 16
+# Their kernels in onnxruntime 1.32 call std::terminate for an empty batch: no exception, the process is gone.
+_FATAL_WHEN_EMPTY = frozenset({"GRU", "LSTM"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +76,7 @@ class OnnxFile:
         contraction: Length of the longest sum over weights (MatMul, Gemm, Conv).
         operators: Names of the operators in the graph, sorted.
         picture: The graph, for reports.
+        fatal_when_empty: Operators for which onnxruntime ends the process when they get an empty batch.
     """
 
     payload: bytes | str
@@ -83,6 +86,7 @@ class OnnxFile:
     contraction: int
     operators: tuple[str, ...] = ()
     picture: GraphPicture | None = None
+    fatal_when_empty: tuple[str, ...] = ()
 
     def load(self) -> Any:
         """Return the model as an onnx.ModelProto of its own, with its weights."""
@@ -143,7 +147,18 @@ def read_onnx(onnx_model: Any) -> OnnxFile:
         contraction=_longest_contraction(proto),
         operators=tuple(sorted({node.op_type for node in proto.graph.node})),
         picture=picture_of(proto),
+        fatal_when_empty=tuple(sorted(_operators(proto.graph) & _FATAL_WHEN_EMPTY)),
     )
+
+
+def _operators(graph: Any) -> set[str]:
+    """Return the names of the operators in a graph and its sub-graphs."""
+    found = {node.op_type for node in graph.node}
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+                found |= _operators(inner)
+    return found
 
 
 def _is_ir_model(candidate: Any) -> bool:
@@ -234,13 +249,21 @@ class OnnxSession:
         model: What ``read_onnx`` returned.
         optimised: True for the level that users get (all), False for none at all.
         providers: Execution providers in order of preference; the CPU by default.
+        threads: Threads inside an operator; onnxruntime's own choice by default.
 
     Raises:
         MissingDependency: onnxruntime is not installed.
         MalformedFile: onnxruntime refuses the model; its own words are in the message.
     """
 
-    def __init__(self, model: OnnxFile, *, optimised: bool = True, providers: Sequence[Any] | None = None) -> None:
+    def __init__(
+        self,
+        model: OnnxFile,
+        *,
+        optimised: bool = True,
+        providers: Sequence[Any] | None = None,
+        threads: int | None = None,
+    ) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -250,12 +273,13 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         # Errors come as exceptions; warnings about shapes come again as findings of the harness.
         options.log_severity_level = 4
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        self.providers = list(providers or ["CPUExecutionProvider"])
         level = onnxruntime.GraphOptimizationLevel
         options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
         try:
-            self._session = onnxruntime.InferenceSession(
-                model.payload, options, providers=list(providers or ["CPUExecutionProvider"])
-            )
+            self._session = onnxruntime.InferenceSession(model.payload, options, providers=self.providers)
         except Exception as error:
             # onnxruntime's exceptions share no public base class but Exception.
             raise MalformedFile("onnxruntime refuses the model", where=one_line(error)) from error

@@ -314,7 +314,8 @@ def _fit(values: Array, spec: InputSpec) -> Array:
             f"the data for input {spec.name!r} has shape {list(values.shape)}",
             needs=f"[{', '.join(str(dim) for dim in spec.shape)}]",
         )
-    return cast_to(values, spec)
+    # A table comes column by column from some files: the framework's last bit must not depend on that.
+    return np.asarray(cast_to(values, spec), order="C")
 
 
 def cast_to(values: Array, spec: InputSpec) -> Array:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from any2onnx.errors import UnknownOption, UsageError, did_you_mean
-from any2onnx.parity.boundaries import edge_values, slots, threshold_rows
-from any2onnx.parity.ulp import Array, neighbours
+from any2onnx.parity import suites_tables as tables
+from any2onnx.parity.cases import Case, Skip
+from any2onnx.parity.ulp import Array, largest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,18 @@ if TYPE_CHECKING:
     from any2onnx.parity.reference import Framework
     from any2onnx.parity.signature import Feeds, InputSpec, Signature
 
-SUITES = ("data", "typical", "boundary", "special", "shape")
+SUITES = (
+    "data",
+    "typical",
+    "scaled",
+    "boundary",
+    "special",
+    "categorical",
+    "text",
+    "shape",
+    "batch-invariance",
+    "determinism",
+)
 PRESETS: Mapping[str, tuple[str, ...]] = {
     "default": SUITES,
     "smoke": ("data", "typical", "shape"),
@@ -32,43 +44,11 @@ BATCH_SIZES = (0, 1, 2, 3, 17)
 # Where rows are large (images), 17 of them would cost more than they tell.
 LARGE_ROW_BATCH_SIZES = (0, 1, 2, 3, 5)
 MAX_ROWS = 128
+_SCALED_ROWS = 64
+_OFFSET = 1000.0
+_PARTS = (1, 2, 5, 9)
 # A case of a model with large rows (images) stays near this many numbers.
 MAX_ELEMENTS = 1 << 19
-UNSEEN_TEXT = "an unseen category"
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """One call of the model.
-
-    Attributes:
-        suite: Name of the suite.
-        name: Name inside the suite.
-        feeds: Inputs by ONNX name.
-        rows: Size of the batch; 1 when the model has no batch axis.
-        at_thresholds: Rows sit exactly on decision thresholds, where a jump within half an ulp excuses nothing.
-        may_reject: The framework may raise: then there is nothing to compare, which is reported and no failure.
-        measure: Measure the sensitivity of all rows, not only of those in need.
-        empty: The batch is empty: a framework that refuses it leaves onnxruntime's shapes to be checked.
-    """
-
-    suite: str
-    name: str
-    feeds: Feeds
-    rows: int
-    at_thresholds: bool = False
-    may_reject: bool = False
-    measure: bool = False
-    empty: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Skip:
-    """A case that cannot be formed, and why."""
-
-    suite: str
-    name: str
-    reason: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,135 +244,40 @@ def _typical(plan: Plan) -> Iterator[Case | Skip]:
         yield Case("typical", name, plan.draw(plan.rng("typical", name), rows), rows, measure=True)
 
 
+def _scaled(plan: Plan) -> Iterator[Case | Skip]:
+    """Yield rows of very different magnitudes, and rows with little variance far from the origin."""
+    floats = [spec for spec in plan.signature.inputs if spec.is_float]
+    if not floats:
+        yield Skip("scaled", "magnitudes", "the model has no floating input")
+        return
+    rows = min(plan.typical_rows, _SCALED_ROWS) if plan.signature.fixed_batch is None else plan.typical_rows
+    rows = rows if plan.batched else 1
+    for name in ("magnitudes", "offset"):
+        rng = plan.rng("scaled", name)
+        feeds = plan.draw(rng, rows)
+        for spec in floats:
+            values = feeds[spec.name]
+            free = np.array([known is None for known in spec.categories] or [True])
+            if not free.all() and values.ndim != 2:
+                continue
+            per_row = (rows,) + (1,) * (values.ndim - 1) if plan.batched and values.ndim else (1,) * values.ndim
+            wide = values.astype(np.float64)
+            if name == "magnitudes":
+                limit = min(6.0, float(np.log10(largest(spec.dtype))) / 2)
+                wide = wide * 10.0 ** rng.uniform(-limit, limit, per_row)
+            else:
+                wide = _OFFSET + wide * 10.0 ** rng.uniform(-3, 0, per_row)
+            moved = wide.astype(spec.dtype)
+            # The columns of encoders and token ids keep their values: any other would be unseen.
+            feeds[spec.name] = np.where(free, moved, values) if not free.all() else moved
+        yield Case("scaled", name, feeds, rows, may_reject=True)
+
+
 def _boundary(plan: Plan) -> Iterator[Case | Skip]:
     if plan.framework == "scikit-learn":
-        yield from _table_boundaries(plan)
+        yield from tables.boundaries(plan)
     else:
         yield from _tensor_boundaries(plan)
-
-
-def special_numbers(dtype: np.dtype[Any]) -> Array:
-    """Return the finite numbers where implementations differ: zeros, tiny ones, halves, powers of two ± 1 ulp."""
-    if dtype.name == "bfloat16":
-        import ml_dtypes
-
-        info: Any = ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
-    else:
-        info = np.finfo(dtype)
-    tiny, eps, least = float(info.smallest_normal), float(info.eps), float(info.smallest_subnormal)
-    plain = np.array([0.0, -0.0, tiny, -tiny, least, -least, eps, -eps, 0.5, -0.5, 1.5, -1.5, 2.5, -2.5], dtype=dtype)
-    powers = np.array([2.0**-10, -(2.0**-3), 1.0, -1.0, 2.0, 8.0, -8.0, 2.0**10], dtype=dtype)
-    down, up = neighbours(powers)
-    return np.concatenate([plain, powers, down, up])
-
-
-def _table_boundaries(plan: Plan) -> Iterator[Case | Skip]:
-    places = slots(plan.signature)
-    floats = [at for at, (owner, _) in enumerate(places) if plan.signature.inputs[owner].is_float]
-    if floats:
-        yield _numbers_case(plan, places, floats)
-        rows = _threshold_case(plan, places)
-        if rows is not None:
-            yield rows
-        edges = _edge_case(plan, places, floats)
-        if edges is not None:
-            yield edges
-    yield from _category_cases(plan, places)
-
-
-def _put(plan: Plan, feeds: Feeds, place: tuple[int, int], rows: Any, values: Any) -> None:
-    """Write values into one column of the feeds."""
-    spec = plan.signature.inputs[place[0]]
-    array = feeds[spec.name]
-    if array.ndim == 1:
-        array[rows] = values
-    else:
-        array[rows, place[1]] = values
-
-
-def _numbers_case(plan: Plan, places: Sequence[tuple[int, int]], floats: Sequence[int]) -> Case:
-    rng = plan.rng("boundary", "numbers")
-    first = plan.signature.inputs[places[floats[0]][0]]
-    count = len(special_numbers(first.dtype))
-    feeds = plan.draw(rng, 2 * count)
-    chosen = rng.integers(0, len(floats), count)
-    for i, at in enumerate(floats):
-        numbers = special_numbers(plan.signature.inputs[places[at][0]].dtype)
-        _put(plan, feeds, places[at], np.arange(count), numbers)
-        single = np.flatnonzero(chosen == i)
-        _put(plan, feeds, places[at], count + single, numbers[single])
-    return Case("boundary", "numbers", feeds, 2 * count, may_reject=True)
-
-
-def _threshold_case(plan: Plan, places: Sequence[tuple[int, int]]) -> Case | None:
-    rng = plan.rng("boundary", "thresholds")
-    specs = [plan.signature.inputs[owner] for owner, _ in places]
-    if not all(spec.is_float for spec in specs) or len({spec.dtype for spec in specs}) != 1:
-        return None
-    feeds = plan.draw(rng, 256)
-    base = np.hstack([feeds[spec.name].reshape(256, -1) for spec in plan.signature.inputs])
-    rows = threshold_rows(plan.model, base, rng)
-    if not len(rows):
-        return None
-    return Case("boundary", "thresholds", _from_table(plan, rows), len(rows), at_thresholds=True, may_reject=True)
-
-
-def _from_table(plan: Plan, rows: Array) -> Feeds:
-    feeds: Feeds = {}
-    at = 0
-    for spec in plan.signature.inputs:
-        shape = plan.shape(spec, len(rows))
-        width = shape[1] if len(shape) > 1 else 1
-        feeds[spec.name] = np.ascontiguousarray(rows[:, at : at + width]).reshape(shape)
-        at += width
-    return feeds
-
-
-def _edge_case(plan: Plan, places: Sequence[tuple[int, int]], floats: Sequence[int]) -> Case | None:
-    rng = plan.rng("boundary", "edges")
-    edges = edge_values(plan.model, len(places))
-    picked = [(at, value) for at in floats for value in _thin(edges[at], 64)][:512]
-    if not picked:
-        return None
-    feeds = plan.draw(rng, 3 * len(picked))
-    for i, (at, value) in enumerate(picked):
-        with np.errstate(over="ignore"):
-            number = np.asarray([value]).astype(plan.signature.inputs[places[at][0]].dtype)
-        down, up = neighbours(number)
-        _put(plan, feeds, places[at], np.arange(3 * i, 3 * i + 3), np.concatenate([down, number, up]))
-    return Case("boundary", "edges", feeds, 3 * len(picked), at_thresholds=True, may_reject=True)
-
-
-def _thin(values: Array, limit: int) -> Array:
-    return values[:: max(1, -(-len(values) // limit))]
-
-
-def _category_cases(plan: Plan, places: Sequence[tuple[int, int]]) -> Iterator[Case | Skip]:
-    """Yield every known category in every column, then unseen ones, which the framework may refuse."""
-    known: list[tuple[int, Any]] = []
-    unseen: list[tuple[int, Any]] = []
-    for at, (owner, column) in enumerate(places):
-        spec = plan.signature.inputs[owner]
-        if spec.text:
-            unseen += [(at, text) for text in ("", " ", UNSEEN_TEXT, "ÄÖÜ ß é 漢字")]
-            continue
-        labels = spec.categories[column] if column < len(spec.categories) else None
-        if labels is None or not len(labels):
-            continue
-        if spec.dtype.kind == "O":
-            known += [(at, str(label)) for label in _thin(labels, 64) if isinstance(label, str)]
-            unseen += [(at, text) for text in (UNSEEN_TEXT, "", "é漢")]
-        elif labels.dtype.kind in "iufb":
-            finite = labels[np.isfinite(labels)] if labels.dtype.kind == "f" else labels
-            known += [(at, label) for label in _thin(finite, 64)]
-            if len(finite):
-                unseen += [(at, finite.max() + 1)]
-    for name, picked, may_reject in (("categories", known, False), ("unseen categories", unseen, True)):
-        if picked:
-            feeds = plan.draw(plan.rng("boundary", name), len(picked))
-            for i, (at, value) in enumerate(picked):
-                _put(plan, feeds, places[at], i, value)
-            yield Case("boundary", name, feeds, len(picked), may_reject=may_reject)
 
 
 def _tensor_boundaries(plan: Plan) -> Iterator[Case | Skip]:
@@ -403,7 +288,7 @@ def _tensor_boundaries(plan: Plan) -> Iterator[Case | Skip]:
         values = feeds[spec.name]
         flat = values.reshape(-1)
         if spec.is_float:
-            numbers = special_numbers(spec.dtype)
+            numbers = tables.special_numbers(spec.dtype)
         elif spec.dtype.kind in "iu":
             numbers = np.array([spec.low, max(spec.high - 1, spec.low)], dtype=spec.dtype)
         else:
@@ -475,6 +360,22 @@ def _symbol_cases(plan: Plan) -> Iterator[Case | Skip]:
             yield Case("shape", name, feeds, rows if plan.batched else 1, may_reject=True)
 
 
+def _batch_invariance(plan: Plan) -> Iterator[Case | Skip]:
+    """Yield one batch that is fed as one, and cut into pieces of uneven sizes."""
+    if plan.signature.batch_symbol is None:
+        yield Skip("batch-invariance", "pieces", "the ONNX model has no free batch")
+        return
+    parts = _PARTS if plan.typical_rows >= sum(_PARTS) else (1, 2)
+    feeds = plan.draw(plan.rng("batch-invariance", "pieces"), sum(parts))
+    yield Case("batch-invariance", "pieces", feeds, sum(parts), parts=parts)
+
+
+def _determinism(plan: Plan) -> Iterator[Case | Skip]:
+    rows = min(plan.typical_rows, _SCALED_ROWS) if plan.signature.fixed_batch is None else plan.typical_rows
+    rows = rows if plan.batched else 1
+    yield Case("determinism", "repeated", plan.draw(plan.rng("determinism", "repeated"), rows), rows, repeated=True)
+
+
 def signature_is_free(plan: Plan) -> bool:
     """True when the number of rows may be chosen."""
     return plan.signature.fixed_batch is None
@@ -499,7 +400,12 @@ def require_sizes(signature: Signature) -> None:
 _GENERATORS: Mapping[str, Callable[[Plan], Iterator[Case | Skip]]] = {
     "data": _data,
     "typical": _typical,
+    "scaled": _scaled,
     "boundary": _boundary,
     "special": _special,
+    "categorical": tables.categorical,
+    "text": tables.text,
     "shape": _shape,
+    "batch-invariance": _batch_invariance,
+    "determinism": _determinism,
 }

@@ -16,9 +16,11 @@ from rich.console import Console
 
 from any2onnx.errors import InvalidType, ParityError, UnknownOption, UsageError
 from any2onnx.parity import OutputResult, ParityReport, Verdict
+from any2onnx.parity.cases import Case
 from any2onnx.parity.runtime import Port, numpy_dtype
 from any2onnx.parity.signature import Signature, feeds_from_data
-from any2onnx.parity.suites import Case, Plan, cases, special_numbers, suite_names
+from any2onnx.parity.suites import SUITES, Plan, cases, suite_names
+from any2onnx.parity.suites_tables import special_numbers
 
 
 def result(output, verdict, **fields):
@@ -234,7 +236,7 @@ def plan(*ports, data=None, seed=0):
 
 
 def test_suite_names():
-    assert suite_names("default") == ("data", "typical", "boundary", "special", "shape")
+    assert suite_names("default") == SUITES
     assert suite_names("shape, typical") == ("typical", "shape")
     assert suite_names(["smoke", "special"]) == ("data", "typical", "special", "shape")
     with pytest.raises(UnknownOption, match="did you mean 'boundary'"):
@@ -288,3 +290,30 @@ def test_special_numbers_hold_both_zeros_and_neighbours_of_powers(dtype):
     one = dtype(1)
     assert {float(np.nextafter(one, dtype(0))), 1.0, float(np.nextafter(one, dtype(2)))} <= set(numbers.astype(float))
     assert np.finfo(dtype).smallest_subnormal in numbers
+
+
+# --- the suites beside the typical rows -------------------------------------------------------------------------
+
+
+def test_scaled_rows_span_magnitudes_and_sit_far_from_the_origin():
+    magnitudes, offset = cases(plan(MATRIX), "scaled")
+    sizes = np.abs(magnitudes.feeds["x"]).max(axis=1)
+    assert sizes.min() < 1e-3
+    assert sizes.max() > 1e3
+    assert np.abs(offset.feeds["x"] - 1000).max() < 10
+
+
+def test_pieces_of_a_batch_are_uneven_and_complete():
+    (case,) = cases(plan(MATRIX), "batch-invariance")
+    assert sum(case.parts) == case.rows == len(case.feeds["x"])
+    assert len(set(case.parts)) == len(case.parts) > 2
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_inputs_do_not_depend_on_what_else_runs(suite):
+    first = [case for case in cases(plan(MATRIX), suite) if isinstance(case, Case)]
+    for other in reversed(SUITES):
+        list(cases(plan(MATRIX), other))
+    again = [case for case in cases(plan(MATRIX), suite) if isinstance(case, Case)]
+    for a, b in zip(first, again, strict=True):
+        assert all(np.array_equal(a.feeds[name], b.feeds[name], equal_nan=True) for name in a.feeds)
