@@ -141,6 +141,9 @@ _CATBOOST_IRRELEVANT: Final = (
 )
 _CATBOOST_CALLED: Final = {"decision_function": "predict", "apply": "calc_leaf_indexes"}
 
+# CatBoost's models know hashes of the categories only.
+_CATEGORIES: Final[dict[str, tuple[object, ...]]] = {"categories": ()}
+
 _CATBOOST_ROWS: Final = (
     row(
         "catboost.core.CatBoostClassifier",
@@ -149,7 +152,7 @@ _CATBOOST_ROWS: Final = (
         methods="predict predict_proba predict_log_proba decision_function apply",
         honours=f"{_CATBOOST} {_CATBOOST_CLASSES}",
         irrelevant=f"{_CATBOOST_IRRELEVANT} callback custom_loss",
-        options=_CLASSIFIER_OPTIONS,
+        options={**_CLASSIFIER_OPTIONS, **_CATEGORIES},
         called=_CATBOOST_CALLED,
         note="TreeEnsemble",
     ),
@@ -161,7 +164,7 @@ _CATBOOST_ROWS: Final = (
             methods="predict decision_function apply",
             honours=honours,
             irrelevant=_CATBOOST_IRRELEVANT,
-            options=_OPTIONS,
+            options={**_OPTIONS, **_CATEGORIES},
             called=_CATBOOST_CALLED,
             note="TreeEnsemble",
         )

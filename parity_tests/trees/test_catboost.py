@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from booster_harness import OPSETS, check, compare, convert
-from tree_harness import run
+from tree_harness import run, session
 
-from any2onnx.errors import UnsupportedParameter, UsageError
+from any2onnx.data_types import tensor_type
+from any2onnx.errors import InvalidType, UnsupportedParameter, UsageError
 from any2onnx.tree_ensemble.sources.catboost import read_model
 
 RNG = np.random.default_rng(9)
@@ -163,9 +164,124 @@ def test_columns_that_no_tree_tests() -> None:
     check(model, X, **EXACT)
 
 
+# --- categories
+
+
+LONG = ["", "z", "grün", "a name of 16 byte", "twenty-four characters..", "x" * 40, "y" * 64, "ü" * 33, "long " * 60]
+FRAME = pd.DataFrame(
+    {
+        "colour": RNG.choice(LONG, 200),
+        "size": HOLES[:, 0],
+        "code": RNG.choice([10, 20, 35], 200),
+        "kind": RNG.choice(["x", "y"], 200),
+    }
+)
+MIXED = (
+    np.nan_to_num(FRAME["size"].to_numpy()) * 2
+    + (FRAME.colour.str.len() % 4).to_numpy()
+    + ((FRAME.colour == "z") & (FRAME.code == 10)).to_numpy() * 3
+    + (FRAME.kind == "x").to_numpy() * (HOLES[:, 0] > 0)
+)
+NAMES = ["colour", "code", "kind"]
+KNOWN = {name: FRAME[name].unique() for name in NAMES}
+TYPES = [
+    ("colour", tensor_type("object", [None, 1])),
+    ("size", tensor_type("float64", [None, 1])),
+    ("code", tensor_type("int64", [None, 1])),
+    ("kind", tensor_type("object", [None, 1])),
+]
+
+
+def of_frame(model: Any, known: Any = None, types: Any = None, opset: int = 21) -> Any:
+    options = {type(model): {"categories": KNOWN if known is None else known}}
+    methods = ("decision_function", "apply")
+    return convert(model, X, methods, opset, options=options, types=types or TYPES)
+
+
+def feeds_of(frame: pd.DataFrame) -> dict[str, Any]:
+    text = ("colour", "kind")
+    return {c: frame[c].to_numpy().astype(object if c in text else frame[c].dtype)[:, None] for c in frame}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"one_hot_max_size": 20},
+        {"max_ctr_complexity": 1},
+        {},
+        {"one_hot_max_size": 3},
+        {"simple_ctr": ["Buckets"], "combinations_ctr": ["Buckets"]},
+        {"simple_ctr": ["BinarizedTargetMeanValue"], "combinations_ctr": ["BinarizedTargetMeanValue"]},
+        {"simple_ctr": ["Counter"], "combinations_ctr": ["Counter"]},
+        {"simple_ctr": ["Borders:TargetBorderCount=3"], "combinations_ctr": ["Borders:TargetBorderCount=2"]},
+        {"grow_policy": "Lossguide", "one_hot_max_size": 3},
+    ],
+)
+def test_categories(more: dict[str, Any]) -> None:
+    """One-hot tests, statistics of one feature and of combinations; known and unknown categories."""
+    unknown = FRAME.copy()
+    unknown.loc[:60, "colour"] = "new"
+    unknown.loc[40:100, "code"] = 99
+    unknown.loc[80:140, "kind"] = "?"
+    rows = pd.concat([FRAME, unknown], ignore_index=True)
+    many = {**FEW, "iterations": 30}
+    for cls, target in ((cb.CatBoostRegressor, MIXED), (cb.CatBoostClassifier, np.digitize(MIXED, [0.5, 2]))):
+        model = cls(cat_features=NAMES, **more, **many).fit(FRAME, target)
+        want = np.asarray(cb.CatBoost.predict(model, rows, prediction_type="RawFormulaVal"))
+        for opset in (13, 21):
+            s = session(of_frame(model, opset=opset))
+            scores, leaves = s.run(None, feeds_of(rows))
+            compare("scores", want, scores, 1e-13)
+            compare("leaves", model.calc_leaf_indexes(rows).astype(np.int64), leaves, 0)
+            assert len(s.run(None, feeds_of(rows[:0]))[0]) == 0
+
+
+def test_combinations_with_tests_of_numbers() -> None:
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame(
+        {"a": rng.choice(list("uvwz"), 2000), "b": rng.normal(size=2000), "c": rng.choice([1, 2, 3], 2000)}
+    )
+    target = ((rows.a == "u") ^ (rows.b > 0.3)) * 3.0 + ((rows.c == 1) ^ (rows.a == "v"))
+    more = {**FEW, "iterations": 200, "depth": 8}
+    model = cb.CatBoostRegressor(cat_features=["a", "c"], **more).fit(rows, target)
+    known = {"a": list("uvwz"), "c": [1, 2, 3]}
+    found = read_model(model, None, known).categories
+    assert found is not None
+    assert any(len(item.features) > 1 for item in found.statistics)
+    assert any(item.tests for item in found.statistics)
+    rows = rows[:300]
+    rows.loc[:50, "a"] = "new"
+    rows.loc[30:80, "c"] = 4
+    types = [("a", TYPES[0][1]), ("b", TYPES[1][1]), ("c", TYPES[2][1])]
+    feeds = {"a": rows.a.to_numpy(object)[:, None], "b": rows.b.to_numpy()[:, None], "c": rows.c.to_numpy()[:, None]}
+    got = session(of_frame(model, known, types)).run(None, feeds)[0]
+    compare("scores", np.asarray(model.predict(rows)), got, 1e-13)
+
+
+def test_categories_must_be_complete() -> None:
+    for more in ({"one_hot_max_size": 20}, {"max_ctr_complexity": 1}, {}):
+        model = cb.CatBoostRegressor(cat_features=NAMES, **more, **{**FEW, "iterations": 30}).fit(FRAME, MIXED)
+        with pytest.raises(UnsupportedParameter, match="more categories of"):
+            of_frame(model, {**KNOWN, "colour": LONG[1:2]})
+        with pytest.raises(UnsupportedParameter, match="keeps hashes"):
+            of_frame(model, {"code": KNOWN["code"]})
+        # More than there are do no harm.
+        of_frame(model, {**KNOWN, "colour": [*LONG, "another"]})
+    with pytest.raises(UsageError, match="hue"):
+        of_frame(model, {**KNOWN, "hue": ["a"]})
+    with pytest.raises(UsageError, match="several types"):
+        of_frame(model, {**KNOWN, "code": [10, "20"]})
+    with pytest.raises(InvalidType, match="holds text"):
+        of_frame(model, types=[*TYPES[:2], ("code", tensor_type("object", [None, 1])), TYPES[3]])
+
+
 def test_what_is_refused() -> None:
-    frame = pd.DataFrame({"colour": RNG.choice(["red", "blue", "grün"], 200), "size": X[:, 0]})
-    for more in ({"one_hot_max_size": 10}, {"one_hot_max_size": 1}):
-        model = cb.CatBoostRegressor(cat_features=["colour"], **more, **FEW).fit(frame, Y)
-        with pytest.raises(UnsupportedParameter, match="categorical features: colour"):
-            convert(model, X[:, :2])
+    model = cb.CatBoostRegressor(cat_features=["colour"], **{**FEW, "iterations": 30}).fit(
+        FRAME[["colour", "size"]], MIXED
+    )
+    with pytest.raises(UnsupportedParameter, match=r"hashes in place of .*: colour"):
+        convert(model, X[:, :2])
+    texts = pd.DataFrame({"words": RNG.choice(["a b c", "b c d", "c d e f"], 200), "size": X[:, 0]})
+    model = cb.CatBoostClassifier(text_features=["words"], **FEW).fit(texts, TWO)
+    with pytest.raises(UnsupportedParameter, match="text features"):
+        convert(model, X[:, :2])

@@ -5,21 +5,24 @@ CatBoost compares float32(x) > border and adds in float64.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from any2onnx.converters.sklearn.boosters import as_scores, constant, iterations_of, two_probabilities
+from any2onnx.converters.sklearn.hist_gradient_boosting import category_codes
 from any2onnx.converters.sklearn.lazy import once, produce
-from any2onnx.converters.sklearn.support import Results, working_type
+from any2onnx.converters.sklearn.support import Results, as_column, columns_of, to_float, working_type
 from any2onnx.converters.sklearn.tree import matrix, pick_label, precision
 from any2onnx.errors import UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import DataType, Value
+from any2onnx.graph.types import DataType, Value, shape_of
 from any2onnx.operator_mappings.mapping import Call
 from any2onnx.tree_ensemble.emit import emit_leaf_numbers, emit_scores
 from any2onnx.tree_ensemble.sources.catboost import CatBoostModel, read_model
+from any2onnx.tree_ensemble.sources.catboost_categories import Categories, Statistic
 
 _LABELS = ("MultiLogloss", "MultiCrossEntropy")
 _EACH = ("MultiClassOneVsAll", *_LABELS)
@@ -35,9 +38,46 @@ class _Scores:
 
 
 def _scores(g: GraphBuilder, call: Call) -> _Scores:
-    model = read_model(call.source, iterations_of(call))
-    rows = once(lambda: g.Cast(matrix(g, call), DataType.FLOAT))
+    model = read_model(call.source, iterations_of(call), call.options.get("categories"))
+    rows = once(lambda: _rows(g, call, model.categories))
     return _Scores(model, once(lambda: _raw(g, call, model, rows())), once(lambda: _leaves(g, call, model, rows())))
+
+
+def _rows(g: GraphBuilder, call: Call, categories: Categories | None) -> Value:
+    """Return the columns that the trees test: FLOAT."""
+    if categories is None:
+        return g.Cast(matrix(g, call), DataType.FLOAT)
+    columns = columns_of(g, call)
+    codes = {
+        k: _codes(g, category_codes(g, call, as_column(g, columns[column]), values), len(values))
+        for k, (column, values) in enumerate(zip(categories.columns, categories.values, strict=True))
+        if len(values)
+    }
+    parts = [to_float(g, as_column(g, columns[k]), DataType.FLOAT) for k in categories.floats]
+    parts += [g.Cast(codes[k], DataType.FLOAT) for k in categories.one_hot]
+    parts += [_statistic(g, item, columns, codes) for item in categories.statistics]
+    # Not every version of LabelEncoder says which shape it gives.
+    return g.annotate(g.Concat(*parts, axis=1), [shape_of(call.inputs[0])[0], len(parts)])
+
+
+def _codes(g: GraphBuilder, code: Value, unknown: int) -> Value:
+    """Return codes as INT64 [batch, 1], `unknown` for a category that is not known."""
+    return g.Cast(g.Where(g.IsNaN(code), g.scalar_like(unknown, code), code), DataType.INT64)
+
+
+def _statistic(g: GraphBuilder, item: Statistic, columns: Sequence[Value], codes: Mapping[int, Value]) -> Value:
+    """Return a number for each row's combination of categories: FLOAT [batch, 1]."""
+    parts = [codes[k] for k in item.features]
+    for k, border in item.tests:
+        number = to_float(g, as_column(g, columns[k]), DataType.FLOAT)
+        parts.append(g.Cast(g.Greater(number, g.scalar_like(border, number)), DataType.INT64))
+    for k, wanted in item.matches:
+        parts.append(g.Cast(g.Equal(codes[k], g.scalar_like(wanted, codes[k])), DataType.INT64))
+    index: Value | None = None
+    for part, size in zip(parts, item.table.shape, strict=True):
+        index = part if index is None else g.Add(g.Mul(index, g.scalar_like(size, index)), part)
+    assert index is not None
+    return g.Gather(g.const(item.table.ravel(), name="statistics"), index, axis=0)
 
 
 def _raw(g: GraphBuilder, call: Call, model: CatBoostModel, x: Value) -> Value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,8 +15,11 @@ import numpy as np
 from any2onnx.errors import MalformedFile, UnsupportedParameter, UsageError
 from any2onnx.tree_ensemble import order
 from any2onnx.tree_ensemble.ir import Array, Mode, TreeEnsemble, assemble
+from any2onnx.tree_ensemble.sources.catboost_categories import Categories, read_categories, statistic
 
 _FLOAT: Final = "FloatFeature"
+_ONE_HOT: Final = "OneHotFeature"
+_STATISTIC: Final = "OnlineCtr"
 _SPLIT: Final = re.compile(r'"split":\s*(\{[^{}]*\})')
 _VALUE: Final = re.compile(r'"value":\s*\[?([^\]"{}]*?)\]?\s*,\s*"weight":')
 _NODE: Final = re.compile(r'"(w)eight":|"(s)plit":')
@@ -33,6 +36,7 @@ class CatBoostModel:
         bias: float64 [scores], what the raw scores start from.
         ensemble: The raw scores; None without trees.
         leaf: int64 [leaves], each leaf's number within its tree.
+        categories: What the ensemble's columns hold, None for those of the rows.
     """
 
     n_features: int
@@ -40,15 +44,17 @@ class CatBoostModel:
     bias: Array
     ensemble: TreeEnsemble | None
     leaf: Array
+    categories: Categories | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Splits:
-    """Tests as arrays: column and border of each, and whether NaN passes it."""
+    """Tests as arrays: column and border of each, whether NaN passes it, and what kind of test it is."""
 
     feature: Array
     border: Array
     missing: Array
+    mode: Array
 
 
 def model_dictionary(model: Any) -> tuple[dict[str, Any], str]:
@@ -60,20 +66,26 @@ def model_dictionary(model: Any) -> tuple[dict[str, Any], str]:
     return json.loads(text), text
 
 
-def read_model(model: Any, iterations: tuple[int, int] | None = None) -> CatBoostModel:
+def read_model(
+    model: Any,
+    iterations: tuple[int, int] | None = None,
+    categories: Mapping[Any, Iterable[Any]] | None = None,
+) -> CatBoostModel:
     """Return what a fitted CatBoost estimator computes.
 
     Args:
         model: CatBoost, or one of the classes that derive from it.
         iterations: First tree and the one behind the last; None, or an end of 0, for all.
+        categories: The categories of each categorical feature, by its name or column.
 
     Raises:
-        UnsupportedParameter: Features that ONNX cannot compute.
+        UnsupportedParameter: Text or embedding features; categorical ones whose categories are not given.
         UsageError: The range is none.
     """
+    _check_features(model)
     content, text = model_dictionary(model)
     information = content["features_info"]
-    _check_features(information)
+    columns = read_categories(content, categories)
     symmetric = "oblivious_trees" in content
     trees = content["oblivious_trees" if symmetric else "trees"]
     first, last = iterations or (0, 0)
@@ -88,28 +100,27 @@ def read_model(model: Any, iterations: tuple[int, int] | None = None) -> CatBoos
     n_features = _width(information)
     n_scores = len(bias)
     if first == last:
-        return CatBoostModel(n_features, n_scores, bias, None, np.zeros(0, np.int64))
+        return CatBoostModel(n_features, n_scores, bias, None, np.zeros(0, np.int64), None)
+    tests = _Tests(content, columns)
+    width = n_features if columns is None else tests.width
     if symmetric:
-        e, leaf = _symmetric(trees[first:last], information, n_features, n_scores)
+        e, leaf = _symmetric(trees[first:last], tests, width, n_scores)
     else:
-        e, leaf = _other(text, (first, last), information, n_features, n_scores)
+        e, leaf = _other(text, (first, last), tests, width, n_scores)
     # Scores are scale · sum + bias.
     e = replace(e, base=bias, tree_weight=None if scale == 1 else np.full(e.n_trees, float(scale)))
-    return CatBoostModel(n_features, n_scores, bias, e, leaf)
+    return CatBoostModel(n_features, n_scores, bias, e, leaf, tests.categories())
 
 
-def _check_features(information: Mapping[str, Any]) -> None:
-    for kind, what in (
-        ("text_features", "text features"),
-        ("embedding_features", "embedding features"),
-        ("categorical_features", "categorical features"),
-    ):
-        names = [str(f.get("feature_id") or f["flat_feature_index"]) for f in information.get(kind, ())]
-        if names:
+def _check_features(model: Any) -> None:
+    # CatBoost does not write such models as JSON.
+    for kind in ("text", "embedding"):
+        columns: list[int] = getattr(model, f"get_{kind}_feature_indices", list)()
+        if len(columns):
             raise UnsupportedParameter(
-                f"CatBoost keeps hashes in place of the values of its {what}: {', '.join(names[:5])}",
-                needs="numeric features",
-                remedy="encode them before the model, by an encoder in a pipeline",
+                f"CatBoost's {kind} features are not converted: columns {', '.join(str(c) for c in columns[:5])}",
+                needs="numeric and categorical features",
+                remedy="turn them into numbers before the model",
             )
 
 
@@ -121,32 +132,97 @@ def _is_column(feature: Any) -> bool:
     return isinstance(feature, Mapping) and "flat_feature_index" in feature
 
 
-def _tests(splits: Sequence[Mapping[str, Any]], information: Mapping[str, Any]) -> _Splits:
-    """Return splits as arrays.
+class _Tests:
+    """Reads the splits of a model as tests of an ensemble's columns.
 
-    Raises:
-        UnsupportedParameter: A split that is no test of a number.
+    With categorical features the columns are: numbers, then the codes of features with one-hot tests, then statistics.
     """
-    other = sorted({str(s["split_type"]) for s in splits} - {_FLOAT})
-    if other:
-        raise UnsupportedParameter(f"CatBoost's splits of type {', '.join(other)} have no ONNX form")
-    floats = {int(f["feature_index"]): f for f in information["float_features"]}
-    index = np.fromiter((s["float_feature_index"] for s in splits), np.int64, len(splits))
-    column = np.zeros(max(floats, default=0) + 1, np.int64)
-    missing = np.zeros(len(column), bool)
-    for k, f in floats.items():
-        column[k], missing[k] = int(f["flat_feature_index"]), _MISSING[f["nan_value_treatment"]]
-    border = np.fromiter((s["border"] for s in splits), np.float64, len(splits))
-    # Borders are float32 numbers; the text has them with 17 digits.
-    return _Splits(column[index], border.astype(np.float32).astype(np.float64), missing[index])
+
+    def __init__(self, content: Mapping[str, Any], columns: tuple[Categories, list[Array]] | None) -> None:
+        self._information = content["features_info"]
+        self._data = content.get("ctr_data", {})
+        self._columns = columns
+        floats = {int(f["feature_index"]): f for f in self._information.get("float_features", ())}
+        self._column = np.zeros(max(floats, default=0) + 1, np.int64)
+        self._missing = np.zeros(len(self._column), bool)
+        for k, f in floats.items():
+            self._column[k] = k if columns is not None else int(f["flat_feature_index"])
+            self._missing[k] = _MISSING[f["nan_value_treatment"]]
+        self._ctrs = list(self._information.get("ctrs", ()))
+        # Splits are numbered: borders of numbers, one-hot values, borders of statistics.
+        first = sum(len(f["borders"]) for f in floats.values())
+        first += sum(len(f.get("values", ())) for f in self._information.get("categorical_features", ()))
+        self._starts = first + np.cumsum([0] + [len(c["borders"]) for c in self._ctrs])
+
+    @property
+    def width(self) -> int:
+        """Number of columns with categorical features."""
+        assert self._columns is not None
+        return len(self._columns[0].floats) + len(self._columns[0].one_hot) + len(self._ctrs)
+
+    def categories(self) -> Categories | None:
+        """Return what the columns hold; None without categorical features."""
+        if self._columns is None:
+            return None
+        categories, hashes = self._columns
+        tables = tuple(statistic(ctr, self._data, categories, hashes) for ctr in self._ctrs)
+        return replace(categories, statistics=tables)
+
+    def read(self, splits: Sequence[Mapping[str, Any]]) -> _Splits:
+        """Return splits as arrays.
+
+        Raises:
+            UnsupportedParameter: A split of a type that is not known.
+        """
+        count = len(splits)
+        kind = np.array([s["split_type"] for s in splits], dtype=object)
+        other = sorted(set(kind.tolist()) - {_FLOAT, _ONE_HOT, _STATISTIC})
+        if other:
+            raise UnsupportedParameter(f"CatBoost's splits of type {', '.join(other)} have no ONNX form")
+        index = np.fromiter((s.get("float_feature_index", 0) for s in splits), np.int64, count)
+        border = np.fromiter((s.get("border", 0.0) for s in splits), np.float64, count)
+        number = kind == _FLOAT
+        feature = np.where(number, self._column[np.where(number, index, 0)], 0)
+        missing = number & self._missing[np.where(number, index, 0)]
+        # Borders are float32 numbers; the text has them with 17 digits.
+        threshold = border.astype(np.float32).astype(np.float64)
+        mode = np.full(count, Mode.GT, np.uint8)
+        if self._columns is not None:
+            self._read_one_hot(splits, np.flatnonzero(kind == _ONE_HOT), feature, threshold, mode)
+            self._read_statistics(splits, np.flatnonzero(kind == _STATISTIC), feature, threshold)
+        return _Splits(feature, threshold, missing, mode)
+
+    def _read_one_hot(
+        self, splits: Sequence[Mapping[str, Any]], at: Array, feature: Array, threshold: Array, mode: Array
+    ) -> None:
+        assert self._columns is not None
+        categories, hashes = self._columns
+        place = {k: len(categories.floats) + n for n, k in enumerate(categories.one_hot)}
+        codes = {(k, int(h)): code for k in categories.one_hot for code, h in enumerate(hashes[k].tolist())}
+        for n in at.tolist():
+            k = int(splits[n]["cat_feature_index"])
+            feature[n], threshold[n] = place[k], codes[k, int(splits[n]["value"])]
+        mode[at] = Mode.EQ
+
+    def _read_statistics(
+        self, splits: Sequence[Mapping[str, Any]], at: Array, feature: Array, threshold: Array
+    ) -> None:
+        assert self._columns is not None
+        if not len(at):
+            return
+        number = np.array([int(splits[n]["split_index"]) for n in at.tolist()])
+        which = np.searchsorted(self._starts, number, side="right") - 1
+        borders = np.concatenate([np.asarray(c["borders"], np.float32) for c in self._ctrs]).astype(np.float64)
+        if not np.array_equal(borders[number - self._starts[0]], threshold[at]):
+            raise MalformedFile("the splits of a CatBoost model are not numbered in the way that is known")
+        categories = self._columns[0]
+        feature[at] = len(categories.floats) + len(categories.one_hot) + which
 
 
-def _symmetric(
-    trees: Sequence[Any], information: Mapping[str, Any], n_features: int, n_scores: int
-) -> tuple[TreeEnsemble, Array]:
+def _symmetric(trees: Sequence[Any], reader: _Tests, n_features: int, n_scores: int) -> tuple[TreeEnsemble, Array]:
     """Return trees whose nodes of one level are the same test: leaf k is reached by the tests that are bits of k."""
     depth = np.asarray([len(t.get("splits") or ()) for t in trees])
-    tests = _tests([s for t in trees for s in t.get("splits") or ()], information)
+    tests = reader.read([s for t in trees for s in t.get("splits") or ()])
     start = np.cumsum(depth) - depth
     # Nodes in the order of a heap: the children of node k are 2k + 1 and 2k + 2; its level has the test of that bit.
     true, false, at = [], [], []
@@ -166,7 +242,7 @@ def _symmetric(
         feature=np.split(_at(tests.feature, position, inner), ends),
         threshold=np.split(_at(tests.border, position, inner), ends),
         missing_true=np.split(_at(tests.missing, position, inner), ends),
-        mode=Mode.GT,
+        mode=np.split(_at(tests.mode, position, inner), ends),
         leaf_values=np.concatenate([np.asarray(t["leaf_values"], np.float64) for t in trees]).reshape(-1, n_scores),
         n_targets=n_scores,
         n_features=n_features,
@@ -182,7 +258,7 @@ def _at(values: Array, position: Array, inner: Array) -> Array:
 
 
 def _other(
-    text: str, trees: tuple[int, int], information: Mapping[str, Any], n_features: int, n_scores: int
+    text: str, trees: tuple[int, int], reader: _Tests, n_features: int, n_scores: int
 ) -> tuple[TreeEnsemble, Array]:
     """Return trees of any form.
 
@@ -199,7 +275,7 @@ def _other(
     values = np.array(",".join(_VALUE.findall(body)).split(","), np.float64).reshape(-1, n_scores)[::-1]
     if len(splits) != inner.sum() or len(values) != len(inner) - inner.sum():
         raise MalformedFile("the text of a CatBoost model is not in the form that is known")
-    tests = _tests(splits, information)
+    tests = reader.read(splits)
     to_come = np.cumsum(np.where(inner, 1, -1))
     at = np.flatnonzero(inner)
     right, left = np.full(len(inner), -1, np.int64), np.full(len(inner), -1, np.int64)
@@ -210,7 +286,9 @@ def _other(
     lows = np.minimum.accumulate(np.concatenate([np.zeros(1, np.int64), to_come]))
     ends = np.flatnonzero(np.diff(lows) < 0) + 1
     spans = list(zip(np.concatenate([[0], ends[:-1]]).tolist(), ends.tolist(), strict=True))[::-1][trees[0] : trees[1]]
-    feature, border, missing = (_at(v, place, inner) for v in (tests.feature, tests.border, tests.missing))
+    feature, border, missing, mode = (
+        _at(v, place, inner) for v in (tests.feature, tests.border, tests.missing, tests.mode)
+    )
     leaves = [place[a:b][~inner[a:b]] for a, b in spans]
     e = assemble(
         true_child=[np.where(inner[a:b], right[a:b] - a, -1) for a, b in spans],
@@ -218,7 +296,7 @@ def _other(
         feature=[feature[a:b] for a, b in spans],
         threshold=[border[a:b] for a, b in spans],
         missing_true=[missing[a:b] for a, b in spans],
-        mode=Mode.GT,
+        mode=[mode[a:b] for a, b in spans],
         leaf_values=values[np.concatenate(leaves)],
         n_targets=n_scores,
         n_features=n_features,
