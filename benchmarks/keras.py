@@ -3,19 +3,23 @@
     python benchmarks/keras.py                 # ResNet50
     python benchmarks/keras.py --all           # and MobileNetV2, EfficientNetV2B0, BiLSTM, transformer, ConvNeXt
 
-Prints CPU seconds of the conversion, nodes, Transposes, size and onnxruntime latency of both, and the ratios.
+Prints CPU seconds of the conversion, nodes, Transposes, size and onnxruntime latency of both, and the ratios. Both
+conversions are what a user calls with its defaults (ours without the parity check, which is off by default; theirs has
+none), both write a file, and each starts with a collected heap. Latencies are taken in turns, so that whatever else
+runs on the machine slows both.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +46,7 @@ class Result:
         nodes: Number of nodes.
         transposes: Of these, Transpose.
         megabytes: Size of the file.
-        latency: Median milliseconds of one run at batch 1, one thread.
+        latency: Median CPU milliseconds of one run at batch 1, one thread.
         error: Largest difference from Keras, of the output's scale; nan where the model does not run.
         failure: Why it does not run.
     """
@@ -105,8 +109,8 @@ def randomized(model: Any) -> Any:
     return model
 
 
-def measured(path: Path, seconds: float, x: Any, wanted: Any) -> Result:
-    """Count, run and time a converted file."""
+def measured(path: Path, seconds: float, x: Any, wanted: Any) -> tuple[Result, Callable[[], Any] | None]:
+    """Count and run a converted file; return also a function that runs it, None where onnxruntime refuses it."""
     proto = onnx.load(path)
     kinds = [node.op_type for node in proto.graph.node]
     size = path.stat().st_size / 1e6
@@ -116,15 +120,24 @@ def measured(path: Path, seconds: float, x: Any, wanted: Any) -> Result:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         feeds = {session.get_inputs()[0].name: x}
         (got,) = session.run(None, feeds)
-        times = []
-        for _ in range(10):
-            start = time.perf_counter()
-            session.run(None, feeds)
-            times.append((time.perf_counter() - start) * 1e3)
     except Exception as error:  # the peer's file may be one that onnxruntime refuses: that is a result
-        return Result(seconds, len(kinds), kinds.count("Transpose"), size, failure=str(error).splitlines()[0][:90])
+        reason = str(error).splitlines()[0][:90]
+        return Result(seconds, len(kinds), kinds.count("Transpose"), size, failure=reason), None
     difference = float(np.abs(got - wanted).max() / np.abs(wanted).max())
-    return Result(seconds, len(kinds), kinds.count("Transpose"), size, statistics.median(times), difference)
+    found = Result(seconds, len(kinds), kinds.count("Transpose"), size, error=difference)
+    return found, lambda: session.run(None, feeds)
+
+
+def latencies(*runs: Callable[[], Any] | None, rounds: int = 20) -> list[float]:
+    """Return the median CPU milliseconds of each function, called in turns."""
+    times: list[list[float]] = [[] for _ in runs]
+    for _ in range(rounds):
+        for run, taken in zip(runs, times, strict=True):
+            if run is not None:
+                start = time.process_time()
+                run()
+                taken.append((time.process_time() - start) * 1e3)
+    return [statistics.median(taken) if taken else float("nan") for taken in times]
 
 
 def compare(name: str, model: Any, folder: Path) -> tuple[Result, Result]:
@@ -132,13 +145,17 @@ def compare(name: str, model: Any, folder: Path) -> tuple[Result, Result]:
     x = np.random.default_rng(1).normal(size=(1, *model.input_shape[1:])).astype("float32")
     wanted = np.asarray(model(x, training=False))
     ours, theirs = folder / f"{name}.ours.onnx", folder / f"{name}.theirs.onnx"
+    gc.collect()
     start = time.process_time()
     convert_keras(model, name, output_path=ours)
     first = time.process_time() - start
+    gc.collect()
     start = time.process_time()
     model.export(str(theirs), format="onnx", verbose=False)
     second = time.process_time() - start
-    return measured(ours, first, x, wanted), measured(theirs, second, x, wanted)
+    results, runs = zip(measured(ours, first, x, wanted), measured(theirs, second, x, wanted), strict=True)
+    left, right = (replace(r, latency=t) for r, t in zip(results, latencies(*runs), strict=True))
+    return left, right
 
 
 def line(label: str, result: Result) -> str:
@@ -162,7 +179,11 @@ def main() -> None:
         compare("warm", warm, Path(folder))
         for name in names:
             ours, theirs = compare(name, randomized(MODELS[name]()), Path(folder))
-            print(f"{name}: CPU time ÷ {theirs.seconds / ours.seconds:.1f}, nodes {ours.nodes} against {theirs.nodes}")
+            ratio = ours.latency / theirs.latency
+            print(
+                f"{name}: conversion's CPU time ÷ {theirs.seconds / ours.seconds:.1f}, nodes {ours.nodes} against "
+                f"{theirs.nodes}, latency × {ratio:.2f}" + (" (theirs does not run)" if theirs.failure else "")
+            )
             print(line("any2onnx", ours))
             print(line("model.export", theirs), flush=True)
 

@@ -65,13 +65,35 @@ def infer_outputs(
     rule = _RULES.get((node.domain, node.op_type))
     if rule is not None:
         return [(ir.TensorType(s.dtype), None if s.shape is None else ir.Shape(s.shape)) for s in rule(node)]
-    key = None if known is None else _key(node)
+    shape = None if known is None or len(node.outputs) != 1 else _plain_shape(node)
+    key = None if known is None else _key(node, with_dims=shape is None)
     if key is not None and known is not None and key in known:
-        return [(ir.TensorType(s.dtype), None if s.shape is None else ir.Shape(s.shape)) for s in known[key]]
+        specs = known[key] if shape is None else (TensorSpec(known[key][0].dtype, shape),)
+        return [(ir.TensorType(s.dtype), None if s.shape is None else ir.Shape(s.shape)) for s in specs]
     found = _infer(schema, node, opsets)
     if key is not None and known is not None and all(isinstance(kind, ir.TensorType) for kind, _ in found):
         known[key] = tuple(TensorSpec(kind.dtype, dims_of(shape)) for kind, shape in found)
     return found
+
+
+# Operators whose output has the shape of their first input. What they accept is asked once per dtype and rank.
+_SAME_SHAPE: Final = frozenset(
+    {"BatchNormalization", "Clip", "Elu", "Erf", "Exp", "HardSigmoid", "LeakyRelu", "Log", "Neg", "Relu", "Sigmoid"}
+    | {"Softmax", "Sqrt", "Tanh"}
+)
+
+
+def _plain_shape(node: ir.Node) -> tuple[Dim, ...] | None:
+    """Return the shape of the output of an operator with a trivial rule for it."""
+    if node.domain or node.inputs[0] is None:
+        return None
+    dims = dims_of(node.inputs[0].shape)
+    if dims is None or node.op_type in _SAME_SHAPE:
+        return dims if node.op_type in _SAME_SHAPE else None
+    permutation = node.attributes.get("perm") if node.op_type == "Transpose" else None
+    if permutation is None or sorted(permutation.as_ints()) != list(range(len(dims))):
+        return None
+    return tuple(dims[axis] for axis in permutation.as_ints())
 
 
 _HASHABLE: Final = frozenset(
@@ -86,15 +108,23 @@ _HASHABLE: Final = frozenset(
 )
 
 
-def _key(node: ir.Node) -> Hashable | None:
-    """Return all that the types of a node's outputs depend on; None where that is not small."""
-    parts: list[Hashable] = [node.domain, node.op_type, len(node.outputs)]
+def _key(node: ir.Node, *, with_dims: bool) -> Hashable | None:
+    """Return all that the types of a node's outputs depend on; None where that is not small.
+
+    Args:
+        node: The node.
+        with_dims: Shapes and contents of the inputs, not only their ranks.
+    """
+    parts: list[Hashable] = [node.domain, node.op_type, len(node.outputs), with_dims]
     for value in node.inputs:
         if value is None:
             parts.append(None)
             continue
         if type(value.type) is not ir.TensorType:
             return None
+        if not with_dims:
+            parts.append((value.type.dtype, None if value.shape is None else len(value.shape)))
+            continue
         parts.append((value.type.dtype, dims_of(value.shape)))
         tensor = value.const_value
         if tensor is not None and tensor.size <= _LARGEST_DATA:

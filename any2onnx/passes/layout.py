@@ -56,14 +56,17 @@ class PropagateLayoutPass(GraphPass):
     def rewrite(self, scope: Scope, names: Names) -> int:
         """Find the best layouts of one graph for every permutation in it, until nothing improves."""
         count = 0
-        improved = True
-        while improved:
-            improved = False
-            for permutation, turned in _candidates(scope.graph):
-                while _Labelling(scope, names, permutation, turned).improve():
-                    count += 1
-                    improved = True
-        return count
+        # Candidate → the count at which it had nothing to improve: not tried again before something changes.
+        settled: dict[tuple[tuple[int, ...], bool], int] = {}
+        while True:
+            waiting = (candidate for candidate in _candidates(scope.graph) if settled.get(candidate) != count)
+            candidate = next(waiting, None)
+            if candidate is None:
+                return count
+            if _Labelling(scope, names, *candidate).improve():
+                count += 1
+            else:
+                settled[candidate] = count
 
 
 def _candidates(graph: ir.Graph) -> list[tuple[tuple[int, ...], bool]]:

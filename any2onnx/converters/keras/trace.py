@@ -28,8 +28,14 @@ from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Dim, Value, dims_of, dtype_of, shape_of
 
 # Example sizes of dynamic dims, for the two recordings; far apart, so that a dim that depends on them differs. The
-# first pair is quick; the others serve models with a minimal size, or that want sizes divisible by powers of two.
-_ATTEMPTS: Final = (((2, 3, 5, 7, 11, 13), (29, 31, 37, 41, 43, 47)), ((64,), (160,)), ((224,), (320,)))
+# first pair is quick; the next serves models with a maximal size (a table of few positions), the others models with a
+# minimal one, or that want sizes divisible by powers of two.
+_ATTEMPTS: Final = (
+    ((2, 3, 5, 7, 11, 13), (29, 31, 37, 41, 43, 47)),
+    ((2, 3, 4), (7, 6, 5)),
+    ((64,), (160,)),
+    ((224,), (320,)),
+)
 _BLOCK: Final = 4093
 _BATCHES: Final = ((2, 5, 11), (3, 7, 13))
 

@@ -22,7 +22,7 @@ from any2onnx.converters.keras.weights import Weights
 from any2onnx.converters.translator import Translator, check_promise
 from any2onnx.errors import Any2OnnxError, NotFitted, UnsupportedOperator, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import FLOATS, DataType, TensorSpec, Value, rank_of, to_dtype
+from any2onnx.graph.types import FLOATS, DataType, TensorSpec, Value, dims_of, merge_shape, rank_of, to_dtype
 from any2onnx.operator_mappings.mapping import Call
 from any2onnx.operator_mappings.registry import Needed, Registry
 from any2onnx.options import Options
@@ -278,7 +278,9 @@ class Walker:
             return flatten(self.translator.convert(call, g))
         results = flatten(self.trace_call(g, operation, args, kwargs, path=path))
         if outputs is not None:
-            check_promise(g, call, results, outputs)
+            # What a user's layer says of its shapes may be wrong without anybody noticing; what its code did is not.
+            own = key.startswith("keras.")
+            check_promise(g, call, results, outputs if own else _fitting(results, outputs))
         return results
 
     def call(
@@ -475,6 +477,19 @@ def _keras_layer_class() -> type[Any]:
     from keras import Layer
 
     return Layer  # type: ignore[no-any-return]
+
+
+def _fitting(results: Sequence[Any], outputs: Sequence[TensorSpec | None]) -> list[TensorSpec | None]:
+    """Return what was stated of the results, without the shapes that contradict them."""
+    fitting: list[TensorSpec | None] = list(outputs)
+    for k, (value, spec) in enumerate(zip(results, outputs, strict=False)):
+        if spec is None or not isinstance(value, Value):
+            continue
+        try:
+            merge_shape(dims_of(value.shape), spec.shape)
+        except ValueError:
+            fitting[k] = TensorSpec(spec.dtype)
+    return fitting
 
 
 def promised(call: Call) -> Any:
