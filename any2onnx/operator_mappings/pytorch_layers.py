@@ -132,4 +132,36 @@ GROUPED = (
     *table("grouped", {"grouped_mm_of_library": "transformers.grouped_mm_fallback.default"}, prefix=""),
 )
 
-ROWS = (*LAYERS, *GROUPED, *DROPOUT, *POOLING, *VISION, *ATTENTION, *RECURRENT, *PACKED, *CONTROL_FLOW, *ONNX)
+QUANTIZED = table(
+    "quantized",
+    {
+        "quantize_per_tensor": "quantize_per_tensor.default quantize_per_tensor.tensor quantize_per_tensor.tensor2",
+        "dequantize_per_tensor": "dequantize_per_tensor.default dequantize_per_tensor.tensor "
+        "dequantize_per_tensor.tensor2",
+        "quantize_per_channel": "quantize_per_channel.default",
+        "dequantize_per_channel": "dequantize_per_channel.default",
+        "quantize_per_token": "quantize_per_token.default",
+        "dequantize_per_token": "dequantize_per_token.default",
+        "quantize_per_channel_group": "quantize_per_channel_group.default",
+        "dequantize_per_channel_group": "dequantize_per_channel_group.default",
+        "choose_qparams": "choose_qparams.tensor",
+        "choose_qparams_symmetric": "choose_qparams_symmetric.tensor",
+        "choose_qparams_per_token_asymmetric": "choose_qparams_per_token_asymmetric.default "
+        "_choose_qparams_per_token_asymmetric_impl.default",
+    },
+    prefix="quantized_decomposed.",
+)
+
+ROWS = (
+    *QUANTIZED,
+    *LAYERS,
+    *GROUPED,
+    *DROPOUT,
+    *POOLING,
+    *VISION,
+    *ATTENTION,
+    *RECURRENT,
+    *PACKED,
+    *CONTROL_FLOW,
+    *ONNX,
+)
