@@ -32,6 +32,19 @@ FACTORS = table(
     },
 )
 
+DECOMPOSITIONS = table(
+    "matrix_decompositions",
+    {
+        "geqrf": "geqrf",
+        "qr": "linalg_qr",
+        "householder_product": "linalg_householder_product orgqr",
+        "ormqr": "ormqr",
+        "eigh": "_linalg_eigh",
+        "svd": "_linalg_svd",
+        "pinv": "linalg_pinv linalg_pinv.atol_rtol_float linalg_pinv.atol_rtol_tensor linalg_pinv.rcond_tensor",
+    },
+)
+
 FLOATS = table("floats", {"frexp": "frexp.Tensor", "nextafter": "nextafter"})
 
 HISTOGRAMS = table(
@@ -123,4 +136,4 @@ UNCHECKED = table(
     shapes="any2onnx.shape_calculators.pytorch.general:nothing_promised",
 )
 
-ROWS = (*UNCHECKED, *LINALG, *FACTORS, *FLOATS, *HISTOGRAMS, *SPECIAL, *ORTHOGONAL, *COUNTING)
+ROWS = (*UNCHECKED, *LINALG, *FACTORS, *DECOMPOSITIONS, *FLOATS, *HISTOGRAMS, *SPECIAL, *ORTHOGONAL, *COUNTING)

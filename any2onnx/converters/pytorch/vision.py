@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.pytorch.call import TorchCall, as_int_vector, as_type, refuse
+from any2onnx.converters.pytorch.call import TorchCall, as_int_vector, as_type, refuse, scalar
 from any2onnx.converters.pytorch.shapes import LARGEST, sliced
 from any2onnx.errors import OpsetNotSupported, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
@@ -255,6 +255,8 @@ def grid_sampler(g: GraphBuilder, call: TorchCall) -> Value:
 def pixel_shuffle(g: GraphBuilder, call: TorchCall) -> Value:
     """Channels to pixels."""
     x, factor = call.first, int(call.params["upscale_factor"])
+    if 0 in call.dims:
+        return g.Expand(scalar(g, 0, dtype_of(x)), call.shape(g))
     if rank_of(x) == 4 and dtype_of(x) in FLOATS:
         return g.DepthToSpace(x, blocksize=factor, mode="CRD")
     lead = rank_of(x) - 3
