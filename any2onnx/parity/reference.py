@@ -108,6 +108,9 @@ class Reference(Protocol):
     def label_scores(self, feeds: Feeds, columns: int) -> list[LabelScores]:
         """Return the scores behind each of ``columns`` columns of labels, empty when there are none to be had."""
 
+    def ranked_scores(self, feeds: Feeds) -> list[LabelScores]:
+        """Return the scores of all candidates behind an output of ranked numbers (neighbours), empty without any."""
+
     def classes(self, leaf: int) -> Array | None:
         """Return the labels in the order of the columns of a score output, or None."""
 
@@ -287,6 +290,10 @@ class CallableReference:
 
     def label_scores(self, feeds: Feeds, columns: int) -> list[LabelScores]:
         """A function shows no scores."""
+        return []
+
+    def ranked_scores(self, feeds: Feeds) -> list[LabelScores]:
+        """A function ranks nothing."""
         return []
 
     def classes(self, leaf: int) -> Array | None:

@@ -143,6 +143,10 @@ class KerasReference:
         """A model shows no scores."""
         return []
 
+    def ranked_scores(self, feeds: Feeds) -> list[LabelScores]:
+        """A model does not show what it ranks."""
+        return []
+
     def classes(self, leaf: int) -> Array | None:
         """A model has no classes."""
         return None

@@ -341,6 +341,25 @@ class SklearnReference:
                 return self._scored(_arrays(self._call(model, method, table)), threshold, columns)
         return []
 
+    def ranked_scores(self, feeds: Feeds) -> list[LabelScores]:
+        """Return minus the distances to all stored points, which decide the numbers of ``kneighbors``."""
+        final, table = self._model, self.table(feeds)
+        if hasattr(final, "steps"):
+            for _, step in final.steps[:-1]:
+                table = table if step is None or isinstance(step, str) else self._call(step, "transform", table)
+            final = final.steps[-1][1]
+        points = getattr(final, "_fit_X", None)
+        if not hasattr(final, "kneighbors") or points is None:
+            return []
+        from sklearn.metrics import pairwise_distances
+
+        metric, options = final.effective_metric_, dict(final.effective_metric_params_)
+        # The same distances whatever dtype the rows come in; those by expansion round more than the search does.
+        distances = _quietly(
+            lambda rows: pairwise_distances(np.asarray(rows, np.float64), points, metric=metric, **options), table
+        )
+        return [LabelScores("ranked", -np.asarray(distances), np.arange(len(points)))]
+
     def _scored(self, arrays: list[Array], threshold: float, columns: int) -> list[LabelScores]:
         found = []
         for i, scores in enumerate(arrays):

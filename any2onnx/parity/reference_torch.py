@@ -118,6 +118,10 @@ class TorchReference:
         """A module shows no scores."""
         return []
 
+    def ranked_scores(self, feeds: Feeds) -> list[LabelScores]:
+        """A module does not show what it ranks."""
+        return []
+
     def classes(self, leaf: int) -> Array | None:
         """A module has no classes."""
         return None
