@@ -125,7 +125,7 @@ class Evaluator:
         options: Options,
         keep: ArrayStore | None = None,
     ) -> None:
-        self._runs = runs
+        self._runs = self.runs = runs
         self._keep = keep
         self._bound = binding.bound
         self._plan = plan

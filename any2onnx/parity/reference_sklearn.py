@@ -26,6 +26,7 @@ from any2onnx.parity.reference import (
 from any2onnx.parity.runtime import OnnxFile, Port, one_sentence
 
 if TYPE_CHECKING:
+    from any2onnx.parity.intermediates import Intermediate
     from any2onnx.parity.signature import Feeds, Signature
     from any2onnx.parity.ulp import Array
 
@@ -313,6 +314,13 @@ class SklearnReference:
             raise FrameworkRejects(f"{method}: {one_sentence(error)}") from error
 
     # --- what stands behind labels ---
+
+    def intermediates(self, feeds: Feeds, *, double: bool) -> list[Intermediate]:
+        """Return the result of every pipeline step, and the scores of the last one."""
+        from any2onnx.parity.intermediates import of_estimator
+
+        model = self._wide if double and self._wide is not None else self._model
+        return of_estimator(model, self.table(feeds), _quietly)
 
     def classes(self, leaf: int) -> Array | None:
         """Return ``classes_`` (of one output, when there are several), or None."""
