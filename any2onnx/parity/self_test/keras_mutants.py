@@ -185,14 +185,14 @@ _BAKED = """means = ReduceMean <keepdims = 0> (active, axes)
   pooled = Reshape (means, sizes)"""
 
 MUTANTS = (
-    Mutant("padding off by one", IMAGE, "typical", (("SAME_UPPER", "SAME_LOWER"),), culprit="maps"),
-    Mutant("stride ignored", IMAGE, "typical", (("strides = [2, 2]", "strides = [1, 1]"),), culprit="maps"),
-    Mutant("epsilon dropped", IMAGE, "typical", (("epsilon = 0.001", "epsilon = 0.0000001"),), culprit="normal"),
+    Mutant("padding off by one", IMAGE, "typical", (("SAME_UPPER", "SAME_LOWER"),), culprit=("maps",)),
+    Mutant("stride ignored", IMAGE, "typical", (("strides = [2, 2]", "strides = [1, 1]"),), culprit=("maps",)),
+    Mutant("epsilon dropped", IMAGE, "typical", (("epsilon = 0.001", "epsilon = 0.0000001"),), culprit=("normal",)),
     Mutant("height and width swapped", IMAGE, "typical", (("perm = [0, 3, 1, 2]", "perm = [0, 3, 2, 1]"),)),
     Mutant(
-        "kernel flipped", IMAGE, "typical", weights={"kernel": lambda v: v[:, :, ::-1, ::-1].copy()}, culprit="maps"
+        "kernel flipped", IMAGE, "typical", weights={"kernel": lambda v: v[:, :, ::-1, ::-1].copy()}, culprit=("maps",)
     ),
-    Mutant("activation forgotten", IMAGE, "typical", (("Relu (normal)", "Identity (normal)"),), culprit="active"),
+    Mutant("activation forgotten", IMAGE, "typical", (("Relu (normal)", "Identity (normal)"),), culprit=("active",)),
     Mutant("softmax over the batch in Keras", IMAGE, "typical", (("Softmax <axis = 1>", "Softmax <axis = 0>"),)),
     Mutant("square weights of the head transposed", IMAGE, "typical", (("Gemm (pooled", "Gemm <transB = 1> (pooled"),)),
     Mutant(
@@ -223,7 +223,7 @@ MUTANTS = (
         (("counts = ReduceSum <keepdims = 0> (columns, one)", "counts = Constant <value_float = 6.0> ()"),),
     ),
     Mutant("tanh instead of erf in Keras", BLOCK, "typical", _TANH),
-    Mutant("epsilon of layer norm", BLOCK, "typical", (("epsilon = 0.001", "epsilon = 0.00001"),), culprit="normed"),
+    Mutant("epsilon of layer norm", BLOCK, "typical", (("epsilon = 0.001", "epsilon = 0.00001"),), culprit=("normed",)),
     Mutant(
         "normalised over the batch",
         BLOCK,

@@ -434,13 +434,25 @@ def _without_last(values: Array) -> Array:
 MUTANTS = (
     Mutant("softmax over the batch", LOGISTIC, "typical", (("Softmax <axis = 1>", "Softmax <axis = 0>"),)),
     Mutant("swapped classes", LOGISTIC, "typical", weights={"classes": lambda v: v[[1, 0, 2]]}),
-    Mutant("square weights transposed", LOGISTIC, "typical", weights={"coef": lambda v: v.T}, culprit="scores"),
     Mutant(
-        "ddof of the scaler", LOGISTIC, "typical", weights={"scale": lambda v: v * np.sqrt(200 / 199)}, culprit="scaled"
+        "square weights transposed", LOGISTIC, "typical", weights={"coef": lambda v: v.T}, culprit=("product", "scores")
     ),
-    Mutant("mean forgotten", LOGISTIC, "typical", weights={"mean": np.zeros_like}, culprit="centred"),
     Mutant(
-        "bias forgotten in the last row", LOGISTIC, "typical", weights={"intercept": _without_last}, culprit="scores"
+        "ddof of the scaler",
+        LOGISTIC,
+        "typical",
+        weights={"scale": lambda v: v * np.sqrt(200 / 199)},
+        culprit=("scaled",),
+    ),
+    Mutant(
+        "mean forgotten", LOGISTIC, "typical", weights={"mean": np.zeros_like}, culprit=("centred", "scaled", "product")
+    ),
+    Mutant(
+        "bias forgotten in the last row",
+        LOGISTIC,
+        "typical",
+        weights={"intercept": _without_last},
+        culprit=("product", "scores"),
     ),
     Mutant(
         "float16 leak",

@@ -71,7 +71,7 @@ class Mutant:
         suite: The suite that must catch it (``structure`` for names and counts of outputs).
         edits: Pieces of the text and what they become; each must occur. Or a function that returns them.
         weights: Changes to the constants: name to a function of the old value.
-        culprit: The ONNX value at which the mistake must be located, empty where the framework shows no intermediates.
+        culprit: ONNX values at one of which the mistake must be located; empty where the framework shows too little.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Mutant:
     suite: str
     edits: Edits | Callable[[], Edits] = ()
     weights: Mapping[str, Callable[[Array], Any]] = dataclasses.field(default_factory=dict)
-    culprit: str = ""
+    culprit: tuple[str, ...] = ()
 
     def subject(self) -> Subject:
         """Return the wrong pair.

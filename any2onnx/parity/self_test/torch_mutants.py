@@ -430,10 +430,10 @@ MUTANTS = (
         IMAGE,
         "typical",
         (("dilations = [2, 2], pads = [2, 2, 2, 2]", "dilations = [1, 1], pads = [1, 1, 1, 1]"),),
-        culprit="maps",
+        culprit=("maps",),
     ),
-    Mutant("epsilon of batch norm", IMAGE, "typical", (("epsilon = 0.001", "epsilon = 0.00001"),), culprit="normal"),
-    Mutant("slope of leaky relu", IMAGE, "typical", (("alpha = 0.1", "alpha = 0.01"),), culprit="active"),
+    Mutant("epsilon of batch norm", IMAGE, "typical", (("epsilon = 0.001", "epsilon = 0.00001"),), culprit=("normal",)),
+    Mutant("slope of leaky relu", IMAGE, "typical", (("alpha = 0.1", "alpha = 0.01"),), culprit=("active",)),
     Mutant("padding counted in the mean", POOL, "typical", (("count_include_pad = 0", "count_include_pad = 1"),)),
     Mutant("half-pixel instead of aligned corners", RESIZE, "typical", (("align_corners", "half_pixel"),)),
     Mutant(
@@ -446,9 +446,15 @@ MUTANTS = (
         NETWORK,
         "typical",
         (("transB = 1> (x, w1", "transB = 0> (x, w1"),),
-        culprit="hidden",
+        culprit=("hidden",),
     ),
-    Mutant("epsilon of layer norm dropped", NETWORK, "typical", weights={"epsilon": lambda v: v * 0}, culprit="normal"),
+    Mutant(
+        "epsilon of layer norm dropped",
+        NETWORK,
+        "typical",
+        weights={"epsilon": lambda v: v * 0},
+        culprit=("normal", "root"),
+    ),
     Mutant("statistics of the batch", NETWORK, "batch-invariance", _BATCH_MEAN),
     Mutant(
         "dropout left on", NETWORK, "determinism", (("active = Relu (hidden)", "clean = Relu (hidden)\n  " + _NOISE),)
