@@ -392,6 +392,11 @@ def check_parity(model: Any, onnx_model: Any, data: Any = None, **arguments: Any
     """Compare a model with its ONNX form in onnxruntime; see `any2onnx.parity.check_parity`."""
     from any2onnx.parity import check_parity as check
 
+    if arguments.get("prove") and "read_trees" not in arguments:
+        from any2onnx.converters.sklearn.tree_source import ensemble_of_estimator
+
+        arguments["read_trees"] = ensemble_of_estimator
+
     return check(model, onnx_model, data, **arguments)
 
 

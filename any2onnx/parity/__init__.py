@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from any2onnx.parity import strategies
     from any2onnx.parity.check import check_parity
     from any2onnx.parity.distributed import check_parity_dask
     from any2onnx.parity.report import OutputResult, OutputSummary, ParityReport
@@ -24,6 +25,7 @@ __all__ = [
     "check_parity",
     "check_parity_dask",
     "check_parity_stream",
+    "strategies",
     "ulp_distance",
 ]
 
@@ -35,6 +37,7 @@ _HOMES = {
     "check_parity": "check",
     "check_parity_dask": "distributed",
     "check_parity_stream": "stream",
+    "strategies": "strategies",
     "ulp_distance": "ulp",
 }
 
@@ -42,7 +45,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    module = importlib.import_module(f"{__name__}.{_HOMES[name]}")
+    return module if name == _HOMES[name] else getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -97,7 +97,7 @@ def _members(model: Any, columns: Ints | None) -> Iterator[tuple[Any, Ints | Non
         return
     for name in _PARTS:
         part = model.__dict__.get(name) if hasattr(model, "__dict__") else None
-        if part is not None and hasattr(part, "get_params") and _is_fitted(part):
+        if part is not None and hasattr(part, "get_params") and is_fitted(part):
             yield from raw_steps(part, columns)
             return
     members = getattr(model, "estimators_", None)
@@ -113,7 +113,8 @@ def _members(model: Any, columns: Ints | None) -> Iterator[tuple[Any, Ints | Non
         yield from raw_steps(member, own)
 
 
-def _is_fitted(part: Any) -> bool:
+def is_fitted(part: Any) -> bool:
+    """Tell whether an estimator has learnt anything."""
     return any(name.endswith("_") and not name.startswith("_") for name in vars(part))
 
 

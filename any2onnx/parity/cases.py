@@ -19,6 +19,7 @@ class Case:
         feeds: Inputs by ONNX name.
         rows: Size of the batch; 1 when the model has no batch axis.
         at_thresholds: Rows sit exactly on decision thresholds, where a jump within half an ulp excuses nothing.
+        at_jumps: Values sit where functions tend to jump (zeros, halves): as above, where the reference can tell.
         may_reject: The framework may raise: then there is nothing to compare, which is reported and no failure.
         measure: Measure the sensitivity of all rows, not only of those in need.
         empty: The batch is empty: a framework that refuses it leaves onnxruntime's shapes to be checked.
@@ -31,6 +32,7 @@ class Case:
     feeds: Feeds
     rows: int
     at_thresholds: bool = False
+    at_jumps: bool = False
     may_reject: bool = False
     measure: bool = False
     empty: bool = False

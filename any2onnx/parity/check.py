@@ -12,19 +12,25 @@ import numpy as np
 from any2onnx.errors import MalformedFile, UnknownOption, UsageError, did_you_mean
 from any2onnx.parity.arrays import ArrayStore
 from any2onnx.parity.cases import Case, Skip
+from any2onnx.parity.divergence import locate
 from any2onnx.parity.evaluate import Evaluator, Options
+from any2onnx.parity.proofs import proofs
 from any2onnx.parity.providers import resolved
 from any2onnx.parity.reference import Binding, FrameworkRejects, OutputRequest, Reference, make_reference
 from any2onnx.parity.report import OutputResult, ParityReport
 from any2onnx.parity.running import Runs, pieces
 from any2onnx.parity.runtime import OnnxFile, OnnxSession, read_onnx
+from any2onnx.parity.search import search_worst
 from any2onnx.parity.signature import Feeds, Signature, feeds_from_data
 from any2onnx.parity.suites import Plan, cases, require_sizes, suite_names
 from any2onnx.parity.verdict import Verdict
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from any2onnx.parity.findings import Divergence, SearchResult
+    from any2onnx.tree_ensemble.ir import TreeEnsemble
 
 # Sizes to try for a free axis when nothing else says what the model can take.
 _TRIED_SIZES = (8, 16, 32, 64, 224, 4, 2, 1)
@@ -43,6 +49,11 @@ def check_parity(
     time_limit: float | None = None,
     providers: Sequence[Any] | None = None,
     save_arrays: str | os.PathLike[str] | None = None,
+    localise: bool = False,
+    prove: bool = False,
+    search: float | None = None,
+    artefacts: str | os.PathLike[str] | None = None,
+    read_trees: Callable[[Any], TreeEnsemble] | None = None,
 ) -> ParityReport:
     """Compare a model with its ONNX form, whoever made it.
 
@@ -66,6 +77,14 @@ def check_parity(
         providers: Execution providers for onnxruntime, the CPU by default: names, or pairs of name and options. TF32
             and the like are switched off unless the options say otherwise.
         save_arrays: Folder for all compared arrays, from which every number of the report can be computed again.
+        localise: For every failing output find the first place where the model goes wrong (``report.divergences``).
+        prove: State what holds for all inputs: decisions of trees, error bounds of affine chains (``report.proofs``).
+        search: Seconds to search for rows that are worse than the generated ones (``report.searches``); a row beyond
+            its budget fails the report.
+        artefacts: Folder for what these find: ``culprit.onnx``, ``inputs.npz`` and ``repro.py`` of a divergence, the
+            worst rows of a search.
+        read_trees: For ``prove``: returns the trees of an estimator and raises NotAModel for what has none;
+            ``any2onnx.check_parity`` passes its own.
 
     Returns:
         The report. It never raises for a failed comparison: see ``ParityReport.raise_if_failed``.
@@ -96,7 +115,42 @@ def check_parity(
     )
     if keep is not None:
         keep.close()
-    return pair.report(chosen, results, elapsed=time.monotonic() - start)
+    folder = None if artefacts is None else pathlib.Path(artefacts)
+    searches: tuple[SearchResult, ...] = ()
+    if search is not None:
+        found, searches = search_worst(pair, seconds=search, folder=folder)
+        results += found
+    report = pair.report(chosen, results, elapsed=time.monotonic() - start)
+    return dataclasses.replace(
+        report,
+        proofs=proofs(pair, model, read_trees) if prove else (),
+        searches=searches,
+        divergences=divergences(pair, results, folder) if localise else (),
+        elapsed=time.monotonic() - start,
+    )
+
+
+def divergences(
+    pair: OpenPair, results: Sequence[OutputResult], folder: pathlib.Path | None = None
+) -> tuple[Divergence, ...]:
+    """Locate the first divergence behind the worst failure of every output.
+
+    Args:
+        pair: The opened pair.
+        results: Its results.
+        folder: Where reproducers are written, one folder for each output; None writes none.
+    """
+    worst: dict[str, OutputResult] = {}
+    for result in results:
+        if result.status == "failed" and (result.output not in worst or result.badness > worst[result.output].badness):
+            worst[result.output] = result
+    found = []
+    for output, result in worst.items():
+        place = None if folder is None else folder / "".join(c if c.isalnum() else "_" for c in output)
+        divergence = locate(pair, result, place)
+        if divergence is not None:
+            found.append(divergence)
+    return tuple(found)
 
 
 @dataclasses.dataclass(frozen=True)

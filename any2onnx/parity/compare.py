@@ -33,6 +33,8 @@ FRAMEWORK_FACTOR = 2.0
 # The same where the graph, run in float64, has been shown to say what the framework computes: a sum of n numbers one
 # after the other errs like sqrt(n), in 16 lanes like sqrt(n / 16), so the order of summation accounts for a factor 4.
 ROUNDING_FACTOR = 4 * FRAMEWORK_FACTOR
+LANES = 16
+MOST_GROWTH = 32.0
 PERTURBATIONS = 8
 ULP_LIMIT = 4
 # Rounding errors have light tails: among thousands of rows the largest is some five times the median.
@@ -223,9 +225,13 @@ def _max_ulp(ox: Array, other: Array) -> int:
 
 
 def _wrong_specials(fw: Array, truth: Array, ox: Array) -> npt.NDArray[np.bool_]:
-    """Mark elements that are NaN, infinite or finite unlike both the framework and the reference."""
-    found = specials(ox)
-    wrong = (found != specials(narrow(fw, ox.dtype))) & (found != specials(narrow(truth, ox.dtype)))
+    """Mark elements that are NaN, infinite or finite unlike the framework.
+
+    Where the framework itself overflowed, the reference may be right too; where it stayed finite, an infinity of the
+    reference comes of the wider range of float64 (the largest number, say).
+    """
+    found, run = specials(ox), specials(narrow(fw, ox.dtype))
+    wrong = (found != run) & ((found != specials(narrow(truth, ox.dtype))) | (run == 0))
     if wrong.any():
         # A true value at the edge of the range may round either way: to the largest number or to infinity.
         limit = largest(ox.dtype)
@@ -258,22 +264,35 @@ def own_errors(errors: FloatErrors, noise: Floats | None, profile: Profile | Non
         profile: The framework's errors on typical inputs.
     """
     single = errors.framework if noise is None else np.maximum(errors.framework, noise)
-    most, scale = single, errors.scale
-    usual = errors.framework
-    if profile is not None:
-        most = np.concatenate([most, profile.error])
-        usual = np.concatenate([usual, profile.error])
-        scale = np.concatenate([scale, profile.scale])
-    # An octave with its two neighbours: sizes that differ by less than a factor of four.
-    octave = np.where(scale > 0, np.frexp(scale)[1], np.iinfo(np.int16).min)
+    scale = errors.scale
+    octave = _octaves(scale)
     found = single.copy()
-    for level in np.unique(octave[: single.size]):
+    for level in np.unique(octave):
+        # An octave with its two neighbours: sizes that differ by less than a factor of four.
         like = np.abs(octave - level) <= 1
-        if np.count_nonzero(like) >= LIKE_UNITS:
-            at = np.flatnonzero(octave[: single.size] == level)
-            limit = min(float(most[like].max()), MEDIAN_FACTOR * float(np.median(usual[like])))
+        largest, usual = single[like], errors.framework[like]
+        if usual.size < LIKE_UNITS and profile is not None:
+            # Too few rows of their own to say: typical rows of this size speak for them.
+            others = profile.error[np.abs(_octaves(profile.scale) - level) <= 1]
+            largest, usual = np.concatenate([largest, others]), np.concatenate([usual, others])
+        if usual.size >= LIKE_UNITS:
+            at = octave == level
+            limit = min(float(largest.max()), MEDIAN_FACTOR * float(np.median(usual)))
             found[at] = np.maximum(found[at], limit)
     return found
+
+
+def _octaves(scale: Floats) -> npt.NDArray[np.int64]:
+    """Return the binary exponent of each size, one far from all others for 0."""
+    return np.where(scale > 0, np.frexp(scale)[1], np.iinfo(np.int16).min).astype(np.int64)
+
+
+def growth(terms: int) -> float:
+    """Return by how much the rounding of a sum of ``terms`` numbers may exceed the tolerance of its dtype.
+
+    Errors of random signs grow with the root of their number; the tolerance itself covers a few lanes of them.
+    """
+    return min(max(1.0, math.sqrt(terms / LANES)), MOST_GROWTH)
 
 
 def judge(

@@ -40,8 +40,25 @@ _BY_COLUMN = frozenset({"transform", "inverse_transform", "predict"})
 # A rebuilt float64 model that is further off than this share of the scale is not the same model.
 _LOST = 0.1
 # Neither ONNX nor the tensor frameworks pin down what these do with NaN: TensorFlow's max pooling drops it and
-# PyTorch's keeps it, onnxruntime's ReduceMax drops it and its MaxPool keeps it.
-_LOOSE_NAN = frozenset({"ArgMax", "ArgMin", "GlobalMaxPool", "Max", "MaxPool", "Min", "ReduceMax", "ReduceMin", "TopK"})
+# PyTorch's keeps it, onnxruntime's ReduceMax drops it and its MaxPool keeps it;
+# interpolation may or may not multiply it with a weight of 0.
+_LOOSE_NAN = frozenset(
+    {
+        "ArgMax",
+        "ArgMin",
+        "GlobalMaxPool",
+        "GridSample",
+        "Max",
+        "MaxPool",
+        "Min",
+        "ReduceMax",
+        "ReduceMin",
+        "Resize",
+        "TopK",
+    }
+)
+# Beside an infinite score TensorFlow's softmax gives 0 where others give NaN.
+_LOOSE_INFINITY = frozenset({"LogSoftmax", "Softmax"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +125,7 @@ class Evaluator:
         options: Options,
         keep: ArrayStore | None = None,
     ) -> None:
-        self._runs = runs
+        self._runs = self.runs = runs
         self._keep = keep
         self._bound = binding.bound
         self._plan = plan
@@ -116,7 +133,7 @@ class Evaluator:
         self._options = options
         self._file = onnx_file
         self._growth = math.sqrt(onnx_file.contraction)
-        self._loose_nan = [name for name in onnx_file.operators if name in _LOOSE_NAN]
+        self._operators = onnx_file.operators
         self._slots: dict[Key, Slot] = {}
         self._cheap = len(onnx_file.payload) <= _CHEAP_BYTES
         self._excuses = Excuses(runs, plan, {})
@@ -378,10 +395,12 @@ class Evaluator:
         fitting = excuse if excuse is not None and excuse.sensitivity.size == errors.onnx.size else None
         sensitivity = None if fitting is None else fitting.sensitivity.reshape(-1)
 
-        def judged(factor: float) -> Judgement:
+        own_tol = tol
+
+        def judged(factor: float, growth: float = 1.0) -> Judgement:
             return compare.judge(
                 errors,
-                tol=tol,
+                tol=own_tol * growth,
                 sensitivity=sensitivity,
                 framework_noise=None if fitting is None else fitting.noise.reshape(-1),
                 noise=slot.noise,
@@ -392,11 +411,13 @@ class Evaluator:
 
         factor, notes = compare.FRAMEWORK_FACTOR, [pair.note, errors.special_note]
         judgement = judged(factor)
-        if judgement.verdict is Verdict.CONVERTER_IMPRECISE and truth is not None:
-            wider = judged(compare.ROUNDING_FACTOR)
-            # Asked only where the answer matters: near the budget.
-            if wider.verdict.passed and self._graph_agrees(case, key, pair, truth, judgement, errors, tol):
-                judgement, factor = wider, compare.ROUNDING_FACTOR
+        imprecise = judgement.verdict is Verdict.CONVERTER_IMPRECISE
+        # The graph is asked only where its answer matters: near the budget.
+        if imprecise and truth is not None and judged(compare.ROUNDING_FACTOR, compare.MOST_GROWTH).verdict.passed:
+            growth = self._right_graph(case, key, pair, truth, judgement, errors, tol)
+            wider = judged(compare.ROUNDING_FACTOR, growth)
+            if growth and wider.verdict.passed:
+                judgement, factor, tol = wider, compare.ROUNDING_FACTOR, tol * growth
                 notes.append("the graph is right in float64: rounding errors of long sums")
         if judgement.verdict is Verdict.INCONCLUSIVE:
             notes.append(f"two runs of the framework differ by {slot.noise:.2g} of the scale")
@@ -421,20 +442,24 @@ class Evaluator:
         )
         return (self._without_loose_nan(case, result) if nan_at_fault else result), compared
 
-    def _graph_agrees(
+    def _right_graph(
         self, case: Case, key: Key, pair: Pair, truth: Array, judgement: Judgement, errors: FloatErrors, tol: float
-    ) -> bool:
+    ) -> float:
+        """Return by how much rounding may grow in a graph that is right in float64, 0 for one that is not."""
         if len(self._bound[key[0]].ports) != 1 or "[" in pair.name:
-            return False
+            return 0.0
         allowed = tol * errors.scale.reshape(-1, errors.columns).min(axis=1)
-        return self._opinion.agrees(case.feeds, pair.name, truth, judgement.failing, allowed)
+        longest = self._opinion.longest_sum(case.feeds, pair.name, truth, judgement.failing, allowed)
+        return compare.growth(longest) if longest else 0.0
 
     def _without_loose_nan(self, case: Case, result: OutputResult) -> OutputResult:
         """Leave undecided what no specification decides: NaN in tensor models with operators that may drop it."""
-        if case.suite != "special" or self._runs.runner.framework == "scikit-learn" or not self._loose_nan:
+        loose = _LOOSE_NAN if case.name == "NaN" else _LOOSE_NAN | _LOOSE_INFINITY
+        found = [name for name in self._operators if name in loose]
+        if case.suite != "special" or self._runs.runner.framework == "scikit-learn" or not found:
             return result
-        names = ", ".join(self._loose_nan)
-        note = f"not judged, since what {names} do with NaN differs between runtimes: {result.note}"
+        names = ", ".join(found)
+        note = f"not judged, since what {names} do with NaN and infinities differs between runtimes: {result.note}"
         return dataclasses.replace(result, verdict=None, budget_used=0.0, note=note)
 
     def _judge_labels(self, case: Case, sides: Sides, key: Key, pair: Pair) -> tuple[OutputResult, Compared]:

@@ -14,6 +14,7 @@ from any2onnx.parity.reference import FrameworkRejects
 from any2onnx.parity.sensitivity import (
     Key,
     Results,
+    both_steps,
     can_perturb,
     measure_framework_noise,
     measure_sensitivity,
@@ -99,6 +100,7 @@ class Excuses:
 
     def _sensitivity(self, case: Case, base: Results, double: bool, rows: Rows | None) -> list[list[Floats]] | None:
         feeds, picked, count = self._picked(case, base, rows)
+        jumps = case.at_jumps and can_perturb(self._plan.signature, double=double, at_thresholds=True)
         return measure_sensitivity(
             self._runs.caller(count, double=double),
             feeds,
@@ -108,7 +110,7 @@ class Excuses:
             rows=count,
             row_wise=self._runs.row_wise,
             double=double,
-            at_thresholds=case.at_thresholds,
+            at_thresholds=case.at_thresholds or jumps,
             by_column=self._by_column,
         )
 
@@ -163,36 +165,49 @@ class Excuses:
         feeds = take_rows(case.feeds, rows) if self._runs.row_wise else case.feeds
         rng = self._plan.rng("ties", f"{case.suite}/{case.name}")
         columns = answered.shape[1]
-        true = self._scores(feeds, columns) if label else []
-        if len(true) == columns:
-            return self._score_ties(case, feeds, true, answered, rng)
+        true = self._scores(feeds, columns, label=label)
+        if true and len(true) == (1 if true[0].kind == "ranked" else columns):
+            return self._score_ties(case, feeds, true, answered, rng, label)
         if case.at_thresholds or not can_perturb(self._plan.signature, double=self._runs.double, at_thresholds=False):
             return np.zeros(answered.shape, dtype=bool)
         return self._reached(case, key, feeds, rows, answered, rng)
 
-    def _scores(self, feeds: Feeds, columns: int) -> list[LabelScores]:
+    def _scores(self, feeds: Feeds, columns: int, *, label: bool) -> list[LabelScores]:
         points = to_float64(feeds, self._plan.signature) if self._runs.double else feeds
-        return self._runs.runner.label_scores(points, columns)
+        return self._scores_of(points, columns, label)
+
+    def _scores_of(self, feeds: Feeds, columns: int, label: bool) -> list[LabelScores]:
+        return self._runs.runner.label_scores(feeds, columns) if label else self._runs.runner.ranked_scores(feeds)
 
     def _score_ties(
-        self, case: Case, feeds: Feeds, true: list[LabelScores], answered: Array, rng: np.random.Generator
+        self,
+        case: Case,
+        feeds: Feeds,
+        true: list[LabelScores],
+        answered: Array,
+        rng: np.random.Generator,
+        label: bool,
     ) -> Flags:
         signature, double = self._plan.signature, self._runs.double
+        still = case.at_thresholds or (case.at_jumps and can_perturb(signature, double=double, at_thresholds=True))
         columns = answered.shape[1]
-        moved: list[list[LabelScores]] = []
+        moved: list[tuple[list[LabelScores], list[LabelScores]]] = []
         scales: list[float] = []
-        if can_perturb(signature, double=double, at_thresholds=case.at_thresholds):
+        if can_perturb(signature, double=double, at_thresholds=still):
             for _ in range(compare.PERTURBATIONS):
-                stepped, scale = perturbed(feeds, signature, rng, double=double, at_thresholds=case.at_thresholds)
-                moved.append(self._runs.runner.label_scores(stepped, columns))
+                stepped, nearer, scale = both_steps(feeds, signature, rng, double=double, at_thresholds=still)
+                start = true if nearer is None else self._scores_of(nearer, columns, label)
+                moved.append((self._scores_of(stepped, columns, label), start))
                 scales.append(scale)
         return score_ties(
             true,
-            self._runs.runner.label_scores(feeds, columns),
+            self._scores_of(feeds, columns, label),
             moved,
             answered,
             tol=compare.tolerance(np.dtype(np.float64), signature.widest_float),
-            floors=[compare.robust_scale(scores.scores) for scores in self._scores(self._baseline, columns)],
+            floors=[
+                compare.robust_scale(scores.scores) for scores in self._scores(self._baseline, columns, label=label)
+            ],
             factors=(compare.SENSITIVITY_FACTOR, compare.FRAMEWORK_FACTOR),
             scales=scales,
         )

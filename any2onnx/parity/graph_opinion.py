@@ -7,15 +7,17 @@ can be shown: the graph in float64 must agree with the framework in float64.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import numpy as np
+import math
+from typing import TYPE_CHECKING, Any
 
 from any2onnx.parity.compare import unit_difference
 from any2onnx.parity.lifted import CannotRun, LiftedGraph
 from any2onnx.parity.sensitivity import take_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
     import numpy.typing as npt
 
     from any2onnx.parity.compare import Floats
@@ -41,8 +43,8 @@ class GraphOpinion:
         self._signature = signature
         self._graph: LiftedGraph | None = None
 
-    def agrees(self, feeds: Feeds, output: str, truth: Array, worst: npt.NDArray[np.intp], allowed: Floats) -> bool:
-        """Tell whether the graph in float64 gives the reference's answer in some rows.
+    def longest_sum(self, feeds: Feeds, output: str, truth: Array, worst: npt.NDArray[np.intp], allowed: Floats) -> int:
+        """Tell whether the graph in float64 gives the reference's answer in some rows, and how much it adds up.
 
         Args:
             feeds: The inputs of the case.
@@ -52,22 +54,51 @@ class GraphOpinion:
             allowed: The tolerance of each row, in the units of the output.
 
         Returns:
-            True when it differs by no more than ``AGREEMENT`` of the tolerance. False when it differs, when it holds
-            operators that run in float32 only, and when it cannot be cut into rows.
+            The length of the longest sum in the graph, at least 1, when the graph differs by no more than
+            ``AGREEMENT`` of the tolerance. 0 when it differs, when it holds operators that run in float32 only, and
+            when it cannot be cut into rows.
         """
-        symbol = self._signature.batch_symbol
         rows = worst[:MAX_ROWS]
-        if symbol is None or not truth.ndim or len(truth) <= rows.max(initial=0):
-            return False
+        if self._signature.batch_symbol is None or not truth.ndim or len(truth) <= rows.max(initial=0):
+            return 0
         if self._graph is None:
             self._graph = LiftedGraph(self._file.load())
         try:
             found = self._graph.run(take_rows(feeds, rows))
         except CannotRun:
             # No second opinion: the first one stands.
-            return False
+            return 0
         values = found.arrays.get(output)
         if found.narrow or values is None or values.shape != truth[rows].shape:
-            return False
+            return 0
         apart = unit_difference(values, truth[rows], len(rows))[:, 0]
-        return bool((apart <= AGREEMENT * allowed[rows]).all())
+        if not (apart <= AGREEMENT * allowed[rows]).all():
+            return 0
+        return max((terms(node, found.arrays) for node in self._graph.nodes), default=1)
+
+
+_ALONG_ONE_AXIS = frozenset({"CumSum", "LogSoftmax", "LpNormalization", "Softmax"})
+_RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
+
+
+def terms(node: Any, arrays: Mapping[str, Array]) -> int:
+    """Return how many numbers a node adds up for one number of its result, at least 1."""
+    shapes = [arrays[name].shape for name in node.input if name in arrays]
+    results = [arrays[name] for name in node.output if name in arrays]
+    if not shapes or not results or 0 in shapes[0] or not results[0].size:
+        return 1
+    kind = node.op_type
+    if kind == "Conv" and len(shapes) > 1:
+        return math.prod(shapes[1][1:])
+    if kind in ("MatMul", "Gemm") and len(shapes) > 1:
+        transposed = any(item.name == "transA" and item.i for item in node.attribute)
+        return int(shapes[0][0 if transposed else -1]) if shapes[0] else 1
+    if kind in _RECURRENT:
+        # Steps and the sums inside a step.
+        return int(shapes[0][0]) * int(shapes[0][-1] + results[0].shape[-1])
+    if kind in _ALONG_ONE_AXIS:
+        return max(shapes[0], default=1)
+    if kind.startswith("Reduce") or kind.endswith(("Pool", "Normalization")) or kind == "Einsum":
+        axes = math.prod(shapes[0][1:]) if kind.endswith("Normalization") else math.prod(shapes[0]) // results[0].size
+        return max(1, axes)
+    return 1

@@ -29,13 +29,14 @@ class LabelScores:
 
     Attributes:
         kind: ``argmax`` (the label of the largest score), ``threshold`` (one score against ``threshold``) or
-            ``pairs`` (votes of one-against-one decisions, each against 0).
-        scores: ``[rows, classes]``, ``[rows, 1]`` or ``[rows, pairs]`` in that order of kinds.
+            ``pairs`` (votes of one-against-one decisions, each against 0), or ``ranked`` (column k is the number of the
+            k-th largest score: neighbours, top-k).
+        scores: ``[rows, classes]``, ``[rows, 1]``, ``[rows, pairs]`` or ``[rows, candidates]`` in that order of kinds.
         classes: The labels in the order of the scores' columns.
         threshold: Where the label changes, for ``threshold``.
     """
 
-    kind: Literal["argmax", "threshold", "pairs"]
+    kind: Literal["argmax", "threshold", "pairs", "ranked"]
     scores: Array
     classes: Array
     threshold: float = 0.0
@@ -72,6 +73,22 @@ def margins(scores: LabelScores, answered: Array) -> Floats:
     own = np.take_along_axis(table, np.maximum(column, 0)[:, None], axis=1)[:, 0]
     # A label that is no class of the model can never be a tie.
     return np.where(known, table.max(axis=1) - own, np.inf)
+
+
+def ranked_margins(scores: Array, answered: Array) -> Floats:
+    """Return how far each ranked answer ``[rows, k]`` is from the score of its rank.
+
+    A candidate that does not exist or is named twice in a row is infinitely far.
+    """
+    table = scores.astype(np.float64)
+    chosen = answered.astype(np.int64)
+    known = (chosen >= 0) & (chosen < table.shape[1])
+    own = np.take_along_axis(table, np.where(known, chosen, 0), axis=1)
+    best = -np.sort(-table, axis=1)[:, : chosen.shape[1]]
+    found: Floats = np.where(known, np.abs(own - best), np.inf)
+    ordered = np.sort(chosen, axis=1)
+    found[(ordered[:, 1:] == ordered[:, :-1]).any(axis=1)] = np.inf
+    return found
 
 
 def _columns_of(labels: Array, classes: Array) -> npt.NDArray[np.intp]:

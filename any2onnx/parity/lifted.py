@@ -150,7 +150,7 @@ def one_node_model(proto: Any, node: Any, inputs: Mapping[str, Any], *, wide: bo
 
     body = lift_node(node) if wide else node
     outputs = [helper.make_empty_tensor_value_info(name) for name in node.output if name]
-    typed = [_value_info(name, value) for name, value in inputs.items()]
+    typed = [value_info(name, value) for name, value in inputs.items()]
     graph = helper.make_graph([body], "one node", typed, outputs)
     functions = [lift_function(item) for item in proto.functions] if wide else list(proto.functions)
     model = helper.make_model(graph, opset_imports=list(proto.opset_import), functions=functions)
@@ -158,7 +158,8 @@ def one_node_model(proto: Any, node: Any, inputs: Mapping[str, Any], *, wide: bo
     return model
 
 
-def _value_info(name: str, value: Any) -> Any:
+def value_info(name: str, value: Any) -> Any:
+    """Return the declaration of a value with the dtype and the rank of an array (or list of arrays)."""
     from onnx import helper
 
     if isinstance(value, list):

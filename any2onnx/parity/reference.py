@@ -15,6 +15,7 @@ from any2onnx.parity.signature import Feeds, Signature, to_numpy
 from any2onnx.tree_ensemble.sources import library_of
 
 if TYPE_CHECKING:
+    from any2onnx.parity.intermediates import Intermediate
     from any2onnx.parity.labels import LabelScores
     from any2onnx.parity.ulp import Array
 
@@ -107,6 +108,15 @@ class Reference(Protocol):
 
     def label_scores(self, feeds: Feeds, columns: int) -> list[LabelScores]:
         """Return the scores behind each of ``columns`` columns of labels, empty when there are none to be had."""
+
+    def ranked_scores(self, feeds: Feeds) -> list[LabelScores]:
+        """Return the scores of all candidates behind an output of ranked numbers (neighbours), empty without any."""
+
+    def intermediates(self, feeds: Feeds, *, double: bool) -> list[Intermediate]:
+        """Return what the framework computes on the way, in order; empty when it shows nothing.
+
+        ``double`` asks for the float64 reference, on float64 feeds.
+        """
 
     def classes(self, leaf: int) -> Array | None:
         """Return the labels in the order of the columns of a score output, or None."""
@@ -287,6 +297,14 @@ class CallableReference:
 
     def label_scores(self, feeds: Feeds, columns: int) -> list[LabelScores]:
         """A function shows no scores."""
+        return []
+
+    def ranked_scores(self, feeds: Feeds) -> list[LabelScores]:
+        """A function ranks nothing."""
+        return []
+
+    def intermediates(self, feeds: Feeds, *, double: bool) -> list[Intermediate]:
+        """A function shows nothing of its inside."""
         return []
 
     def classes(self, leaf: int) -> Array | None:

@@ -24,6 +24,7 @@ from any2onnx.parity.signature import Feeds, InputSpec, Signature, to_numpy
 from any2onnx.parity.ulp import Array, is_float
 
 if TYPE_CHECKING:
+    from any2onnx.parity.intermediates import Intermediate
     from any2onnx.parity.labels import LabelScores
 
 _FLOAT_NAMES = frozenset({"float16", "bfloat16", "float32", "mixed_float16", "mixed_bfloat16"})
@@ -142,6 +143,24 @@ class KerasReference:
     def label_scores(self, feeds: Feeds, columns: int) -> list[LabelScores]:
         """A model shows no scores."""
         return []
+
+    def ranked_scores(self, feeds: Feeds) -> list[LabelScores]:
+        """A model does not show what it ranks."""
+        return []
+
+    def intermediates(self, feeds: Feeds, *, double: bool) -> list[Intermediate]:
+        """Return what every layer computes, in the float64 copy or in another private copy."""
+        from any2onnx.parity.intermediates import recorded_keras
+
+        found: list[Intermediate] = []
+        if double and self._double is None and self.run_float64(feeds) is None:
+            return found
+        # The user's own model is never touched: without a float64 copy nothing is shown.
+        if not double:
+            return found
+        with _x64(), recorded_keras(self._double, found):
+            self._call(self._double, feeds)
+        return found
 
     def classes(self, leaf: int) -> Array | None:
         """A model has no classes."""

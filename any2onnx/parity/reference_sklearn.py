@@ -26,6 +26,7 @@ from any2onnx.parity.reference import (
 from any2onnx.parity.runtime import OnnxFile, Port, one_sentence
 
 if TYPE_CHECKING:
+    from any2onnx.parity.intermediates import Intermediate
     from any2onnx.parity.signature import Feeds, Signature
     from any2onnx.parity.ulp import Array
 
@@ -314,6 +315,13 @@ class SklearnReference:
 
     # --- what stands behind labels ---
 
+    def intermediates(self, feeds: Feeds, *, double: bool) -> list[Intermediate]:
+        """Return the result of every pipeline step, and the scores of the last one."""
+        from any2onnx.parity.intermediates import of_estimator
+
+        model = self._wide if double and self._wide is not None else self._model
+        return of_estimator(model, self.table(feeds), _quietly)
+
     def classes(self, leaf: int) -> Array | None:
         """Return ``classes_`` (of one output, when there are several), or None."""
         classes = getattr(self._model, "classes_", None)
@@ -340,6 +348,25 @@ class SklearnReference:
             if boosters.has_method(model, method):
                 return self._scored(_arrays(self._call(model, method, table)), threshold, columns)
         return []
+
+    def ranked_scores(self, feeds: Feeds) -> list[LabelScores]:
+        """Return minus the distances to all stored points, which decide the numbers of ``kneighbors``."""
+        final, table = self._model, self.table(feeds)
+        if hasattr(final, "steps"):
+            for _, step in final.steps[:-1]:
+                table = table if step is None or isinstance(step, str) else self._call(step, "transform", table)
+            final = final.steps[-1][1]
+        points = getattr(final, "_fit_X", None)
+        if not hasattr(final, "kneighbors") or points is None:
+            return []
+        from sklearn.metrics import pairwise_distances
+
+        metric, options = final.effective_metric_, dict(final.effective_metric_params_)
+        # The same distances whatever dtype the rows come in; those by expansion round more than the search does.
+        distances = _quietly(
+            lambda rows: pairwise_distances(np.asarray(rows, np.float64), points, metric=metric, **options), table
+        )
+        return [LabelScores("ranked", -np.asarray(distances), np.arange(len(points)))]
 
     def _scored(self, arrays: list[Array], threshold: float, columns: int) -> list[LabelScores]:
         found = []

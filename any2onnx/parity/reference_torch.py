@@ -24,6 +24,7 @@ from any2onnx.parity.runtime import OnnxFile, Port, one_sentence
 from any2onnx.parity.signature import Feeds, Signature, to_numpy
 
 if TYPE_CHECKING:
+    from any2onnx.parity.intermediates import Intermediate
     from any2onnx.parity.labels import LabelScores
     from any2onnx.parity.ulp import Array
 
@@ -117,6 +118,22 @@ class TorchReference:
     def label_scores(self, feeds: Feeds, columns: int) -> list[LabelScores]:
         """A module shows no scores."""
         return []
+
+    def ranked_scores(self, feeds: Feeds) -> list[LabelScores]:
+        """A module does not show what it ranks."""
+        return []
+
+    def intermediates(self, feeds: Feeds, *, double: bool) -> list[Intermediate]:
+        """Return what every ATen operator computes."""
+        from any2onnx.parity.intermediates import recorded_torch
+
+        found: list[Intermediate] = []
+        if double and self._double is None and self.run_float64(feeds) is None:
+            return found
+        module = self._double if double else self._module
+        with recorded_torch(module, found):
+            self._call(module, feeds)
+        return found
 
     def classes(self, leaf: int) -> Array | None:
         """A module has no classes."""

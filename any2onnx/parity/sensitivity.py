@@ -6,20 +6,22 @@ can be blamed for; it is measured in float64, where such steps can be represente
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
 from any2onnx.parity.compare import PERTURBATIONS, Floats, by_row, row_difference, row_max, unit_difference
-from any2onnx.parity.labels import Flags, LabelScores, canonical, equal_elements, margins
+from any2onnx.parity.labels import Flags, LabelScores, canonical, equal_elements, margins, ranked_margins
 from any2onnx.parity.signature import Feeds, Signature
 from any2onnx.parity.ulp import Array, half_ulp, is_float, neighbours
 
 # Strictly inside the half ulp: a float64 value exactly between two float32 numbers may round to either.
 _INSIDE = 1.0 - 2.0**-10
-# Rows on a decision threshold are moved by so small a part of an ulp that they stay on their side; the change is
-# scaled back, which gives the slope of the smooth part and leaves out the jump.
+# Rows on a decision threshold are moved by a small part of an ulp, twice and in the same direction: both points lie on
+# the same side, so that their difference, scaled back, is the slope of the smooth part and leaves out the jump.
 _SMALL = 2.0**-12
+_NEARER = 2.0**-4
 
 NOISE_SAMPLES = PERTURBATIONS
 
@@ -98,7 +100,20 @@ def perturbed(
             moved[spec.name] = wide if double else wide.astype(values.dtype)
     if whole:
         return moved, 0.5
-    return moved, 1.0 / _SMALL if at_thresholds else 1.0
+    return moved, 1.0 / (_SMALL * (1 - _NEARER)) if at_thresholds else 1.0
+
+
+def both_steps(
+    feeds: Feeds, signature: Signature, rng: np.random.Generator, *, double: bool, at_thresholds: bool
+) -> tuple[Feeds, Feeds | None, float]:
+    """Return moved feeds, those to compare their results with (None: the unmoved ones), and the factor of changes."""
+    if not at_thresholds:
+        moved, scale = perturbed(feeds, signature, rng, double=double)
+        return moved, None, scale
+    same = copy.deepcopy(rng)
+    moved, scale = perturbed(feeds, signature, rng, double=double, at_thresholds=True)
+    nearer, _ = perturbed(feeds, signature, same, double=double, at_thresholds=True, factor=_NEARER)
+    return moved, nearer, scale
 
 
 def measure_sensitivity(
@@ -133,24 +148,19 @@ def measure_sensitivity(
     """
     if not can_perturb(signature, double=double, at_thresholds=at_thresholds):
         return None
-    steps: list[tuple[Feeds, float]] = []
-    if row_wise:
-        steps.append(
-            perturbed(repeat(feeds, PERTURBATIONS), signature, rng, double=double, at_thresholds=at_thresholds)
-        )
-    else:
-        steps += [
-            perturbed(feeds, signature, rng, double=double, at_thresholds=at_thresholds) for _ in range(PERTURBATIONS)
-        ]
+    many = repeat(feeds, PERTURBATIONS) if row_wise else feeds
     largest = _zeros(base, rows, by_column)
-    for moved, scale in steps:
-        found = run(moved)
-        if found is None:
+    for _ in range(1 if row_wise else PERTURBATIONS):
+        moved, nearer, scale = both_steps(many, signature, rng, double=double, at_thresholds=at_thresholds)
+        found, start = run(moved), base if nearer is None else run(nearer)
+        if found is None or start is None:
             return None
         for i, group in enumerate(largest):
             for j, values in enumerate(group):
-                change = _change(found[i][j], base[i][j], rows, row_wise, (i, j) in by_column)
-                if change is not None:
+                pair = found[i][j], start[i][j]
+                times = PERTURBATIONS if row_wise else 1
+                change = _change(*pair, rows, times, repeated=nearer is not None, by_column=(i, j) in by_column)
+                if change is not None and change.shape == values.shape:
                     group[j] = np.maximum(values, change * scale)
     return largest
 
@@ -207,23 +217,34 @@ def measure_framework_noise(
     return largest
 
 
-def _change(moved: Array, base: Array, rows: int, row_wise: bool, by_column: bool) -> Floats | None:
-    """Return the change of each unit, None where the arrays cannot be compared."""
-    if not (is_float(base.dtype) and is_float(moved.dtype)):
+def _change(moved: Array, start: Array, rows: int, times: int, *, repeated: bool, by_column: bool) -> Floats | None:
+    """Return the change of each unit, None where the arrays cannot be compared.
+
+    Args:
+        moved: Results of the moved inputs, ``times`` copies of the rows behind each other.
+        start: Results to compare with: one copy of the rows, or as many when ``repeated``.
+        rows: Rows of one copy.
+        times: Number of copies.
+        repeated: ``start`` holds all copies too.
+        by_column: Each element is a unit of its own.
+    """
+    if not (is_float(start.dtype) and is_float(moved.dtype)):
         return None
-    if not row_wise:
-        return unit_difference(moved, base, rows, by_column=by_column) if moved.shape == base.shape else None
-    if base.shape[:1] != (rows,) or moved.shape[0] != rows * PERTURBATIONS:
+    if times == 1:
+        return unit_difference(moved, start, rows, by_column=by_column) if moved.shape == start.shape else None
+    if not moved.ndim or len(moved) != rows * times or len(start) != (rows * times if repeated else rows):
         return None
-    parts = moved.reshape(PERTURBATIONS, *base.shape)
-    largest: Floats = np.max([unit_difference(part, base, rows, by_column=by_column) for part in parts], axis=0)
+    parts = moved.reshape(times, rows, *moved.shape[1:])
+    starts = start.reshape(times, rows, *start.shape[1:]) if repeated else [start] * times
+    pairs = zip(parts, starts, strict=True)
+    largest: Floats = np.max([unit_difference(a, b, rows, by_column=by_column) for a, b in pairs], axis=0)
     return largest
 
 
 def score_ties(
     true: Sequence[LabelScores],
     as_run: Sequence[LabelScores],
-    moved: Sequence[Sequence[LabelScores]],
+    moved: Sequence[tuple[Sequence[LabelScores], Sequence[LabelScores]]],
     answered: Array,
     *,
     tol: float,
@@ -236,7 +257,7 @@ def score_ties(
     Args:
         true: Scores of the float64 reference, one entry per label column.
         as_run: Scores of the framework as run.
-        moved: Scores at perturbed inputs, with ``scales`` to multiply the changes with.
+        moved: Scores at perturbed inputs and those to compare them with, with ``scales`` to multiply the changes with.
         answered: ``[rows, columns]`` labels of ONNX.
         tol: Relative tolerance of the scores.
         floors: Usual size of the scores of each column: a score near zero was summed from numbers of that size.
@@ -251,12 +272,14 @@ def score_ties(
         table = scores.scores.astype(np.float64)
         rows = len(table)
         s = np.zeros(rows)
-        for other, scale in zip(moved, scales, strict=True):
-            s = np.maximum(s, row_difference(other[column].scores, table, rows) * scale)
+        for (other, start), scale in zip(moved, scales, strict=True):
+            s = np.maximum(s, row_difference(other[column].scores, start[column].scores, rows) * scale)
         own = row_difference(as_run[column].scores, table, rows)
         size = row_max(np.where(np.isfinite(table), np.abs(table), 0.0).reshape(rows, -1))
         size = np.maximum(size, floors[column])
         budget = np.maximum(np.maximum(factors[0] * s, factors[1] * own), tol * size)
+        if scores.kind == "ranked":
+            return np.asarray(ranked_margins(table, answered) <= budget[:, None])
         ties[:, column] = margins(scores, answered[:, column]) <= budget
     return ties
 

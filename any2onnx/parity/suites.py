@@ -297,7 +297,7 @@ def _tensor_boundaries(plan: Plan) -> Iterator[Case | Skip]:
         at = rng.choice(flat.size, max(1, flat.size // 10), replace=False) if flat.size else np.zeros(0, dtype=np.intp)
         flat[at] = numbers[rng.integers(0, len(numbers), at.size)]
         feeds[spec.name] = flat.reshape(values.shape)
-    yield Case("boundary", "numbers", feeds, rows, may_reject=True)
+    yield Case("boundary", "numbers", feeds, rows, at_jumps=True, may_reject=True)
 
 
 def _special(plan: Plan) -> Iterator[Case | Skip]:

@@ -81,7 +81,7 @@ def _numbers_case(plan: Plan, places: Sequence[tuple[int, int]], floats: Sequenc
         _put(plan, feeds, places[at], np.arange(count), numbers)
         single = np.flatnonzero(chosen == i)
         _put(plan, feeds, places[at], count + single, numbers[single])
-    return Case("boundary", "numbers", feeds, 2 * count, may_reject=True)
+    return Case("boundary", "numbers", feeds, 2 * count, at_jumps=True, may_reject=True)
 
 
 def _threshold_case(plan: Plan, places: Sequence[tuple[int, int]]) -> Case | None:

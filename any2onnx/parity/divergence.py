@@ -1,0 +1,445 @@
+"""Where a converted model first goes wrong, and whose fault it is.
+
+Three runs of the failing row are laid side by side: onnxruntime with every value shown, the graph in float64, and the
+framework in float64 with what it computes on the way. Values are matched by what they are (their numbers, sorted),
+so this needs no provenance and works for the files of any converter.
+
+* The graph in float64 differs from the framework: the graph says something else, **our rule**. The culprit lies
+  between the last values that both have and the first that only the framework has.
+* The graph in float64 agrees: the numbers got lost on the way. Every node is run again on exactly the inputs that it
+  had: when onnxruntime is off there and `onnx.reference` is not, **onnxruntime** is at fault; when no node is, the
+  first one that amplifies the errors of its inputs more than eightfold is where float32 ends, the **float32 limit**.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from any2onnx.errors import MalformedFile
+from any2onnx.parity import compare, reproducer
+from any2onnx.parity.cases import Case
+from any2onnx.parity.findings import Cause, Divergence, Step
+from any2onnx.parity.graph_opinion import terms
+from any2onnx.parity.instrumented import Graph, relative, run_showing_all
+from any2onnx.parity.labels import canonical, equal_elements
+from any2onnx.parity.lifted import CannotRun, LiftedGraph
+from any2onnx.parity.reference import FrameworkRejects
+from any2onnx.parity.running import pieces
+from any2onnx.parity.runtime import RuntimeFailure
+from any2onnx.parity.sensitivity import take_rows, to_float64
+from any2onnx.parity.suites import cases
+from any2onnx.parity.ulp import is_float
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Iterator
+
+    from any2onnx.parity.check import OpenPair
+    from any2onnx.parity.intermediates import Intermediate
+    from any2onnx.parity.report import OutputResult
+    from any2onnx.parity.signature import Feeds
+    from any2onnx.parity.ulp import Array
+
+AMPLIFICATION = 8.0
+# Constants such as epsilon are float32 in the file: that far the graph in float64 may be off without being wrong.
+_SAME = 1e-6
+# Without the graph in float64, onnxruntime's own values are matched, with their rounding.
+_SAME_NARROW = 1e-4
+_MAX_MATCHED = 1 << 22
+_UNIT = 2.0**-24
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """All that is known about one failing row.
+
+    Attributes:
+        graph: The ONNX graph.
+        feeds: The inputs.
+        shown: onnxruntime's values.
+        lifted: The graph's values in float64, None when it does not run so.
+        engine: What runs single nodes.
+        truth: What the framework computes on the way.
+        output: The failing output.
+        wanted: The framework's answer in float64 (or as run).
+        found: onnxruntime's answer without instrumentation.
+    """
+
+    graph: Graph
+    feeds: Feeds
+    shown: dict[str, Array]
+    lifted: dict[str, Array] | None
+    engine: LiftedGraph
+    truth: list[Intermediate]
+    output: str
+    wanted: Array
+    found: Array
+
+
+def locate(pair: OpenPair, result: OutputResult, folder: pathlib.Path | None = None) -> Divergence | None:
+    """Find the first divergence behind a failed result.
+
+    Args:
+        pair: The opened pair.
+        result: A failed result of one of its cases.
+        folder: Where to write ``culprit.onnx``, ``inputs.npz`` and ``repro.py``; None writes nothing.
+
+    Returns:
+        The finding; None when the failure is none of numbers (a name, shape or dtype) or does not occur again.
+    """
+    case = _case_of(pair, result)
+    if case is None or result.suite in ("structure", "determinism"):
+        return None
+    scene = _scene(pair, case, result)
+    if scene is None:
+        return None
+    found = _blame(scene)
+    found = dataclasses.replace(found, output=result.output, suite=result.suite, case=result.case, row=result.worst_row)
+    if folder is None or not found.value:
+        return found
+    return dataclasses.replace(found, files=_write(scene, found, folder))
+
+
+# --- the scene -------------------------------------------------------------------------------------------------------
+
+
+def _case_of(pair: OpenPair, result: OutputResult) -> Case | None:
+    """Form the case of a result again: every case has a random stream of its own."""
+    for case in cases(pair.plan, result.suite) if result.suite in _suites() else ():
+        if isinstance(case, Case) and case.name == result.case:
+            return case
+    return None
+
+
+def _suites() -> tuple[str, ...]:
+    from any2onnx.parity.suites import SUITES
+
+    return SUITES
+
+
+def _scene(pair: OpenPair, case: Case, result: OutputResult) -> Scene | None:
+    at = next((i for i, bound in enumerate(pair.binding.bound) if result.output.startswith(bound.name)), None)
+    if at is None or len(pair.binding.bound[at].ports) != 1 or "[" in result.output:
+        return None
+    graph = Graph.of(pair.onnx_file.load())
+    for feeds, rows in _few_rows(pair, case, result.worst_row):
+        try:
+            scene = _run_all(pair, graph, feeds, rows, at, result)
+        except (FrameworkRejects, RuntimeFailure, MalformedFile):
+            continue
+        if scene is not None:
+            return scene
+    return None
+
+
+def _few_rows(pair: OpenPair, case: Case, row: int) -> list[tuple[Feeds, int]]:
+    """Return the failing row alone, if rows can be fed alone, and then the whole case."""
+    signature = pair.plan.signature
+    found = []
+    if signature.batch_symbol is not None and not case.parts and row < case.rows:
+        found.append((take_rows(case.feeds, np.array([row])), 1))
+    fixed = signature.fixed_batch
+    if fixed and fixed != case.rows:
+        found.append((pieces(case.feeds, case.rows, fixed)[row // fixed], fixed))
+    if case.parts:
+        ends = np.cumsum(case.parts)
+        part = int(np.searchsorted(ends, row, side="right"))
+        rows = np.arange(ends[part] - case.parts[part], ends[part])
+        found.append((take_rows(case.feeds, rows), len(rows)))
+    elif not fixed or fixed == case.rows:
+        found.append((case.feeds, case.rows))
+    return found
+
+
+def _run_all(pair: OpenPair, graph: Graph, feeds: Feeds, rows: int, at: int, result: OutputResult) -> Scene | None:
+    """Run everything; None when the failure does not show on these rows."""
+    runs = pair.evaluator.runs
+    port = pair.binding.bound[at].ports[0]
+    fw = runs.framework(feeds, rows)
+    ref = runs.reference(feeds, rows)
+    wanted = (fw if ref is None else ref)[at][0]
+    leaves = runs.onnx(feeds, rows, optimised=result.optimised)[port]
+    found = leaves[0].values
+    wanted = wanted.reshape(found.shape) if wanted.size == found.size else wanted
+    tol = compare.tolerance(found.dtype, pair.plan.signature.widest_float)
+    if _agree(found, wanted, tol) and _agree(found.T, wanted.T, tol, parts=found.ndim == 2):
+        return None
+    shown = run_showing_all(pair.onnx_file, graph, feeds, optimised=result.optimised, providers=runs.session.providers)
+    engine = LiftedGraph(graph.proto)
+    try:
+        lifted: dict[str, Array] | None = dict(engine.run(feeds).arrays)
+    except CannotRun:
+        lifted = None
+    double = runs.double
+    points = to_float64(feeds, pair.plan.signature) if double else feeds
+    truth = pair.runner.intermediates(points, double=double)
+    name = runs.session.outputs[port].name
+    return Scene(graph, feeds, shown, lifted, engine, truth, name, wanted, found)
+
+
+def _agree(a: Array, b: Array, tol: float, *, parts: bool = False) -> bool:
+    """Tell whether two values are the same within a tolerance: of the whole, or of every part along the first axis."""
+    if a.shape != b.shape:
+        return False
+    if parts and is_float(a.dtype) and is_float(b.dtype):
+        return all(relative(left, right) <= tol for left, right in zip(a, b, strict=True))
+    if is_float(a.dtype) and is_float(b.dtype):
+        return relative(a, b) <= tol
+    return bool(equal_elements(canonical(a), canonical(b)).all())
+
+
+# --- whose fault -----------------------------------------------------------------------------------------------------
+
+
+def _blame(scene: Scene) -> Divergence:
+    final = scene.shown.get(scene.output)
+    if final is not None and _agree(final, scene.wanted, compare.tolerance(final.dtype)):
+        text = "with its intermediate values shown the model answers right: a fusion of onnxruntime is at fault"
+        return _finding("", "", "", "onnxruntime", text, vanished=True)
+    values = scene.shown if scene.lifted is None else scene.lifted
+    limit = _SAME_NARROW if scene.lifted is None else _SAME
+    if scene.lifted is None or not _agree(scene.lifted[scene.output], scene.wanted, limit):
+        return _blame_graph(scene, values, limit)
+    return _blame_arithmetic(scene, scene.lifted)
+
+
+def _finding(
+    value: str,
+    operator: str,
+    source: str,
+    cause: Cause,
+    text: str,
+    steps: tuple[Step, ...] = (),
+    *,
+    vanished: bool = False,
+) -> Divergence:
+    return Divergence("", "", "", 0, value, operator, source, cause, text, steps, (), vanished)
+
+
+def matched(truth: list[Intermediate], values: dict[str, Array], limit: float) -> dict[str, Intermediate]:
+    """Pair ONNX values with what the framework computes, by their numbers whatever their layout.
+
+    Args:
+        truth: What the framework computes.
+        values: ONNX values.
+        limit: Largest difference relative to the size.
+
+    Returns:
+        The framework's value for each ONNX value that has one.
+    """
+    found: dict[str, Intermediate] = {}
+    for name, item in _pairs(truth, values, limit):
+        found.setdefault(name, item)
+    return found
+
+
+def matched_items(truth: list[Intermediate], values: dict[str, Array], limit: float) -> set[int]:
+    """Return the ``id`` of every framework value that has a counterpart among ``values``."""
+    return {id(item) for _, item in _pairs(truth, values, limit)}
+
+
+def _pairs(truth: list[Intermediate], values: dict[str, Array], limit: float) -> Iterator[tuple[str, Intermediate]]:
+    by_size: dict[int, list[tuple[Intermediate, Array]]] = {}
+    for item in truth:
+        if 0 < item.values.size <= _MAX_MATCHED:
+            by_size.setdefault(item.values.size, []).append((item, np.sort(item.values.astype(np.float64), axis=None)))
+    for name, value in values.items():
+        if value.size not in by_size or (value.dtype.kind not in "fiub" and not is_float(value.dtype)):
+            continue
+        ordered = np.sort(value.astype(np.float64), axis=None)
+        yield from ((name, item) for item, other in by_size[value.size] if relative(ordered, other) <= limit)
+
+
+def _blame_graph(scene: Scene, values: dict[str, Array], limit: float) -> Divergence:
+    graph = scene.graph
+    truth = _own_values(scene)
+    computed = {name: value for name, value in values.items() if name in graph.maker}
+    good = matched(truth, computed, limit)
+    good.pop(scene.output, None)
+    region, start = graph.region(scene.output, good)
+    suspects = [name for i in region for name in graph.proto.graph.node[i].output if name in values]
+    place = {id(item): k for k, item in enumerate(truth)}
+    shared = {id(item) for item in good.values()}
+    # What the framework computes before the values that the failing part starts from is only written in another way.
+    first = min((place[id(good[name])] for name in start if name in good), default=-1)
+    value, missing = scene.output, None
+    for item in truth[first + 1 :]:
+        close = "" if id(item) in shared else _closest(item, suspects, values)
+        if close:
+            value, missing = close, item
+            break
+    node = graph.node(value)
+    source = graph.origin(value) or (missing.name if missing is not None else "")
+    where = f"; the framework computes {missing.name} there" if missing is not None else ""
+    text = f"the graph in float64 differs from the framework from {value!r} on{where}"
+    if scene.lifted is None:
+        text = f"the values differ from the framework's from {value!r} on{where}"
+    if not truth:
+        text = "the graph in float64 differs from the framework, which shows nothing of what it computes on the way"
+    steps = _steps(scene, values, good)
+    return _finding(value, node.op_type, source, "our rule", text, steps)
+
+
+def _own_values(scene: Scene) -> list[Intermediate]:
+    """Return what the framework computes, without copies of its inputs and of its weights."""
+    from onnx import numpy_helper
+
+    given = {f"input {i}": np.asarray(value) for i, value in enumerate(scene.feeds.values())}
+    for i, tensor in enumerate(scene.graph.proto.graph.initializer):
+        given[f"weight {i}"] = numpy_helper.to_array(tensor)
+    copies = matched_items(scene.truth, given, _SAME)
+    return [item for item in scene.truth if id(item) not in copies]
+
+
+def _closest(item: Intermediate, suspects: list[str], values: dict[str, Array]) -> str:
+    """Return the suspect of the same shape, up to its order, whose numbers are nearest to the framework's."""
+    best, name = math.inf, ""
+    shape = sorted(size for size in item.values.shape if size != 1)
+    for suspect in suspects:
+        value = values[suspect]
+        if sorted(size for size in value.shape if size != 1) != shape or not _comparable(item.values, value):
+            continue
+        apart = _distance(np.sort(value.astype(np.float64), axis=None), np.sort(item.values, axis=None))
+        # Of equally near ones the last: it is what the framework's step ends with.
+        if apart <= best:
+            best, name = apart, suspect
+    return name
+
+
+def _comparable(a: Array, b: Array) -> bool:
+    """Tell whether both hold floats, or both whole numbers or booleans."""
+    return is_float(a.dtype) == is_float(b.dtype) and (is_float(b.dtype) or b.dtype.kind in "iub")
+
+
+def _distance(a: Array, b: Array) -> float:
+    """Return the mean difference of two sorted arrays, infinite without common finite numbers."""
+    finite = np.isfinite(a) & np.isfinite(b)
+    return float(np.abs(a[finite] - b[finite].astype(np.float64)).mean()) if finite.any() else math.inf
+
+
+def _blame_arithmetic(scene: Scene, lifted: dict[str, Array]) -> Divergence:
+    graph = scene.graph
+    region, _ = graph.region(scene.output, ())
+    steps: list[Step] = []
+    limit: tuple[float, str] = (0.0, "")
+    for i in region:
+        node = graph.proto.graph.node[i]
+        for name in (name for name in node.output if name in scene.shown and name in lifted):
+            if not is_float(scene.shown[name].dtype):
+                continue
+            if _rounds_to_half(node, scene.shown, name):
+                text = (
+                    f"the graph rounds to {scene.shown[name].dtype.name}, which its inputs and outputs are wider than"
+                )
+                return _finding(name, node.op_type, graph.origin(name), "our rule", text, tuple(steps))
+            error = relative(scene.shown[name], lifted[name])
+            inherited = max((_error(scene, lifted, source) for source in graph.sources(i)), default=0.0)
+            unit = _UNIT * math.sqrt(terms(node, lifted))
+            growth = error / max(inherited, unit)
+            steps.append(
+                Step(name, node.op_type, graph.origin(name), error, max(inherited, unit), growth, "onnx.reference")
+            )
+            own = _own_error(scene, i, name)
+            if own is not None and own[0] > AMPLIFICATION * max(own[1], 4 * unit):
+                text = (
+                    f"on the very inputs that it had, onnxruntime's {node.op_type} is off by {own[0]:.2g}, "
+                    f"onnx.reference by {own[1]:.2g}"
+                )
+                return _finding(name, node.op_type, graph.origin(name), "onnxruntime", text, tuple(steps))
+            if not limit[1] or (limit[0] <= AMPLIFICATION and growth > limit[0]):
+                limit = (growth, name)
+    value = limit[1] or scene.output
+    node = graph.node(value)
+    text = (
+        f"the graph is right in float64 and onnxruntime right at every node; {node.op_type} makes errors of its inputs "
+        f"{limit[0]:.2g} times as large, so it needs float64"
+    )
+    return _finding(value, node.op_type, graph.origin(value), "float32 limit", text, tuple(steps))
+
+
+def _rounds_to_half(node: Any, shown: dict[str, Array], name: str) -> bool:
+    """Tell whether a node narrows a float32 or float64 value to 16 bits."""
+    source = shown.get(node.input[0]) if node.input else None
+    cast = node.op_type in ("Cast", "CastLike") and source is not None and is_float(source.dtype)
+    return cast and source is not None and shown[name].dtype.itemsize < min(source.dtype.itemsize, 4)
+
+
+def _error(scene: Scene, lifted: dict[str, Array], name: str) -> float:
+    """Return the error that a value brings along, 0 for constants and inputs."""
+    if name not in scene.shown or name not in lifted or not is_float(scene.shown[name].dtype):
+        return 0.0
+    return relative(scene.shown[name], lifted[name])
+
+
+def _own_error(scene: Scene, number: int, name: str) -> tuple[float, float] | None:
+    """Return what onnxruntime and onnx.reference err at a node on exactly the same inputs, None where it cannot run."""
+    known = {source: scene.shown[source] for source in scene.graph.sources(number) if source in scene.shown}
+    place = list(scene.graph.proto.graph.node[number].output).index(name)
+    known.update(_constants(scene.graph, number))
+    try:
+        exact = np.asarray(scene.engine.run_one(number, known)[place])
+        second = np.asarray(scene.engine.run_one(number, known, wide=False)[place])
+    except CannotRun:
+        return None
+    return relative(scene.shown[name], exact), relative(second, exact)
+
+
+def _constants(graph: Graph, number: int) -> dict[str, Array]:
+    from onnx import numpy_helper
+
+    used = set(graph.sources(number))
+    return {
+        tensor.name: numpy_helper.to_array(tensor) for tensor in graph.proto.graph.initializer if tensor.name in used
+    }
+
+
+def _steps(scene: Scene, values: dict[str, Array], good: dict[str, Intermediate]) -> tuple[Step, ...]:
+    """Return the errors of the values before the failing output, as far as the framework has a counterpart."""
+    region, _ = scene.graph.region(scene.output, ())
+    steps = []
+    for i in region:
+        node = scene.graph.proto.graph.node[i]
+        for name in (name for name in node.output if name in values):
+            item = good.get(name)
+            source = scene.graph.origin(name) or (item.name if item is not None else "")
+            error = None
+            if item is not None:
+                ordered = np.sort(item.values.astype(np.float64), axis=None)
+                error = relative(np.sort(values[name].astype(np.float64), axis=None), ordered)
+            steps.append(Step(name, node.op_type, source, error, matched="value" if item is not None else ""))
+    return tuple(steps)
+
+
+def _write(scene: Scene, found: Divergence, folder: pathlib.Path) -> tuple[str, ...]:
+    """Write the culprit with its inputs and a script that shows the error again."""
+    values = scene.shown if scene.lifted is None else scene.lifted
+    known: list[str] = []
+    if found.cause == "our rule":
+        computed = {name: value for name, value in values.items() if name in scene.graph.maker}
+        limit = _SAME_NARROW if scene.lifted is None else _SAME
+        known = [name for name in matched(_own_values(scene), computed, limit) if name != found.value]
+        nodes, start = scene.graph.region(found.value, known)
+    else:
+        nodes, start = [scene.graph.maker[found.value]], []
+        start = [n for n in scene.graph.sources(nodes[0]) if n not in scene.graph.constants and n in scene.shown]
+    missing = _expected(scene, found)
+    inputs = {name: scene.shown[name] for name in start}
+    return reproducer.write(folder, scene.graph, nodes, inputs, found, scene.shown.get(found.value), missing)
+
+
+def _expected(scene: Scene, found: Divergence) -> Array | None:
+    """Return what the culprit should give: the framework's value, else that of the graph in float64."""
+    if found.value == scene.output:
+        return scene.wanted
+    if found.cause != "our rule" and scene.lifted is not None:
+        return scene.lifted.get(found.value)
+    shape = scene.shown[found.value].shape
+    size = math.prod(shape)
+    for item in scene.truth:
+        if item.name in found.explanation and item.values.shape == shape and item.values.size == size:
+            return item.values
+    return None
