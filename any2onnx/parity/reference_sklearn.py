@@ -6,7 +6,7 @@ import contextlib
 import copy
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -304,13 +304,13 @@ class SklearnReference:
 
     def _call(self, model: Any, method: str, table: Any) -> Any:
         try:
-            return _quietly(model, method, table)
+            return _method(model, method, table)
         except Exception as error:
             # Some estimators fitted on float64 rows (KMeans and its kin) take float64 only: the same points then.
             wide = _wide_table(table)
             if wide is not None:
                 with contextlib.suppress(Exception):
-                    return _quietly(model, method, wide)
+                    return _method(model, method, wide)
             raise FrameworkRejects(f"{method}: {one_sentence(error)}") from error
 
     # --- what stands behind labels ---
@@ -438,10 +438,14 @@ def _require_fitted(model: Any) -> None:
 _NUMBER: Final = re.compile(r"_\d+$")
 
 
-def _quietly(model: Any, method: str, table: Any) -> Any:
+def _method(model: Any, method: str, table: Any) -> Any:
+    return _quietly(lambda rows: boosters.call(model, method, rows), table)
+
+
+def _quietly(function: Callable[[Any], Any], table: Any) -> Any:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        return boosters.call(model, method, table)
+        return function(table)
 
 
 def _wide_table(table: Any) -> Any:
