@@ -368,3 +368,40 @@ def test_opset_that_would_do_is_named() -> None:
     x = keras.Input((3,))
     with pytest.raises(OpsetNotSupported, match="opset 13"):
         build_keras(keras.Model(x, layers.Dense(2)(x)), opsets=Opsets.of(13), registry=registry)
+
+
+class StatesTheWrongType(keras.layers.Layer):
+    """Says that it returns one float per row, and returns booleans of the input's shape."""
+
+    def call(self, x: Any) -> Any:
+        return ops.greater(x, 0.0)
+
+    def compute_output_spec(self, x: Any) -> Any:
+        return keras.KerasTensor((x.shape[0], 1), "float32")
+
+
+def test_what_the_code_does_counts_not_what_a_layer_says_of_it() -> None:
+    x = keras.Input((3,))
+    model = keras.Model(x, StatesTheWrongType()(x))
+    data = np.array([[1, -1, 0], [0.5, 2, -3]], np.float32)
+    (got,) = session(converted(model)).run(None, {model.inputs[0].name: data})
+    np.testing.assert_array_equal(got, data > 0)
+
+
+def test_table_of_few_positions() -> None:
+    """The example sizes of the recording must fit into the table."""
+
+    class Positions(keras.layers.Layer):
+        def build(self, shape: Any) -> None:
+            self.table = self.add_weight(shape=(8, shape[-1]), name="table")
+
+        def call(self, x: Any) -> Any:
+            return x + ops.slice(self.table, (0, 0), (ops.shape(x)[1], x.shape[-1]))
+
+    x = keras.Input((None, 4))
+    model = randomize(keras.Model(x, Positions()(x)))
+    run = session(converted(model))
+    for length in (1, 5, 8):
+        data = np.random.default_rng(length).normal(size=(2, length, 4)).astype(np.float32)
+        (got,) = run.run(None, {model.inputs[0].name: data})
+        compare([got], numpy_of(model(data)))

@@ -96,7 +96,6 @@ TEXT = [
     Backbone("Roberta", {**_TEXT, **_POSITIONS}),
     Backbone("T5", _TEXT),
     Backbone("XLMRoberta", {**_TEXT, **_POSITIONS}),
-    Backbone("XLNet", _TEXT),
 ]
 
 _STAGES = {"stackwise_num_filters": [64, 8], "stackwise_num_blocks": [1, 2], "stackwise_num_strides": [1, 2]}
@@ -111,7 +110,8 @@ VISION = [
             "stackwise_depth": [1, 1],
             "stackwise_strides": [1, 2],
             "stackwise_num_filters": [8, 12],
-            "block_type": "dark",
+            "block_type": "dark_block",
+            "stage_type": "dark",
             "image_shape": (32, 32, 3),
         },
     ),
@@ -189,14 +189,6 @@ VISION = [
             "intermediate_dim": 24,
             "global_attention_layer_indices": [1],
             "window_size": 2,
-        },
-    ),
-    Backbone(
-        "Xception",
-        {
-            "stackwise_conv_filters": [[4, 8], [8, 8], [8, 12]],
-            "stackwise_pooling": [True, True, True],
-            "image_shape": (None, None, 3),
         },
     ),
 ]

@@ -278,7 +278,7 @@ class Walker:
             return flatten(self.translator.convert(call, g))
         results = flatten(self.trace_call(g, operation, args, kwargs, path=path))
         if outputs is not None:
-            # What a user's layer says of its shapes may be wrong without anybody noticing; what its code did is not.
+            # What a user's layer says of its results may be wrong without anybody noticing; what its code did is not.
             own = key.startswith("keras.")
             check_promise(g, call, results, outputs if own else _fitting(results, outputs))
         return results
@@ -480,10 +480,13 @@ def _keras_layer_class() -> type[Any]:
 
 
 def _fitting(results: Sequence[Any], outputs: Sequence[TensorSpec | None]) -> list[TensorSpec | None]:
-    """Return what was stated of the results, without the shapes that contradict them."""
+    """Return what was stated of the results, without the types and shapes that contradict them."""
     fitting: list[TensorSpec | None] = list(outputs)
     for k, (value, spec) in enumerate(zip(results, outputs, strict=False)):
         if spec is None or not isinstance(value, Value):
+            continue
+        if value.dtype != spec.dtype:
+            fitting[k] = None
             continue
         try:
             merge_shape(dims_of(value.shape), spec.shape)
