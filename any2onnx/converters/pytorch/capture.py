@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import re
 import threading
-import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from any2onnx.converters.pytorch.recurrent_trace import recurrent_layers_whole
 from any2onnx.converters.pytorch.structures import outputs_registered, register_structures
-from any2onnx.errors import Any2OnnxError, ExportFailed, NotAModel, UsageError, did_you_mean
+from any2onnx.converters.pytorch.trace_errors import explained, without_dumps
+from any2onnx.errors import Any2OnnxError, NotAModel, UsageError, did_you_mean
 
 # torch.export patches process-wide state: one capture at a time.
 CAPTURE = threading.RLock()
@@ -82,7 +80,7 @@ def _exported(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], spec: A
             raise
         except Exception as error:  # torch raises a dozen unrelated classes here
             if k + 1 == len(attempts) or "Constraints violated" not in str(error):
-                raise _explained(error) from error
+                raise explained(error) from error
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -111,6 +109,7 @@ def _settings(torch: Any) -> Iterator[None]:
     with (
         torch.fx.experimental._config.patch(backed_size_oblivious=True),
         recurrent_layers_whole(),
+        without_dumps(),
         torch.no_grad(),
     ):
         yield
@@ -279,70 +278,3 @@ def _remembered(program: Any, nodes: Mapping[str, Any]) -> dict[Any, str]:
                     names.setdefault(symbol, str(label))
         break
     return names
-
-
-# --- errors of the trace --------------------------------------------------------------------------------------------
-
-_REMEDIES = (
-    (
-        re.compile("data-dependent|GuardOnDataDependent|unbacked", re.IGNORECASE),
-        "the trace cannot choose a branch or a size by the data of a tensor",
-        (
-            "torch.where(...) for values, torch.cond(pred, true_fn, false_fn, operands) for branches, "
-            "torch._check(...) to state what holds for a size"
-        ),
-    ),
-    (
-        re.compile("specialized it to be a constant|Constraints violated", re.IGNORECASE),
-        "the model fixes, or limits, a dimension that was declared dynamic",
-        "drop the dimension from dynamic_shapes, follow the suggestion above, or make the model independent of it",
-    ),
-)
-
-
-def _explained(error: BaseException) -> ExportFailed:
-    text = str(error).strip()
-    kind = type(error).__name__
-    why, remedy = f"{kind} while tracing", "make forward traceable by torch.export; see the message above"
-    for pattern, reason, advice in _REMEDIES:
-        if pattern.search(text) or pattern.search(kind):
-            why, remedy = reason, advice
-            break
-    detail = _detail(text)
-    return ExportFailed(
-        f"torch.export cannot trace the model: {detail or kind}", where=user_line(error), needs=why, remedy=remedy
-    )
-
-
-def _detail(text: str) -> str:
-    """Return the telling lines of torch's message: the first ones, and its suggested fixes."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    chosen = lines[:2]
-    for k, line in enumerate(lines):
-        if line.startswith("Suggested fixes"):
-            chosen += lines[k : k + 4]
-    kept = [line for line in dict.fromkeys(chosen) if not line.startswith(("The error above", "For more"))]
-    return " ".join(kept)[:600]
-
-
-def user_line(error: BaseException) -> str | None:
-    """Return the user's line behind an error of the trace: the innermost frame outside torch and any2onnx."""
-    import torch
-
-    inner = (str(Path(torch.__file__).parent), str(Path(__file__).parent.parent.parent))
-    place = None
-    current: BaseException | None = error
-    while current is not None and place is None:
-        for frame in reversed(traceback.extract_tb(current.__traceback__)):
-            if frame.filename.startswith(inner) or frame.filename.startswith("<") or "contextlib" in frame.filename:
-                continue
-            if frame.name != "<module>" and "any2onnx" not in Path(frame.filename).parts[-2:-1]:
-                place = f"{short_path(frame.filename)}:{frame.lineno}   {frame.line or ''}".rstrip()
-                break
-        current = current.__cause__ or current.__context__
-    return place
-
-
-def short_path(path: str) -> str:
-    """Return the last two parts of a path: enough for people, the same on every machine."""
-    return "/".join(Path(path).parts[-2:])

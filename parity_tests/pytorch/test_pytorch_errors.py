@@ -1,0 +1,127 @@
+"""Models that torch.export cannot trace: the user's line, the reason, and what to write instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pytorch_support import convert
+from torch import nn
+
+from any2onnx.errors import ExportFailed
+
+
+class Opaque:
+    def __init__(self, x: torch.Tensor) -> None:
+        self.x = x
+
+
+class Model(nn.Module):
+    def __init__(self, function: Callable[[Any, torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(3, 3) for _ in range(3)])
+        self.function = function
+        self.last: Any = None
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.function(self, x)
+
+
+def branch(_: Any, x: torch.Tensor) -> torch.Tensor:
+    if x.sum() > 0:
+        return x
+    return -x
+
+
+def equal(_: Any, x: torch.Tensor) -> torch.Tensor:
+    return x if torch.equal(x, x + 1) else -x
+
+
+def loop(_: Any, x: torch.Tensor) -> torch.Tensor:
+    for _step in range(int(x[0, 0])):
+        x = x + 1
+    return x
+
+
+def until(_: Any, x: torch.Tensor) -> torch.Tensor:
+    while x.max() > 1:
+        x = x / 2
+    return x
+
+
+def chosen(model: Any, x: torch.Tensor) -> torch.Tensor:
+    return model.layers[x.argmax()](x)
+
+
+def asserted(_: Any, x: torch.Tensor) -> torch.Tensor:
+    assert x.max() < 9
+    return x
+
+
+def numpy_function(_: Any, x: torch.Tensor) -> Any:
+    return torch.from_numpy(np.sin(x.numpy()))
+
+
+def opaque(_: Any, x: torch.Tensor) -> Any:
+    return Opaque(x)
+
+
+def misfit(_: Any, x: torch.Tensor) -> torch.Tensor:
+    return x @ x
+
+
+def fixed(_: Any, x: torch.Tensor) -> torch.Tensor:
+    return x.reshape(2, 3)
+
+
+CASES: dict[str, tuple[Callable[[Any, torch.Tensor], Any], str, str, str]] = {
+    "branch": (branch, "a branch is chosen by the data", "if x.sum() > 0:", "torch.cond"),
+    "equal": (equal, "a branch is chosen by the data", "torch.equal", "torch.where"),
+    "loop": (loop, "a for loop runs", "for _step in range(int(x[0, 0])):", "while_loop"),
+    "while": (until, "a while loop runs", "while x.max() > 1:", "while_loop"),
+    "list": (chosen, "chooses an element of a Python list", "model.layers[x.argmax()](x)", "torch.stack"),
+    "assert": (asserted, "an assert tests the data", "assert x.max() < 9", "torch._check"),
+    "numpy": (numpy_function, "leaves torch for NumPy", "np.sin(x.numpy())", "torch.sin"),
+    "opaque": (opaque, "an object that torch.export cannot take apart", "", "dict"),
+    "misfit": (misfit, "do not fit the model", "return x @ x", "run model(*args) first"),
+    "fixed": (fixed, "fixes, or limits, a dimension", "", "dynamic_shapes"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_line_reason_and_remedy(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    function, summary, line, remedy = CASES[name]
+    with pytest.raises(ExportFailed) as caught:
+        convert(Model(function), (torch.rand(2, 3) + 1,), dynamic_shapes=({0: "batch"},))
+    error = caught.value
+    assert summary in error.summary
+    assert "unhinted" not in str(error)
+    if line:
+        assert error.where is not None
+        assert error.where.startswith("pytorch/test_pytorch_errors.py:")
+        assert line in error.where
+    assert remedy in f"{error.needs} {error.remedy}"
+    # torch prints the half-traced graph: nobody wants it.
+    assert "def forward" not in "".join(capfd.readouterr())
+
+
+def test_an_unknown_failure_keeps_its_message() -> None:
+    def function(_: Any, x: torch.Tensor) -> Any:
+        raise LookupError("no such thing in the shop")
+
+    with pytest.raises(ExportFailed, match="no such thing in the shop") as caught:
+        convert(Model(function), (torch.rand(2, 3),))
+    assert "raise LookupError" in str(caught.value)
+
+
+def test_a_model_is_left_without_tensors_of_the_trace() -> None:
+    def function(model: Any, x: torch.Tensor) -> torch.Tensor:
+        model.last = x * 2
+        return x + 1
+
+    model = Model(function)
+    convert(model, (torch.rand(2, 3),))
+    assert not isinstance(model.last, torch._subclasses.FakeTensor)
