@@ -104,7 +104,8 @@ def _build_sklearn(module: str, name: str, arguments: dict[str, Any] | None) -> 
         warnings.simplefilter("ignore")
         for estimator in _estimators(module, name, arguments):
             X, y, rows = _sklearn_data(estimator)
-            fitted = estimator.fit(X) if y is None else estimator.fit(X, y)
+            groups = _GROUPS[name](len(X)) if name in _GROUPS else {}
+            fitted = estimator.fit(X) if y is None else estimator.fit(X, y, **groups)
             # Texts are taken apart by an operator of onnxruntime's own domain.
             opsets = {"": 21, "com.microsoft": 1} if isinstance(X, list) else None
             try:
@@ -150,8 +151,26 @@ def _pipeline(cls: Any) -> Any:
     return cls([("scale", StandardScaler()), ("classify", LogisticRegression())])
 
 
-# What scikit-learn's own generator of instances leaves out.
-_STEPS: dict[str, Callable[[Any], Any]] = {"FrozenEstimator": _frozen, "Pipeline": _pipeline}
+def _quiet(cls: Any) -> Any:
+    """Return an estimator of CatBoost that writes neither to the terminal nor into the working directory."""
+    settings = {"iterations": 20, "verbose": 0, "allow_writing_files": False, "thread_count": 1}
+    return cls(settings) if cls.__name__ == "CatBoost" else cls(**settings)
+
+
+# What scikit-learn's own generator of instances leaves out, or cannot know.
+_STEPS: dict[str, Callable[[Any], Any]] = {
+    "FrozenEstimator": _frozen,
+    "Pipeline": _pipeline,
+    **dict.fromkeys(("CatBoost", "CatBoostClassifier", "CatBoostRanker", "CatBoostRegressor"), _quiet),
+    **dict.fromkeys(("LGBMClassifier", "LGBMRanker", "LGBMRegressor"), lambda cls: cls(n_estimators=20, verbose=-1)),
+    "LGBMModel": lambda cls: cls(objective="regression", verbose=-1),
+}
+# Rankers are fitted on rows in groups.
+_GROUPS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "XGBRanker": lambda rows: {"qid": [0] * rows},
+    "LGBMRanker": lambda rows: {"group": [rows]},
+    "CatBoostRanker": lambda rows: {"group_id": [0] * rows},
+}
 _WORDS = ("red", "green", "blue", "green apple", "blue sea, blue sky", "a red rose is red")
 
 
@@ -170,7 +189,7 @@ def _sklearn_data(estimator: Any) -> tuple[Any, Any, Any]:
             estimator.set_params(n_features=64)  # a million columns by default
         words = [_WORDS[k] for k in rng.integers(0, len(_WORDS), 40)]
         return words, None, np.array(words[:20], dtype=object)
-    if target.one_d_labels:
+    if target.one_d_labels and not inputs.two_d_array:
         labels = rng.integers(0, 4, 40)
         return labels, None, labels[:20].astype(np.int64)
     if inputs.dict or target.two_d_labels or inputs.three_d_array:

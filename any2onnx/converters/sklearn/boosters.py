@@ -9,7 +9,7 @@ import numpy as np
 
 from any2onnx.converters.sklearn.hist_gradient_boosting import category_codes
 from any2onnx.converters.sklearn.support import as_column, columns_of, fill_rows, hstack, width_of, working_type
-from any2onnx.converters.sklearn.tree import Array, matrix, pick_label
+from any2onnx.converters.sklearn.tree import Array, matrix
 from any2onnx.errors import UnsupportedParameter, UsageError
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dtype_of, rank_of
@@ -52,11 +52,6 @@ def above_half(g: GraphBuilder, score: Value, unit: float) -> Value:
         unit: The rounding unit of the library's probabilities (2**-23 for float32): smaller scores give a half.
     """
     return g.Greater(score, g.scalar_like(0.75 * unit, score))
-
-
-def binary_labels(g: GraphBuilder, classes: Any, positive: Value) -> Value:
-    """Return the class labels for bool [batch]."""
-    return pick_label(g, classes, g.Cast(positive, DataType.INT64))
 
 
 def two_probabilities(g: GraphBuilder, positive: Value) -> Value:
