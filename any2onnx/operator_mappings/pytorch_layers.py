@@ -95,6 +95,15 @@ RECURRENT = table(
     },
 )
 
+LOSSES = table(
+    "losses",
+    {
+        "linear_cross_entropy": "_linear_cross_entropy_batch_chunked.default",
+        "linear_cross_entropy_rows": "_linear_cross_entropy_batch_chunked_no_reduction.default",
+    },
+    prefix="torch_nn.",
+)
+
 CONTROL_FLOW = table(
     "control_flow",
     {
@@ -161,6 +170,7 @@ ROWS = (
     *VISION,
     *ATTENTION,
     *RECURRENT,
+    *LOSSES,
     *PACKED,
     *CONTROL_FLOW,
     *ONNX,

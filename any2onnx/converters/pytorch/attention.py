@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from any2onnx.converters.pytorch.call import TorchCall, refuse, scalar
+from any2onnx.converters.pytorch.dropout import dropped
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dtype_of, rank_of
 
@@ -12,8 +13,6 @@ from any2onnx.graph.types import DataType, Value, dtype_of, rank_of
 def scaled_dot_product_attention(g: GraphBuilder, call: TorchCall) -> Value:
     """softmax(q · kᵀ · scale + mask) · v; a row whose keys are all masked gives zeros, as in torch."""
     p = call.params
-    if p["dropout_p"]:
-        raise refuse(call, "dropout_p", "attention weights are dropped at random; use it in training only")
     q, k, v, mask = p["query"], p["key"], p["value"], p["attn_mask"]
     causal = bool(p["is_causal"])
     scale = p["scale"]
@@ -22,7 +21,7 @@ def scaled_dot_product_attention(g: GraphBuilder, call: TorchCall) -> Value:
         if not isinstance(width, int):
             raise refuse(call, "query", "the width of the heads is dynamic")
         scale = 1 / math.sqrt(width) if width else 1.0
-    if _fits_operator(g, call, mask, causal):
+    if not p["dropout_p"] and _fits_operator(g, call, mask, causal):
         return g.op("Attention", q, k, v, mask, scale=float(scale), is_causal=1 if causal else None)
     if p.get("enable_gqa"):
         k, v = (_repeated_heads(g, call, name) for name in ("key", "value"))
@@ -45,6 +44,8 @@ def scaled_dot_product_attention(g: GraphBuilder, call: TorchCall) -> Value:
         top = g.ReduceMax(scores, -1)
         masked = g.Equal(top, scalar(g, -math.inf, dtype_of(scores)))
         weights = g.Where(masked, scalar(g, 0, dtype_of(scores)), weights)
+    if p["dropout_p"]:
+        weights = dropped(g, call, weights, float(p["dropout_p"]))[0]
     return g.MatMul(g.Cast(weights, dtype_of(q)), v)
 
 

@@ -1,0 +1,103 @@
+"""Operators that draw random numbers: shape, type and distribution."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pytorch_support import convert, run
+from torch import nn
+
+N = 20000
+# Several standard errors of a mean of N draws of variance 1.
+CLOSE = 5 / np.sqrt(N)
+
+
+class Draw(nn.Module):
+    def __init__(self, function: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self._function(x)
+
+
+def draws(function: Callable[[torch.Tensor], Any], x: torch.Tensor | None = None) -> np.ndarray:
+    x = torch.zeros(N) if x is None else x
+    model = Draw(function)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        proto = convert(model, (x,))
+    (got,) = run(proto, x)
+    want = model(x)
+    assert got.shape == tuple(want.shape)
+    assert got.dtype == want.numpy().dtype
+    return got
+
+
+@pytest.mark.parametrize(
+    ("function", "mean", "deviation"),
+    [
+        (torch.rand_like, 0.5, 12**-0.5),
+        (torch.randn_like, 0.0, 1.0),
+        (lambda x: torch.randint_like(x, 2, 12), 6.5, 99**0.5 / 12**0.5),
+        (lambda x: x.clone().normal_(3.0, 2.0), 3.0, 2.0),
+        (lambda x: x.clone().uniform_(-1.0, 3.0), 1.0, 4 / 12**0.5),
+        (lambda x: x.clone().exponential_(2.0), 0.5, 0.5),
+        (lambda x: torch.bernoulli(x + 0.3), 0.3, 0.21**0.5),
+        (lambda x: nn.functional.dropout(x + 1, 0.25, training=True), 1.0, (1 / 3) ** 0.5),
+        (lambda x: nn.functional.alpha_dropout(torch.randn_like(x), 0.3, training=True), 0.0, 1.0),
+        (lambda x: nn.functional.rrelu(x - 1, 0.1, 0.5, training=True), -0.3, 0.4 / 12**0.5),
+    ],
+    ids=[
+        "rand",
+        "randn",
+        "randint",
+        "normal",
+        "uniform",
+        "exponential",
+        "bernoulli",
+        "dropout",
+        "alpha_dropout",
+        "rrelu",
+    ],
+)
+def test_mean_and_deviation(function: Any, mean: float, deviation: float) -> None:
+    got = draws(function).astype(np.float64)
+    assert abs(got.mean() - mean) < CLOSE * max(deviation, 1.0)
+    assert abs(got.std() - deviation) < 3 * CLOSE * max(deviation, 1.0)
+
+
+def test_channels_are_dropped_whole() -> None:
+    got = draws(lambda x: nn.functional.dropout2d(x, 0.5, training=True), torch.ones(20, 50, 2, 2))
+    assert np.all(got == got[:, :, :1, :1])
+    assert abs(got.mean() - 1.0) < 0.2
+
+
+@pytest.mark.parametrize("replacement", [True, False])
+def test_multinomial_follows_the_weights(replacement: bool) -> None:
+    weights = torch.tensor([1.0, 0.0, 3.0, 4.0]).expand(N // 2, 4)
+    got = draws(lambda w: torch.multinomial(w, 2, replacement=replacement), weights)
+    first = np.bincount(got[:, 0], minlength=4) / len(got)
+    np.testing.assert_allclose(first, [1 / 8, 0, 3 / 8, 1 / 2], atol=0.02)
+    assert (got[:, 0] == got[:, 1]).any() == replacement
+
+
+def test_two_draws_differ() -> None:
+    got = draws(lambda x: torch.stack([torch.rand_like(x), torch.rand_like(x)]))
+    assert not np.array_equal(got[0], got[1])
+
+
+def test_dropout_in_training_mode_is_announced() -> None:
+    model = Draw(lambda x: nn.functional.dropout(x, 0.5, training=True))
+    with pytest.warns(UserWarning, match="training mode"):
+        convert(model, (torch.ones(4),))
+
+
+def test_dropout_in_evaluation_mode_is_nothing() -> None:
+    x = torch.ones(100)
+    np.testing.assert_array_equal(draws(nn.Dropout(0.5).eval(), x), x.numpy())
