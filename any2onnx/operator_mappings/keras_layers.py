@@ -77,7 +77,7 @@ ACTIVATIONS: tuple[OperatorMapping, ...] = (
 
 CORE: tuple[OperatorMapping, ...] = (
     _layer("Dense", "core:dense"),
-    _layer("EinsumDense", "core:einsum_dense"),
+    _layer("EinsumDense", "core:einsum_dense", shapes=f"{_SHAPES}.general:einsum"),
     _layer("Embedding", "core:embedding"),
     _layer("Identity", "core:identity"),
     _layer("Masking", "core:masking"),
@@ -119,14 +119,14 @@ ACTIVATION_LAYERS: tuple[OperatorMapping, ...] = (
 )
 
 MERGING: tuple[OperatorMapping, ...] = (
-    _layer("Add", "merging:add"),
-    _layer("Average", "merging:average"),
+    _layer("Add", "merging:add", shapes=f"{_SHAPES}.general:merged"),
+    _layer("Average", "merging:average", shapes=f"{_SHAPES}.general:merged"),
     _layer("Concatenate", "merging:concatenate"),
     _layer("Dot", "merging:dot"),
-    _layer("Maximum", "merging:maximum"),
-    _layer("Minimum", "merging:minimum"),
-    _layer("Multiply", "merging:multiply"),
-    _layer("Subtract", "merging:subtract"),
+    _layer("Maximum", "merging:maximum", shapes=f"{_SHAPES}.general:merged"),
+    _layer("Minimum", "merging:minimum", shapes=f"{_SHAPES}.general:merged"),
+    _layer("Multiply", "merging:multiply", shapes=f"{_SHAPES}.general:merged"),
+    _layer("Subtract", "merging:subtract", shapes=f"{_SHAPES}.general:merged"),
 )
 
 RESHAPING: tuple[OperatorMapping, ...] = (

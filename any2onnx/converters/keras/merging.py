@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from any2onnx.converters.keras.backend_common import keras_backend, keras_name
 from any2onnx.converters.keras.calls import LayerCall
 from any2onnx.converters.keras.normalization import normalized
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import Value, rank_of
+from any2onnx.graph.types import FLOATS, DataType, Value, dtype_of, rank_of
 
 
 def _operands(g: GraphBuilder, call: LayerCall) -> list[Value]:
-    """Return the inputs at one rank: Keras inserts dims behind the batch."""
-    values = list(call.inputs[0])
+    """Return the inputs in one type and at one rank: Keras inserts dims behind the batch."""
+    values = [g.Cast(v, kind) for v in call.inputs[0]] if (kind := _common_type(call)) else list(call.inputs[0])
     rank = max(rank_of(v) for v in values)
     return [g.Unsqueeze(v, list(range(1, 1 + rank - rank_of(v)))) if rank_of(v) < rank else v for v in values]
+
+
+def _common_type(call: LayerCall) -> DataType | None:
+    """Return the type that Keras's functions promote to; None where all inputs have one."""
+    kinds = list(dict.fromkeys(dtype_of(v) for v in call.inputs[0]))
+    if len(kinds) == 1:
+        return None
+    from keras.src.backend import result_type
+
+    return call.walker.dtype(result_type(*(keras_name(kind) for kind in kinds)))
 
 
 def add(g: GraphBuilder, call: LayerCall) -> Value:
@@ -24,8 +35,10 @@ def add(g: GraphBuilder, call: LayerCall) -> Value:
 
 
 def average(g: GraphBuilder, call: LayerCall) -> Value:
-    """Convert Average: the sum over the number of inputs."""
+    """Convert Average: the sum over the number of inputs. Of integers TensorFlow's division is float64."""
     total = add(g, call)
+    if dtype_of(total) not in FLOATS:
+        total = g.Cast(total, DataType.DOUBLE if keras_backend() == "tensorflow" else DataType.FLOAT)
     return g.Div(total, g.scalar_like(len(call.inputs[0]), total))
 
 

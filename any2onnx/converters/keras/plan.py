@@ -15,6 +15,28 @@ def graph_nodes(function: Any) -> Iterator[Any]:
                 yield node
 
 
+def graph_of_sequential(model: Any) -> Any:
+    """Return the Function behind a Sequential model; None before the model is built.
+
+    A model that was built by a call has the batch of that call in its graph. Keras runs it on any batch, as long as no
+    layer keeps states, so then the graph is made again with a batch that varies.
+    """
+    function = model._functional
+    if function is None or len(function.inputs) != 1:
+        return function
+    (given,) = function.inputs
+    if not given.shape or given.shape[0] is None or any(getattr(one, "stateful", False) for one in model.layers):
+        return function
+    from keras import Input
+    from keras.src.models.functional import Functional
+
+    x = Input(shape=tuple(given.shape[1:]), dtype=given.dtype, sparse=given.sparse, name=given.name)
+    y = x
+    for layer in model.layers:
+        y = layer(y)
+    return Functional(inputs=x, outputs=y, name=model.name)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What of a Function's graph is converted.

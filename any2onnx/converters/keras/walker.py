@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from any2onnx.converters.keras.calls import HALVES, LayerCall, class_name, flatten, key_of, map_values
 from any2onnx.converters.keras.masks import Masks, attach_masks, fill_in_masks
-from any2onnx.converters.keras.plan import Plan, plan_of
+from any2onnx.converters.keras.plan import Plan, graph_of_sequential, plan_of
 from any2onnx.converters.keras.weights import Weights
 from any2onnx.converters.translator import Translator, check_promise
 from any2onnx.errors import Any2OnnxError, NotFitted, UnsupportedOperator, UnsupportedParameter
@@ -58,6 +58,7 @@ class Walker:
         self.options = options or Options()
         self.masks = Masks()
         self.weights = Weights()
+        self._sequential: dict[int, Any] = {}
         self.errors: list[Any2OnnxError] = []
         self._open: contextlib.ExitStack | None = None
         self.translator = Translator(registry, "keras", builder, general_shapes=promised)
@@ -98,7 +99,9 @@ class Walker:
         if isinstance(layer, Functional) and type(layer).call is Functional.call:
             return layer
         if isinstance(layer, Sequential) and type(layer).call is Sequential.call:
-            return layer._functional
+            if id(layer) not in self._sequential:
+                self._sequential[id(layer)] = graph_of_sequential(layer)
+            return self._sequential[id(layer)]
         return None
 
     # --- graphs ------------------------------------------------------------------------------------------------------

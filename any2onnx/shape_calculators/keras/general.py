@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from any2onnx.graph.types import TensorSpec
+from any2onnx.graph.types import FLOATS, TensorSpec
 from any2onnx.operator_mappings.mapping import Call
 
 
@@ -33,3 +33,16 @@ def dtypes_only(call: Call) -> TensorSpec | list[TensorSpec | None] | None:
 def _keeps_shape(activation: Any) -> bool:
     module = str(getattr(activation, "__module__", ""))
     return activation is None or (module.startswith("keras.") and getattr(activation, "__name__", "") != "glu")
+
+
+def merged(call: Call) -> TensorSpec | list[TensorSpec | None] | None:
+    """Return Keras's inference for merges of floats, nothing for other types: Keras says float for them, too."""
+    promise = keras_outputs(call)
+    if not isinstance(promise, TensorSpec) or all(value.dtype in FLOATS for value in call.inputs[0]):
+        return promise
+    return None
+
+
+def einsum(call: Call) -> TensorSpec | list[TensorSpec | None] | None:
+    """Return Keras's inference, without the shape for equations with an ellipsis: Keras has their dims in disorder."""
+    return dtypes_only(call) if "." in call.source.equation else keras_outputs(call)
