@@ -114,7 +114,7 @@ OWN: dict[str, dict[str, list[Any]]] = {
         "n_targets": [2],
     },
     "GenericUnivariateSelect": {"param": [3]},
-    "GradientBoostingClassifier": {"init": ["zero", naive_bayes.GaussianNB()]},
+    "GradientBoostingClassifier": {"init": ["zero", TREE]},
     "GradientBoostingRegressor": {"init": ["zero", RIDGE]},
     "GridSearchCV": {"estimator": [_SEARCHED], "param_grid": [_GRID], "refit": []},
     "HalvingGridSearchCV": {"estimator": [_SEARCHED], "param_grid": [_GRID], "refit": []},
