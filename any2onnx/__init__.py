@@ -18,7 +18,11 @@ if TYPE_CHECKING:
         save_model,
         to_onnx,
     )
-    from any2onnx.converters.skl2onnx_adapter import update_registered_converter
+    from any2onnx.converters.skl2onnx_adapter import (
+        get_model_alias,
+        update_registered_converter,
+        update_registered_parser,
+    )
     from any2onnx.data_types import (
         BooleanTensorType,
         DoubleTensorType,
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
         Int64TensorType,
         StringTensorType,
     )
+    from any2onnx.helpers.guessing import guess_data_type, guess_initial_types
+    from any2onnx.helpers.listing import get_latest_tested_opset_version, supported_converters
+    from any2onnx.helpers.onnx_mixin import wrap_as_onnx_mixin
 
 _API: Final = (
     "check_parity",
@@ -41,6 +48,13 @@ _API: Final = (
 _HOMES: Final = {
     **dict.fromkeys(_API, "any2onnx.api"),
     "update_registered_converter": "any2onnx.converters.skl2onnx_adapter",
+    "update_registered_parser": "any2onnx.converters.skl2onnx_adapter",
+    "get_model_alias": "any2onnx.converters.skl2onnx_adapter",
+    "wrap_as_onnx_mixin": "any2onnx.helpers.onnx_mixin",
+    "supported_converters": "any2onnx.helpers.listing",
+    "get_latest_tested_opset_version": "any2onnx.helpers.listing",
+    "guess_data_type": "any2onnx.helpers.guessing",
+    "guess_initial_types": "any2onnx.helpers.guessing",
 }
 
 __all__ = [
@@ -57,9 +71,16 @@ __all__ = [
     "convert_keras",
     "convert_pytorch",
     "convert_sklearn",
+    "get_latest_tested_opset_version",
+    "get_model_alias",
+    "guess_data_type",
+    "guess_initial_types",
     "save_model",
+    "supported_converters",
     "to_onnx",
     "update_registered_converter",
+    "update_registered_parser",
+    "wrap_as_onnx_mixin",
 ]
 
 

@@ -162,6 +162,9 @@ def to_onnx(
     Raises:
         UsageError: Neither X nor initial_types.
     """
+    if target_opset is None:
+        # What `wrap_as_onnx_mixin` was told.
+        target_opset = getattr(model, "op_version", None)
     if initial_types is None:
         if X is None:
             raise UsageError("to_onnx needs sample rows or initial_types", remedy="to_onnx(model, X[:1])")

@@ -14,7 +14,20 @@ from any2onnx.errors import InvalidType, did_you_mean
 Dim = int | str | None
 
 
-class TensorType:
+class DataType:
+    """What all types have in common.
+
+    Args:
+        shape: One entry per dimension, or None.
+        doc_string: Text for the model's input.
+    """
+
+    def __init__(self, shape: Sequence[Dim] | None = None, doc_string: str = "") -> None:
+        self.shape: list[Dim] | None = None if shape is None else [d if d != "" else None for d in shape]
+        self.doc_string = doc_string
+
+
+class TensorType(DataType):
     """Element type and shape of a tensor.
 
     Args:
@@ -24,10 +37,6 @@ class TensorType:
     """
 
     dtype: ClassVar[str] = ""
-
-    def __init__(self, shape: Sequence[Dim] | None = None, doc_string: str = "") -> None:
-        self.shape: list[Dim] | None = None if shape is None else [d if d != "" else None for d in shape]
-        self.doc_string = doc_string
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(shape={self.shape})"
@@ -129,7 +138,76 @@ class Complex128TensorType(TensorType):
     dtype = "complex128"
 
 
-TENSOR_TYPES: dict[str, type[TensorType]] = {cls.dtype: cls for cls in TensorType.__subclasses__()}
+class _Scalar(TensorType):
+    """One value per row: shape [1, 1], as skl2onnx's scalar types have."""
+
+    def __init__(self, doc_string: str = "") -> None:
+        super().__init__([1, 1], doc_string)
+
+
+class FloatType(_Scalar, FloatTensorType):
+    """One float32."""
+
+
+class DoubleType(_Scalar, DoubleTensorType):
+    """One float64."""
+
+
+class Int64Type(_Scalar, Int64TensorType):
+    """One int64."""
+
+
+class Int8Type(_Scalar, Int8TensorType):
+    """One int8."""
+
+
+class UInt8Type(_Scalar, UInt8TensorType):
+    """One uint8."""
+
+
+class StringType(_Scalar, StringTensorType):
+    """One text."""
+
+
+class SequenceType(DataType):
+    """A sequence, which outputs of models can be.
+
+    Args:
+        element_type: Of its elements.
+        shape: Of the sequence.
+        doc_string: Text.
+    """
+
+    def __init__(self, element_type: DataType, shape: Sequence[Dim] | None = None, doc_string: str = "") -> None:
+        super().__init__(shape, doc_string)
+        self.element_type = element_type
+
+    def __repr__(self) -> str:
+        return f"SequenceType(element_type={self.element_type!r})"
+
+
+class DictionaryType(DataType):
+    """A map, such as a ZipMap gives for each row.
+
+    Args:
+        key_type: Of its keys.
+        value_type: Of its values.
+        shape: Of the map.
+        doc_string: Text.
+    """
+
+    def __init__(
+        self, key_type: DataType, value_type: DataType, shape: Sequence[Dim] | None = None, doc_string: str = ""
+    ) -> None:
+        super().__init__(shape, doc_string)
+        self.key_type = key_type
+        self.value_type = value_type
+
+    def __repr__(self) -> str:
+        return f"DictionaryType(key_type={self.key_type!r}, value_type={self.value_type!r})"
+
+
+TENSOR_TYPES: dict[str, type[TensorType]] = {cls.dtype: cls for cls in TensorType.__subclasses__() if cls.dtype}
 _BY_CLASS_NAME = {cls.__name__: cls for cls in TENSOR_TYPES.values()} | {
     # Scalars and per-column forms that skl2onnx also has.
     "FloatType": FloatTensorType,

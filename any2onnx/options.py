@@ -77,9 +77,23 @@ class Options:
         return result
 
     def unused(self) -> Iterator[str]:
-        """Yield the keys that fitted nothing, for an error at the end."""
-        keys = [*map(_label, self._by_class), *self._by_name, *map(_label, self._by_id), *self._everywhere]
-        return (key for key in keys if key not in self._used)
+        """Yield the keys that fitted nothing, as text, for an error at the end."""
+        return (label for _, label, _ in self.unused_entries())
+
+    def unused_entries(self) -> Iterator[tuple[type | str | int, str, Mapping[str, Any]]]:
+        """Yield (key, its text, options) of what fitted nothing."""
+        for cls, options in self._by_class.items():
+            if _label(cls) not in self._used:
+                yield cls, _label(cls), options
+        for name, options in self._by_name.items():
+            if name not in self._used:
+                yield name, name, options
+        for number, options in self._by_id.items():
+            if _label(number) not in self._used:
+                yield number, _label(number), options
+        for name, value in self._everywhere.items():
+            if name not in self._used:
+                yield name, name, {name: value}
 
 
 def _label(key: type | int) -> str:

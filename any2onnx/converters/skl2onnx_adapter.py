@@ -7,7 +7,7 @@ exists, and added to the typed graph node by node, so that a wrong dtype still s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import onnx
@@ -80,12 +80,27 @@ def update_registered_converter(
     user_layer.register([_row(model, Adapter(alias, shape_fct, convert_fct, parser), options)])
 
 
-def get_model_alias(model: type) -> str:
-    """Return the alias that a class was registered with; ``Sklearn`` and its name for all others."""
+def update_registered_parser(model: type, parser_fct: Parser) -> None:
+    """Give a converter that was registered in skl2onnx's form a parser, which declares its outputs.
+
+    Raises:
+        RegistryError: No such converter is registered for the class.
+    """
     row = user_layer.current_registry().find(FRAMEWORK, class_key(model), Opsets.of().main)
+    if row is None or not isinstance(row.converter, Adapter):
+        raise RegistryError(
+            f"{model.__name__} has no registered converter that could have a parser",
+            remedy="update_registered_converter(model, alias, shape_fct, convert_fct, parser=...)",
+        )
+    user_layer.register([replace(row, converter=replace(row.converter, parser=parser_fct))])
+
+
+def get_model_alias(model_type: type) -> str:
+    """Return the alias that a class was registered with; ``Sklearn`` and its name for all others."""
+    row = user_layer.current_registry().find(FRAMEWORK, class_key(model_type), Opsets.of().main)
     if row is not None and isinstance(row.converter, Adapter):
         return row.converter.alias
-    return f"Sklearn{model.__name__}"
+    return f"Sklearn{model_type.__name__}"
 
 
 def rows_from_functions(

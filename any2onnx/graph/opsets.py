@@ -26,9 +26,15 @@ NEWEST_ML_RUN: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Opsets:
-    """Versions of the operator sets that a model may use, by domain; ai.onnx is the empty string."""
+    """Versions of the operator sets that a model may use, by domain; ai.onnx is the empty string.
+
+    Attributes:
+        versions: (domain, version) pairs.
+        open: The user has named no domains, so that `with_contrib` may add one.
+    """
 
     versions: tuple[tuple[str, int], ...]
+    open: bool = False
 
     @classmethod
     def of(cls, target: int | Mapping[str, int] | None = None) -> Opsets:
@@ -36,12 +42,13 @@ class Opsets:
 
         Args:
             target: None for the default, the version of ai.onnx, or ``{domain: version}`` ('' or 'ai.onnx' is the
-                main domain). ai.onnx.ml follows from the main version where it is not given. com.microsoft can be
-                used only where it is named here.
+                main domain). ai.onnx.ml follows from the main version where it is not given. A dict without
+                com.microsoft rules it out.
 
         Raises:
             OpsetNotSupported: A version outside what any2onnx writes and onnxruntime runs.
         """
+        named = isinstance(target, Mapping)
         if target is None:
             target = {}
         elif isinstance(target, int) and not isinstance(target, bool):
@@ -59,7 +66,16 @@ class Opsets:
         if ml is None:
             ml = min(_ml_version(main), NEWEST_ML_RUN)
         _check(ML, ml, 1, NEWEST_ML_RUN)
-        return cls(((MAIN, main), (ML, ml), *sorted(given.items())))
+        return cls(((MAIN, main), (ML, ml), *sorted(given.items())), open=not named)
+
+    def with_contrib(self) -> Opsets:
+        """Return these versions and com.microsoft 1, which every onnxruntime has, unless the user named the domains.
+
+        A model imports it only where it uses it.
+        """
+        if not self.open or self.get(CONTRIB) is not None:
+            return self
+        return Opsets((*self.versions, (CONTRIB, 1)), open=True)
 
     def get(self, domain: str) -> int | None:
         """Return the version of a domain, or None where the model may not use it."""

@@ -161,7 +161,7 @@ _IMPUTE: Final = (
         ".impute.SimpleImputer",
         "impute:simple_imputer",
         "encoders:imputer",
-        methods="transform",
+        methods=_BOTH,
         honours="missing_values strategy fill_value add_indicator keep_empty_features",
         irrelevant="copy",
     ),

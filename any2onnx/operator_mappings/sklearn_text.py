@@ -12,7 +12,7 @@ _ANALYSIS: Final = (
 )
 _BYTES: Final = "encoding decode_error dtype"
 _TF_IDF: Final = "norm use_idf smooth_idf sublinear_tf"
-_NEEDS: Final = "needs com.microsoft among the target opsets (Tokenizer); opset 20 to change case or accents"
+_NEEDS: Final = "uses com.microsoft's Tokenizer; needs opset 20 to change case or accents"
 
 ROWS: Final[tuple[OperatorMapping, ...]] = (
     row(
@@ -47,7 +47,7 @@ ROWS: Final[tuple[OperatorMapping, ...]] = (
         methods="transform",
         honours=f"{_ANALYSIS} n_features norm alternate_sign",
         irrelevant=_BYTES,
-        note="needs com.microsoft among the target opsets (Tokenizer, MurmurHash3) and opset 20",
+        note="uses com.microsoft's Tokenizer and MurmurHash3; needs opset 20",
     ),
     row(
         ".feature_extraction.FeatureHasher",
@@ -56,7 +56,7 @@ ROWS: Final[tuple[OperatorMapping, ...]] = (
         methods="transform",
         honours="n_features input_type alternate_sign",
         irrelevant="dtype",
-        note="input_type='string'; needs com.microsoft among the target opsets (MurmurHash3)",
+        note="input_type='string'; uses com.microsoft's MurmurHash3",
     ),
     row(
         ".feature_extraction.DictVectorizer",

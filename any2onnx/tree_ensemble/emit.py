@@ -92,9 +92,14 @@ def emit_scores(
             version.
 
     Returns:
-        [batch, n_targets], FLOAT or DOUBLE.
+        [batch, n_targets]; DOUBLE where `result` is, so that what the caller does with exact float32 sums (a mean,
+        shares of votes) is not rounded either.
     """
-    ready = _ready(g, e.folded(), x)
+    scores = _scores(g, _ready(g, e.folded(), x), result, precision)
+    return g.Cast(scores, DataType.DOUBLE) if result == DataType.DOUBLE else scores
+
+
+def _scores(g: GraphBuilder, ready: _Ready, result: DataType, precision: Precision) -> Value:
     if ready.plain:
         return _table_sum(g, ready.ensemble, _plain_rows(g, ready))
     scalar = ready.ensemble.scalar_leaves()

@@ -56,7 +56,7 @@ from sklearn.preprocessing import MinMaxScaler, PowerTransformer, StandardScaler
 from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.svm import LinearSVC
 
-from any2onnx.errors import InvalidType, NotAModel, UnsupportedOperator, UnsupportedParameter, UsageError
+from any2onnx.errors import NotAModel, UnsupportedOperator, UsageError
 
 NAMES = np.array(["setosa", "versicolor", "virginica"])
 ALL = ("predict", "predict_proba", "predict_log_proba", "decision_function")
@@ -343,11 +343,11 @@ def test_unsupported_member_is_named_with_its_place(convert: Any, iris: Any) -> 
         convert(model, iris[0])
 
 
-def test_stacking_of_several_targets_is_refused(convert: Any, iris: Any) -> None:
-    from sklearn.neighbors import KNeighborsClassifier
+def test_stacking_of_several_targets(compare: Any, iris: Any) -> None:
+    from sklearn.tree import DecisionTreeClassifier
 
     X, y = iris
     two = np.stack([y > 0, y > 1], axis=1).astype(int)
-    model = StackingClassifier([("a", KNeighborsClassifier())], KNeighborsClassifier(), cv=2).fit(X, two)
-    with pytest.raises((UnsupportedParameter, UnsupportedOperator, InvalidType)):
-        convert(model, X, outputs=("predict",))
+    tree = DecisionTreeClassifier(max_depth=3, random_state=0)
+    model = StackingClassifier([("a", tree)], tree, cv=2).fit(X[::-1], two[::-1])
+    compare(model, X, ("predict", "predict_proba", "transform"))

@@ -21,7 +21,7 @@ from any2onnx.converters.sklearn.token_patterns import token_pattern
 from any2onnx.data_types import tensor_type
 from any2onnx.errors import InvalidType, OpsetNotSupported, UnsupportedParameter
 
-TARGET = {"": 21, "com.microsoft": 1}
+TARGET = 21
 CORPUS = [
     "The quick brown fox jumps over the lazy dog. The DOG sleeps!",
     "Καλημέρα κόσμε, ΟΔΥΣΣΕΥΣ καὶ ΣΟΦΟΣ. Ο ΣΟΦΟΣ ΟΔΥΣΣΕΥΣ'; Σ ΑΣ̈ ΑΣ.Β",
@@ -231,19 +231,19 @@ def test_tf_idf_of_numbers(compare, model):
 
 @pytest.mark.parametrize("opset", [20, 21, 23, 28])
 def test_opsets(convert, run, opset):
-    check(convert, run, TfidfVectorizer(ngram_range=(1, 2)), opset={"": opset, "com.microsoft": 1}, floats=True)
+    check(convert, run, TfidfVectorizer(ngram_range=(1, 2)), opset=opset, floats=True)
 
 
 def test_old_opsets_without_lower_case(convert, run):
     model = CountVectorizer(lowercase=False, ngram_range=(1, 2), stop_words=["fox"])
     check(convert, run, model, opset={"": 13, "com.microsoft": 1})
     with pytest.raises(OpsetNotSupported, match="opset 20"):
-        convert(CountVectorizer().fit(CORPUS), text(CORPUS), opset={"": 18, "com.microsoft": 1})
+        convert(CountVectorizer().fit(CORPUS), text(CORPUS), opset=18)
 
 
 def test_contrib_has_to_be_allowed(convert):
     with pytest.raises(OpsetNotSupported, match=r"com\.microsoft"):
-        convert(CountVectorizer().fit(CORPUS), text(CORPUS), opset=21)
+        convert(CountVectorizer().fit(CORPUS), text(CORPUS), opset={"": 21})
 
 
 @pytest.mark.parametrize(

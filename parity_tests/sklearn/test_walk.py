@@ -291,7 +291,8 @@ def test_options_that_fit_nothing(convert: Any, iris: Any) -> None:
     with pytest.raises(UnknownOption, match="zipmap='yes'"):
         convert(model, iris[0], options={LogisticRegression: {"zipmap": "yes"}})
     with pytest.raises(UnknownOption, match="fit nothing"):
-        convert(model, iris[0], options={KMeans: {"precision": "float32"}})
+        convert(model, iris[0], options={int: {"precision": "float32"}})
+    convert(model, iris[0], options={KMeans: {"precision": "float32"}})
     with pytest.raises(UnknownOption, match="fit nothing"):
         convert(model, iris[0], options={"scaler__precision": "float32"})
 

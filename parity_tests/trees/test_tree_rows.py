@@ -15,7 +15,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from tree_harness import ROW_OF, check, convert, run
 
 from any2onnx.converters.sklearn.context import class_key
-from any2onnx.converters.sklearn.tree import class_labels
+from any2onnx.converters.sklearn.support import class_array
 from any2onnx.errors import InvalidType, UnknownOption, UnsupportedParameter
 
 RNG = np.random.default_rng(3)
@@ -78,14 +78,16 @@ def test_columns_of_several_types() -> None:
 
 
 def test_class_labels() -> None:
-    assert class_labels(np.array([1, 2], np.int32)).dtype == np.int64
-    assert class_labels(np.array([True, False], object)).dtype == np.bool_
-    assert class_labels(np.array(["a", "b"])).dtype == object
-    assert class_labels(np.array([1.0, 2.0])).dtype == np.float64
+    assert class_array(np.array([1, 2], np.int32)).dtype == np.int64
+    assert class_array(np.array([True, False], object)).dtype == np.bool_
+    assert class_array(np.array(["a", "b"])).dtype == object
+    assert class_array(np.array([3, 1], object)).tolist() == [3, 1]
+    assert class_array(np.array([0.5, 1], object)).dtype == np.float64
+    assert class_array(np.array([1.0, 2.0])).dtype == np.float64
     with pytest.raises(UnsupportedParameter, match="several types"):
-        class_labels(np.array(["a", 1], object))
-    with pytest.raises(UnsupportedParameter, match="class labels"):
-        class_labels(np.array(["2020-01-01"], "datetime64[D]"))
+        class_array(np.array(["a", 1], object))
+    with pytest.raises(UnsupportedParameter, match="class labels of type"):
+        class_array(np.array(["2020-01-01"], "datetime64[D]"))
 
 
 def test_labels_as_objects() -> None:

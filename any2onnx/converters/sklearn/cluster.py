@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from any2onnx.converters.sklearn.distances import nearest_order, squared_euclidean
-from any2onnx.converters.sklearn.support import Results, cast_results, fill_rows, inner_type, matrix, only
+from any2onnx.converters.sklearn.support import Results, cast_results, fill_rows, inner_type, matrix, only, weights
 from any2onnx.errors import UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
+from any2onnx.graph.types import DataType
 from any2onnx.operator_mappings.mapping import Call
 
 
@@ -35,7 +36,7 @@ def nearest_centre(g: GraphBuilder, call: Call) -> Results:
     fitted = getattr(call.source, "cluster_centers_", None)
     if fitted is None:
         raise UnsupportedParameter("affinity='precomputed' leaves no centres to predict with", where=call.location)
-    centres = np.asarray(fitted, np.float64)
+    centres = weights(fitted, DataType.DOUBLE)
     if not len(centres):
         return {"predict": fill_rows(g, call, np.asarray(-1, np.int64))}
     x = matrix(g, call, inner_type(call))

@@ -29,6 +29,7 @@ from any2onnx.converters.sklearn.support import (
     hstack,
     labels,
     matrix,
+    no_columns,
     working_type,
 )
 from any2onnx.converters.sklearn.text_values import is_missing, lookup, text_index, text_of
@@ -130,7 +131,7 @@ def one_hot_encoder(g: GraphBuilder, call: Call) -> Results:
     tables, widths = one_hot_tables(model)
     total = sum(widths)
     if not total:
-        raise UnsupportedParameter("every category is dropped, so there is no output", where=call.location or None)
+        return {"transform": no_columns(g, call, dtype)}
     # The column of the result for each feature; `total` for none.
     columns: list[Value] = []
     kept: list[int] = []
@@ -237,8 +238,11 @@ def label_binarizer(g: GraphBuilder, call: Call) -> Results:
     if "inverse_transform" in call.methods:
         return {"inverse_transform": label_binarizer_inverse(g, call)}
     model = call.source
+    positive, negative = (np.asarray(v, np.int64) for v in (model.pos_label, model.neg_label))
     if getattr(model, "y_type_", "").startswith("multilabel"):
-        raise UnsupportedParameter("LabelBinarizer of multilabel targets has no transformation", where=call.location)
+        # Label sets are binary already: what is not 0 is the positive label.
+        bits = matrix(g, call, DataType.DOUBLE)
+        return {"transform": g.Where(g.Equal(bits, g.scalar_like(0.0, bits)), negative, positive)}
     classes = class_array(model.classes_)
     position = category_index(g, call, as_vector(g, call.input), classes)
     column = g.Unsqueeze(position, 1)
@@ -247,7 +251,6 @@ def label_binarizer(g: GraphBuilder, call: Call) -> Results:
     else:
         wanted = np.asarray([[1]]) if len(classes) == 2 else np.arange(len(classes))[None, :]
         hit = g.Equal(column, wanted)
-    positive, negative = (np.asarray(v, np.int64) for v in (model.pos_label, model.neg_label))
     return {"transform": g.Where(hit, positive, negative)}
 
 

@@ -134,6 +134,8 @@ def label_binarizer_inverse(g: GraphBuilder, call: Call) -> Value:
     if model.y_type_ == "multiclass":
         return argmax_label(g, x, model.classes_)
     middle = (model.pos_label + model.neg_label) / 2.0
+    if model.y_type_.startswith("multilabel"):
+        return g.Cast(g.Greater(x, g.scalar_like(middle, x)), DataType.INT64)
     score = as_vector(g, x)
     index = g.Cast(g.Greater(score, g.scalar_like(middle, score)), DataType.INT64)
     if len(model.classes_) == 1:

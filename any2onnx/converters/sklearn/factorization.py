@@ -12,7 +12,7 @@ import numpy as np
 
 from any2onnx.converters.sklearn.numerics import logistic
 from any2onnx.converters.sklearn.support import Array, Results, cast_results, matrix
-from any2onnx.errors import UnknownOption, UnsupportedParameter
+from any2onnx.errors import UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.special_functions import digamma_series
 from any2onnx.graph.types import DataType, Value
@@ -30,23 +30,6 @@ def _double(array: Any) -> Array:
 
 def _scalar(g: GraphBuilder, number: float) -> Value:
     return g.const(np.asarray(number, np.float64))
-
-
-def check_inverse(call: Call) -> bool:
-    """Tell whether inverse_transform is wanted.
-
-    Raises:
-        UnknownOption: Together with another method, which takes other inputs.
-    """
-    if "inverse_transform" not in call.methods:
-        return False
-    if call.methods != ("inverse_transform",):
-        raise UnknownOption(
-            "inverse_transform takes other inputs than the other methods",
-            where=call.location or None,
-            remedy='outputs=("inverse_transform",) alone',
-        )
-    return True
 
 
 def _inverse(g: GraphBuilder, call: Call) -> Results:
@@ -75,7 +58,7 @@ def _zeros(g: GraphBuilder, x: Value, components: int) -> Value:
 
 def nmf(g: GraphBuilder, call: Call) -> Results:
     """Convert NMF with both solvers."""
-    if check_inverse(call):
+    if "inverse_transform" in call.methods:
         return _inverse(g, call)
     x = matrix(g, call, DataType.DOUBLE)
     solve = _coordinate_descent if call.source.solver == "cd" else _multiplicative
@@ -274,7 +257,7 @@ def _multiplicative(g: GraphBuilder, call: Call, x: Value) -> Value:
 
 def mini_batch_nmf(g: GraphBuilder, call: Call) -> Results:
     """Convert MiniBatchNMF: multiplicative updates until the weights rest."""
-    if check_inverse(call):
+    if "inverse_transform" in call.methods:
         return _inverse(g, call)
     model = call.source
     x = matrix(g, call, DataType.DOUBLE)

@@ -332,7 +332,8 @@ def hashing_vectorizer(g: GraphBuilder, call: Call) -> Results:
     model = call.source
     refuse_callables(call)
     least, most = model.ngram_range
-    check_contrib(g, call, opset=20 if most > 1 or model.analyzer != "word" else 16)
+    joins = most > 1 or model.analyzer != "word" or model.lowercase or model.strip_accents
+    check_contrib(g, call, opset=20 if joins else 16)
     texts = preprocessed(g, call, documents(g, call), needs_sigma(model, None))
     if model.analyzer == "word":
         parts = words(g, call, texts, _stop_words(model), complete=True)

@@ -7,7 +7,6 @@ from typing import Any, Final
 import numpy as np
 
 from any2onnx.converters.sklearn.encoders import category_index
-from any2onnx.converters.sklearn.factorization import check_inverse
 from any2onnx.converters.sklearn.support import Array, Results, cast_results, columns_of, hstack, matrix, working_type
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.special_functions import normal_cdf_double, normal_quantile_double
@@ -162,7 +161,7 @@ def quantile_transformer(g: GraphBuilder, call: Call) -> Results:
     x = matrix(g, call, DataType.DOUBLE)
     quantiles = np.ascontiguousarray(np.asarray(model.quantiles_, np.float64).T)
     references = np.broadcast_to(np.asarray(model.references_, np.float64), quantiles.shape)
-    if check_inverse(call):
+    if "inverse_transform" in call.methods:
         return cast_results(g, call, {"inverse_transform": _dequantized(g, call, x, quantiles, references)})
     upward = interpolated(g, x, quantiles, references)
     downward = interpolated(g, g.Neg(x), -quantiles[:, ::-1], -references[:, ::-1])

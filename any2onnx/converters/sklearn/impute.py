@@ -12,12 +12,14 @@ from any2onnx.converters.sklearn.support import (
     Results,
     hstack,
     matrix,
+    no_columns,
     raw_matrix,
     take_columns,
+    width_of,
     working_type,
 )
 from any2onnx.converters.sklearn.text_values import is_missing, text_mask, text_of
-from any2onnx.errors import UnsupportedParameter
+from any2onnx.errors import InvalidType, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dtype_of
 from any2onnx.operator_mappings.mapping import Call
@@ -40,9 +42,11 @@ def simple_imputer(g: GraphBuilder, call: Call) -> Results:
     """Convert SimpleImputer: the statistic of the column where a value is missing.
 
     Raises:
-        UnsupportedParameter: Text columns with a numeric indicator beside them.
+        UnsupportedParameter: Text columns with a numeric indicator beside them; inverse_transform without one.
     """
     model = call.source
+    if "inverse_transform" in call.methods:
+        return _put_back(g, call)
     x = raw_matrix(g, call)
     if dtype_of(x) != DataType.STRING and (model.strategy in ("mean", "median") or dtype_of(x) not in INTEGERS):
         x = matrix(g, call)
@@ -65,6 +69,33 @@ def simple_imputer(g: GraphBuilder, call: Call) -> Results:
     return {"transform": hstack(g, [filled, g.Cast(indicator, dtype_of(filled))])}
 
 
+def _put_back(g: GraphBuilder, call: Call) -> Results:
+    """Return the imputed columns with the missing values that the indicator columns behind them mark."""
+    model = call.source
+    if not model.add_indicator:
+        raise UnsupportedParameter(
+            "without add_indicator=True nothing tells what was missing", where=call.location, needs="add_indicator=True"
+        )
+    x = matrix(g, call)
+    flagged = np.asarray(model.indicator_.features_)
+    width = len(model.statistics_)
+    count = width_of(x) - len(flagged)
+    # Columns that were left out have no values: they were missing throughout.
+    kept = np.flatnonzero([model.keep_empty_features or not _is_nan(v) for v in np.asarray(model.statistics_).tolist()])
+    if len(kept) != count:
+        raise InvalidType(
+            f"inverse_transform has {width_of(x)} columns of input", needs=f"{len(kept) + len(flagged)} columns"
+        )
+    zero = g.const(np.zeros((), working_type(call).numpy()))
+    wide = g.op("Pad", x, [0, 0, 0, 1], zero)
+    values, flags = np.full(width, width_of(x)), np.full(width, width_of(x))
+    values[kept] = np.arange(count)
+    flags[flagged] = count + np.arange(len(flagged))
+    missing = g.Cast(g.Gather(wide, flags.astype(np.int64), axis=1), DataType.BOOL)
+    mark = np.asarray(model.missing_values, working_type(call).numpy())
+    return {"inverse_transform": g.Where(missing, mark, g.Gather(wide, values.astype(np.int64), axis=1))}
+
+
 def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and value != value
 
@@ -84,16 +115,12 @@ def _indicator(g: GraphBuilder, mask: Value, indicator: Any) -> Value | None:
 
 
 def missing_indicator(g: GraphBuilder, call: Call) -> Results:
-    """Convert MissingIndicator: where the chosen columns are missing, as booleans.
-
-    Raises:
-        UnsupportedParameter: No column was missing at fit, so that there is no output.
-    """
+    """Convert MissingIndicator: where the chosen columns are missing, as booleans."""
     model = call.source
     x = raw_matrix(g, call)
     if dtype_of(x) not in (DataType.STRING, working_type(call)) and dtype_of(x) not in INTEGERS:
         x = matrix(g, call)
     found = _indicator(g, missing_mask(g, x, model.missing_values), model)
     if found is None:
-        raise UnsupportedParameter("no column had missing values at fit, so there is no output", where=call.location)
+        found = no_columns(g, call, DataType.BOOL)
     return {"transform": found}

@@ -85,6 +85,9 @@ def fitted_width(model: Any) -> int | None:
     for name in ("num_features", "num_feature"):
         if callable(getattr(model, name, None)):
             return int(getattr(model, name)())
+    if type(model).__module__.startswith("sklearn."):
+        # DictVectorizer's `feature_names_` are its results.
+        return None
     return len(getattr(model, "feature_names_", None) or ()) or None
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from any2onnx.converters.sklearn.impute import missing_mask
 from any2onnx.converters.sklearn.lazy import produce
 from any2onnx.converters.sklearn.metrics import nan_squared
-from any2onnx.converters.sklearn.neighbors import inverse_distances
+from any2onnx.converters.sklearn.neighbors import neighbour_weights
 from any2onnx.converters.sklearn.pairwise import typed
 from any2onnx.converters.sklearn.support import Array, Results, hstack, inner_type, matrix, take_columns, width_of
 from any2onnx.errors import UnsupportedParameter
@@ -20,14 +20,13 @@ def knn_imputer(g: GraphBuilder, call: Call) -> Results:
     """Convert KNNImputer.
 
     Raises:
-        UnsupportedParameter: Weights or metric are Python functions.
+        UnsupportedParameter: The metric is a Python function, or weights are one that cannot be traced.
     """
     model = call.source
-    for name, value in (("weights", model.weights), ("metric", model.metric)):
-        if value is not None and not isinstance(value, str):
-            raise UnsupportedParameter(
-                f"{name} is a Python function, which cannot be expressed in ONNX", where=call.location
-            )
+    if not isinstance(model.metric, str):
+        raise UnsupportedParameter(
+            "metric is a Python function, which cannot be expressed in ONNX", where=call.location
+        )
     x = matrix(g, call, inner_type(call))
     mask = missing_mask(g, x, model.missing_values)
     filled = _fill(g, call, x, mask)
@@ -55,23 +54,25 @@ def _fill(g: GraphBuilder, call: Call, x: Value, mask: Value) -> Value:
         donors = np.flatnonzero(~absent[:, k])
         key = donors.tobytes()
         if key not in found:
-            found[key] = _donors(g, distances, donors, int(model.n_neighbors), model.weights)
+            found[key] = _donors(g, call, distances, donors)
         indices, weight = found[key]
         value = _average(g, fitted[donors, k], indices, weight)
         columns.append(g.Where(g.Slice(mask, [k], [k + 1], [1]), value, column))
     return g.op("Concat", *columns, axis=1)
 
 
-def _donors(g: GraphBuilder, distances: Value, donors: Array, k: int, kind: str | None) -> tuple[Value, Value]:
+def _donors(g: GraphBuilder, call: Call, distances: Value, donors: Array) -> tuple[Value, Value]:
     """Return positions among the donors and weights [N, k]; a weight of 0 where the distance is not known."""
     if len(donors) < width_of(distances):
         distances = g.Gather(distances, donors.astype(np.int64), axis=1)
     unknown = g.IsNaN(distances)
     far = g.Where(unknown, g.scalar_like(np.inf, distances), distances)
-    near, indices = g.TopK(far, min(k, len(donors)), largest=False)
-    if kind == "distance":
-        return indices, inverse_distances(g, near)
-    return indices, g.Cast(g.Not(g.IsInf(near)), dtype_of(distances))
+    near, indices = g.TopK(far, min(int(call.source.n_neighbors), len(donors)), largest=False)
+    known = g.Cast(g.Not(g.IsInf(near)), dtype_of(distances))
+    weight = neighbour_weights(g, call, near)
+    if weight is None or call.source.weights == "distance":
+        return indices, known if weight is None else weight
+    return indices, g.Where(g.IsInf(near), g.scalar_like(0.0, near), weight)
 
 
 def _average(g: GraphBuilder, values: Array, indices: Value, weight: Value) -> Value:

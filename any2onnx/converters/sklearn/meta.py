@@ -19,9 +19,9 @@ from any2onnx.converters.sklearn.support import (
     children,
     convert_child,
     labels,
+    no_columns,
     only,
 )
-from any2onnx.errors import UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, rank_of, shape_of
 from any2onnx.operator_mappings.mapping import Call
@@ -145,7 +145,7 @@ def selector(g: GraphBuilder, call: Call) -> Results:
     if "inverse_transform" in call.methods:
         return {"inverse_transform": _put_back(g, call, support)}
     if not len(kept):
-        raise UnsupportedParameter("no feature is selected, so there is no output", where=call.location or None)
+        return {"transform": no_columns(g, call)}
     table = columns_at(g, Table(call.inputs, call.params["columns"]), [int(k) for k in kept])
     results: Results = {}
     if "transform" in call.methods:

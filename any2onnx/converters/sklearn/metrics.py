@@ -165,8 +165,21 @@ def _standardized(given: Mapping[str, Any], points: Array, where: str) -> Metric
             where=where or None,
             needs='metric_params={"V": variances}',
         )
+    _check_size("V", np.asarray(given["V"]), (points.shape[1],), where)
     scale = 1.0 / np.sqrt(np.asarray(given["V"], np.float64))
     return Metric(points * scale, prepare=_scaled(scale), additive=pairwise.EUCLIDEAN, by_product=True)
+
+
+def _check_size(name: str, given: Array, wanted: tuple[int, ...], where: str) -> None:
+    """Check the size of a metric's parameter, which scikit-learn does not.
+
+    Raises:
+        UnsupportedParameter: It does not fit the fitted rows.
+    """
+    if given.shape != wanted:
+        raise UnsupportedParameter(
+            f"metric_params {name} is of shape {given.shape}, the fitted rows need {wanted}", where=where or None
+        )
 
 
 def _mahalanobis(given: Mapping[str, Any], points: Array, where: str) -> Metric:
@@ -180,6 +193,7 @@ def _mahalanobis(given: Mapping[str, Any], points: Array, where: str) -> Metric:
             where=where or None,
             needs='metric_params={"VI": inverse covariance}',
         )
+    _check_size("VI", inverse, (points.shape[1], points.shape[1]), where)
     # (a - b)' VI (a - b) is the squared distance of rows mapped by a root of VI.
     values, vectors = np.linalg.eigh((inverse + inverse.T) / 2)
     if values.min() < -1e-10 * abs(values).max():

@@ -40,7 +40,7 @@ def _binary_method(estimator: Any) -> str:
 
 def _binary_score(g: GraphBuilder, method: str, result: Value) -> Value:
     """Return the score of the positive class, [N]."""
-    if method == "predict_proba":
+    if method in ("predict_proba", "predict_log_proba"):
         return g.Gather(result, np.asarray(1, np.int64), axis=1)
     return as_vector(g, result)
 
@@ -241,9 +241,19 @@ def _chain_children(model: Any, methods: tuple[str, ...]) -> list[Child]:
 
 @children(_chain_children)
 def chain(g: GraphBuilder, call: Call) -> Results:
-    """Convert ClassifierChain and RegressorChain: each estimator also sees the results of those before it."""
+    """Convert ClassifierChain and RegressorChain: each estimator also sees the results of those before it.
+
+    Raises:
+        UnsupportedParameter: Scores of a target of several classes, of which a chain has one column.
+    """
     model = call.source
     wanted = _chain_methods(model, call.methods)
+    if wanted != ("predict",) and any(len(own) != 2 for own in getattr(model, "classes_", ())):
+        raise UnsupportedParameter(
+            "a chain has one score per target, so it has none for a target of several classes, in scikit-learn either",
+            where=call.location or None,
+            needs='targets of two classes, or outputs=("predict",) and chain_method="predict"',
+        )
     link = getattr(model, "chain_method_", "predict")
     table = matrix(g, call, inner_type(call))
     outputs: dict[str, list[Value]] = {method: [] for method in wanted}

@@ -20,6 +20,7 @@ from any2onnx.converters.sklearn.support import (
     matrix,
     weights,
 )
+from any2onnx.converters.sklearn.tracing import traced
 from any2onnx.errors import UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dtype_of
@@ -60,10 +61,22 @@ def _kind_of_weights(call: Call) -> str:
     if kind is None or isinstance(kind, str):
         return kind or "uniform"
     raise UnsupportedParameter(
-        "weights is a Python function, which cannot be expressed in ONNX",
+        "weights is a Python function of one row's distances, of which there is any number",
         where=call.location,
         needs='"uniform" or "distance"',
     )
+
+
+def neighbour_weights(g: GraphBuilder, call: Call, distances: Value) -> Value | None:
+    """Return the weights of the neighbours [N, k]; None where all are the same.
+
+    Raises:
+        UnsupportedParameter: They are a Python function that cannot be traced.
+    """
+    kind = call.source.weights
+    if callable(kind):
+        return traced(g, call, kind, distances, dtype_of(distances), what="weights")
+    return inverse_distances(g, distances) if kind == "distance" else None
 
 
 def inverse_distances(g: GraphBuilder, distances: Value) -> Value:
@@ -109,7 +122,7 @@ def k_neighbors_classifier(g: GraphBuilder, call: Call) -> Results:
     """Convert KNeighborsClassifier: votes of the neighbours, for one output or several.
 
     Raises:
-        UnsupportedParameter: Weights or metric are Python functions.
+        UnsupportedParameter: The metric is a Python function, or weights are one that cannot be traced.
     """
     model = call.source
     find = _neighbours(g, call, int(model.n_neighbors))
@@ -117,8 +130,7 @@ def k_neighbors_classifier(g: GraphBuilder, call: Call) -> Results:
     votes: list[Value] = []
     if {"predict", "predict_proba"} & set(call.methods):
         distances, indices = find()
-        kind = _kind_of_weights(call)
-        weight = inverse_distances(g, distances) if kind == "distance" else None
+        weight = neighbour_weights(g, call, distances)
         votes = [_gathered_sum(g, target, indices, weight, distances) for target in targets]
 
     def label(k: int) -> Value:
@@ -139,7 +151,7 @@ def k_neighbors_regressor(g: GraphBuilder, call: Call) -> Results:
     """Convert KNeighborsRegressor: the (weighted) mean of the neighbours' targets.
 
     Raises:
-        UnsupportedParameter: Weights or metric are Python functions.
+        UnsupportedParameter: The metric is a Python function, or weights are one that cannot be traced.
     """
     model = call.source
     find = _neighbours(g, call, int(model.n_neighbors))
@@ -148,11 +160,9 @@ def k_neighbors_regressor(g: GraphBuilder, call: Call) -> Results:
     def predict() -> Value:
         distances, indices = find()
         columns = target.reshape(len(target), -1)
-        if _kind_of_weights(call) == "distance":
-            weight = inverse_distances(g, distances)
-            total = g.ReduceSum(weight, [1])
-        else:
-            weight, total = None, g.scalar_like(float(model.n_neighbors), distances)
+        weight = neighbour_weights(g, call, distances)
+        count = g.scalar_like(float(model.n_neighbors), distances)
+        total = count if weight is None else g.ReduceSum(weight, [1])
         mean = g.Div(_gathered_sum(g, columns, indices, weight, distances), total)
         return g.Squeeze(mean, 1) if target.ndim == 1 else mean
 
@@ -222,7 +232,7 @@ def radius_neighbors_classifier(g: GraphBuilder, call: Call) -> Results:
     the end of the classes.
 
     Raises:
-        UnsupportedParameter: Weights or metric are Python functions.
+        UnsupportedParameter: The metric is a Python function, or weights are one that cannot be traced.
     """
     model = call.source
     classes, targets = _targets(model)
@@ -284,7 +294,7 @@ def radius_neighbors_regressor(g: GraphBuilder, call: Call) -> Results:
     """Convert RadiusNeighborsRegressor; NaN for a row without neighbours, or what NaN is in the targets' type.
 
     Raises:
-        UnsupportedParameter: Weights or metric are Python functions.
+        UnsupportedParameter: The metric is a Python function, or weights are one that cannot be traced.
     """
     target = np.asarray(call.source._y)
     weight = _radius_weights(g, call)
@@ -356,10 +366,18 @@ def local_outlier_factor(g: GraphBuilder, call: Call) -> Results:
 
 
 def nearest_centroid(g: GraphBuilder, call: Call) -> Results:
-    """Convert NearestCentroid: the nearest centroid, or the best discriminant score where priors differ."""
+    """Convert NearestCentroid: the nearest centroid, or the best discriminant score where priors differ.
+
+    Raises:
+        UnsupportedParameter: `priors` are not one for each class, which scikit-learn does not check.
+    """
     model = call.source
     x = matrix(g, call, inner_type(call))
     classes = np.asarray(model.classes_)
+    if len(model.class_prior_) != len(classes):
+        raise UnsupportedParameter(
+            f"priors has {len(model.class_prior_)} entries, there are {len(classes)} classes", where=call.location
+        )
     centroids = np.asarray(model.centroids_, np.float64)
 
     def score() -> Value:

@@ -11,7 +11,7 @@ import numpy as np
 from any2onnx.converters.sklearn.scan import ALL_OUTPUTS, offered
 from any2onnx.converters.sklearn.support import as_column, class_array
 from any2onnx.data_types import TensorType, as_tensor_type
-from any2onnx.errors import InvalidType, UsageError
+from any2onnx.errors import InvalidType, UnknownOption, UsageError
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import Value, rank_of, to_dtype
 from any2onnx.operator_mappings.mapping import OperatorMapping
@@ -105,11 +105,17 @@ def wanted_outputs(
 
     Raises:
         UsageError: `outputs` is no list of methods, or an option does not go with it.
+        UnknownOption: inverse_transform together with another method.
     """
     if outputs is not None:
         names = [outputs] if isinstance(outputs, str) else list(outputs)
         if not names or len(set(names)) != len(names):
             raise UsageError(f"outputs is {names}", needs="each method once", remedy='outputs=("predict",)')
+        if "inverse_transform" in names and len(names) > 1:
+            raise UnknownOption(
+                "inverse_transform takes other inputs than the other methods",
+                remedy='outputs=("inverse_transform",) alone',
+            )
         return [Output(name, name) for name in names]
     if declared:
         return [Output("", ALL_OUTPUTS)]

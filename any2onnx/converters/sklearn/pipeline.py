@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from any2onnx.converters.sklearn.inputs import Table, columns_at
 from any2onnx.converters.sklearn.support import (
     INTEGERS,
@@ -16,9 +14,9 @@ from any2onnx.converters.sklearn.support import (
     children,
     convert_child,
     hstack,
+    no_columns,
     working_type,
 )
-from any2onnx.errors import UnknownOption
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dtype_of
 from any2onnx.operator_mappings.mapping import Call
@@ -54,11 +52,7 @@ def _pipeline_children(pipeline: Any, methods: tuple[str, ...]) -> Iterator[Chil
 
 @children(_pipeline_children, delegates=True)
 def pipeline(g: GraphBuilder, call: Call) -> Results:
-    """Convert Pipeline: each step transforms, the last one gives the results.
-
-    Raises:
-        UnknownOption: inverse_transform together with another method, which takes other inputs.
-    """
+    """Convert Pipeline: each step transforms, the last one gives the results."""
     if _INVERSE in call.methods:
         return _inverse_pipeline(g, call)
     steps = _acting_steps(call.source)
@@ -74,12 +68,6 @@ def pipeline(g: GraphBuilder, call: Call) -> Results:
 
 
 def _inverse_pipeline(g: GraphBuilder, call: Call) -> Results:
-    if call.methods != (_INVERSE,):
-        raise UnknownOption(
-            "inverse_transform takes other inputs than the other methods",
-            where=call.location or None,
-            remedy='outputs=("inverse_transform",) alone',
-        )
     values: Sequence[Value] = call.inputs
     for name, step in reversed(_acting_steps(call.source)):
         exact = name != _acting_steps(call.source)[0][0]
@@ -130,13 +118,6 @@ def feature_union(g: GraphBuilder, call: Call) -> Results:
     if not parts:
         return {"transform": no_columns(g, call)}
     return {"transform": join(g, call, parts)}
-
-
-def no_columns(g: GraphBuilder, call: Call) -> Value:
-    """Return a matrix with all rows and no columns, which scikit-learn gives when everything is dropped."""
-    rows = g.Shape(call.inputs[0], start=0, end=1)
-    empty = g.const(np.zeros((1, 0), working_type(call).numpy()))
-    return g.Expand(empty, g.shape_vector([rows, 0]))
 
 
 # --- ColumnTransformer ------------------------------------------------------------------------------------------------

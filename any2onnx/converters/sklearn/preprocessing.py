@@ -22,8 +22,8 @@ from any2onnx.converters.sklearn.support import (
     weights,
     working_type,
 )
-from any2onnx.converters.sklearn.tracing import trace
-from any2onnx.errors import Any2OnnxError, UnsupportedParameter
+from any2onnx.converters.sklearn.tracing import traced
+from any2onnx.errors import UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dtype_of
 from any2onnx.operator_mappings.mapping import Call
@@ -240,16 +240,6 @@ def function_transformer(g: GraphBuilder, call: Call) -> Results:
             results[method] = join(g, call, call.inputs)
             continue
         arguments = (model.inv_kw_args if inverse else model.kw_args) or {}
-        try:
-            results[method] = trace(g, function, matrix(g, call, inner_type(call)), arguments, inner_type(call))
-        except Any2OnnxError:
-            raise
-        except Exception as error:
-            # The function is the user's: on the recording array it may fail in any way.
-            raise UnsupportedParameter(
-                f"the function {getattr(function, '__name__', function)!r} cannot be traced: {error}",
-                where=call.location or None,
-                needs="numpy functions of the whole matrix, whatever its values",
-                remedy="register a converter of your own for a class that holds it: docs/custom_converters.md",
-            ) from error
+        x = matrix(g, call, inner_type(call))
+        results[method] = traced(g, call, function, x, inner_type(call), arguments=arguments)
     return cast_results(g, call, results)

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from any2onnx.converters.sklearn.factorization import check_inverse
 from any2onnx.converters.sklearn.support import Array, Results, cast_results, matrix, width_of
 from any2onnx.errors import UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
@@ -56,7 +55,7 @@ def sparse_coder(g: GraphBuilder, call: Call) -> Results:
     """
     model = call.source
     dictionary = np.ascontiguousarray(_dictionary(model), np.float64)
-    if check_inverse(call):
+    if "inverse_transform" in call.methods:
         code = matrix(g, call, DataType.DOUBLE)
         if model.split_sign:
             half = width_of(code) // 2

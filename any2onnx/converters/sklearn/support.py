@@ -266,6 +266,12 @@ def fill_rows(g: GraphBuilder, call: Call, row: Array) -> Value:
     return g.Expand(g.Unsqueeze(constant, 0) if row.ndim else constant, shape)
 
 
+def no_columns(g: GraphBuilder, call: Call, dtype: DataType | None = None) -> Value:
+    """Return a matrix with all rows and no columns, which scikit-learn gives when everything is left out."""
+    empty = g.const(np.zeros((1, 0), (dtype or working_type(call)).numpy()))
+    return g.Expand(empty, g.shape_vector([batch_vector(g, call), 0]))
+
+
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 
@@ -276,12 +282,20 @@ def class_array(classes: Any, where: str = "") -> Array:
         UnsupportedParameter: Labels of mixed or other types.
     """
     array = np.asarray(classes)
+    if array.dtype.kind in "OUST":
+        items = array.ravel().tolist()
+        if all(isinstance(item, str) for item in items):
+            return array.astype(object)
+        if any(isinstance(item, str) for item in items):
+            raise UnsupportedParameter(
+                "the class labels are of several types", where=where or None, needs="text, or numbers, or bools"
+            )
+        # Numbers that a list or a frame has as Python objects.
+        array = np.asarray(items)
     if array.dtype.kind in "iu":
         return array.astype(np.int64)
     if array.dtype.kind in "bf":
         return array
-    if array.dtype.kind in "OUST" and all(isinstance(item, str) for item in array.ravel().tolist()):
-        return array.astype(object)
     raise UnsupportedParameter(
         f"class labels of type {array.dtype} cannot be expressed", where=where or None, needs="integers, text or floats"
     )

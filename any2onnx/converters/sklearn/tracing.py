@@ -13,8 +13,10 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from any2onnx.converters.sklearn.numerics import expm1, log1p
+from any2onnx.errors import Any2OnnxError, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dtype_of, rank_of, shape_of
+from any2onnx.operator_mappings.mapping import Call
 
 
 class NotTraceable(TypeError):
@@ -337,3 +339,41 @@ def trace(
     if dtype_of(result.value) not in (dtype, DataType.BOOL):
         raise NotTraceable(f"it returns {dtype_of(result.value).name.lower()}")
     return result.value
+
+
+def traced(
+    g: GraphBuilder,
+    call: Call,
+    function: Callable[..., Any],
+    x: Value,
+    dtype: DataType,
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    what: str = "the function",
+) -> Value:
+    """Return the result of a user's function, traced.
+
+    Args:
+        g: Builder.
+        call: Of the estimator that has the function.
+        function: Of one matrix.
+        x: Its argument.
+        dtype: To compute in.
+        arguments: Further keyword arguments.
+        what: For the message.
+
+    Raises:
+        UnsupportedParameter: The function cannot be traced.
+    """
+    try:
+        return trace(g, function, x, arguments or {}, dtype)
+    except Any2OnnxError:
+        raise
+    except Exception as error:
+        # The function is the user's: on the recording array it may fail in any way.
+        raise UnsupportedParameter(
+            f"{what} {getattr(function, '__name__', function)!r} cannot be traced: {error}",
+            where=call.location or None,
+            needs="numpy functions of the whole matrix, whatever its values",
+            remedy="register a converter of your own for a class that holds it: docs/custom_converters.md",
+        ) from error

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from any2onnx.converters.sklearn.support import convert_child
+from any2onnx.converters.sklearn.support import convert_child, labels, raw_matrix
 from any2onnx.converters.sklearn.support import working_type as float_type
-from any2onnx.errors import InvalidType, UnsupportedParameter
+from any2onnx.errors import InvalidType
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import DataType, Value, dtype_of, rank_of
+from any2onnx.graph.types import DataType, Value
 from any2onnx.operator_mappings.mapping import Call
 from any2onnx.tree_ensemble.emit import Precision, emit_leaf_numbers, emit_leaves, emit_scores
 from any2onnx.tree_ensemble.ir import TreeEnsemble, assemble
@@ -25,7 +25,7 @@ Results = dict[str, Any]
 
 
 def matrix(g: GraphBuilder, call: Call) -> Value:
-    """Return the rows as one matrix [batch, features]: columns of different types take numpy's common type.
+    """Return the rows as one matrix [batch, features] in their own type; columns of several types as numpy joins them.
 
     Raises:
         InvalidType: A column is text.
@@ -33,36 +33,12 @@ def matrix(g: GraphBuilder, call: Call) -> Value:
     for value in call.inputs:
         if value.dtype == DataType.STRING:
             raise InvalidType(f"{call.key} needs numbers, {value.name!r} is text", where=call.location or None)
-    columns = [g.Unsqueeze(v, 1) if rank_of(v) == 1 else v for v in call.inputs]
-    if len(columns) == 1:
-        return columns[0]
-    common = DataType.from_numpy(np.result_type(*(dtype_of(v).numpy() for v in columns)))
-    return g.Concat(*(g.Cast(v, common) for v in columns), axis=1)
-
-
-def class_labels(classes: Any) -> Array:
-    """Return class labels as an array that ONNX can hold: int64, bool, floating-point or text.
-
-    Raises:
-        UnsupportedParameter: Labels of several types, or of another one.
-    """
-    array = np.asarray(classes)
-    if array.dtype.kind == "O":
-        array = np.asarray(array.tolist())
-        if any(isinstance(label, str) for label in classes) and not all(isinstance(label, str) for label in classes):
-            raise UnsupportedParameter("the class labels are of several types", needs="text, or numbers, or bools")
-    if array.dtype.kind in "iu":
-        return array.astype(np.int64)
-    if array.dtype.kind in "bf":
-        return array
-    if array.dtype.kind in "UST":
-        return array.astype(object)
-    raise UnsupportedParameter(f"the class labels are {array.dtype}", needs="text, or numbers, or bools")
+    return raw_matrix(g, call)
 
 
 def pick_label(g: GraphBuilder, classes: Any, index: Value) -> Value:
     """Return the class labels at int64 positions."""
-    return g.Gather(g.const(class_labels(classes), name="classes"), index, axis=0)
+    return labels(g, classes, index)
 
 
 def precision(call: Call) -> Precision:
@@ -194,9 +170,9 @@ def decision_tree_classifier(g: GraphBuilder, call: Call) -> Results:
 
 def _leaf_labels(g: GraphBuilder, classes: Sequence[Any], parts: Sequence[Array], leaf: Value) -> Value:
     columns = []
-    for labels, part in zip(classes, parts, strict=True):
+    for names, part in zip(classes, parts, strict=True):
         best = g.Gather(g.const(part.argmax(axis=1), name="label_of_leaf"), leaf, axis=0)
-        columns.append(pick_label(g, labels, best))
+        columns.append(pick_label(g, names, best))
     return stack_columns(g, columns)
 
 

@@ -26,7 +26,6 @@ from any2onnx.converters.sklearn.support import (
     raw_matrix,
     take_columns,
 )
-from any2onnx.errors import UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value
 from any2onnx.operator_mappings.mapping import Call
@@ -121,25 +120,31 @@ def _stacking_children(model: Any, methods: tuple[str, ...]) -> list[Child]:
 
 @children(_stacking_children)
 def stacking(g: GraphBuilder, call: Call) -> Results:
-    """Convert StackingClassifier and StackingRegressor: the final estimator on the members' results.
-
-    Raises:
-        UnsupportedParameter: A classifier of several targets.
-    """
+    """Convert StackingClassifier and StackingRegressor: the final estimator on the members' results."""
     model = call.source
     encoder = getattr(model, "_label_encoder", None)
-    if isinstance(encoder, list):
-        raise UnsupportedParameter(
-            "StackingClassifier of several targets is not converted", where=call.location or None, needs="one target"
-        )
     table = _stacked_table(g, call)
     results: Results = {"transform": table}
     final = tuple(method for method in call.methods if method != "transform")
     if final:
         results.update(convert_child(call, "final_estimator", model.final_estimator_, [table], final))
-    if encoder is not None and "predict" in final:
+    if isinstance(encoder, list):
+        _label_sets(g, [one.classes_ for one in encoder], results)
+    elif encoder is not None and "predict" in final:
         results["predict"] = labels(g, encoder.classes_, results["predict"])
     return cast_results(g, call, only(call, results), keep=() if encoder is None else ("predict",))
+
+
+def _label_sets(g: GraphBuilder, classes: Sequence[Any], results: Results) -> None:
+    """Turn the final estimator's results for several targets into StackingClassifier's."""
+    if "predict" in results:
+        columns = g.Split(results["predict"], [1] * len(classes), axis=1)
+        named = [labels(g, own, column) for own, column in zip(classes, columns, strict=True)]
+        results["predict"] = g.op("Concat", *named, axis=1)
+    if isinstance(results.get("predict_proba"), tuple):
+        # scikit-learn keeps the probability of each target's first class.
+        first = [g.Slice(part, [0], [1], [1]) for part in results["predict_proba"]]
+        results["predict_proba"] = g.op("Concat", *first, axis=1)
 
 
 def _stacked_table(g: GraphBuilder, call: Call) -> Value:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -27,16 +28,61 @@ from any2onnx.converters.sklearn.support import class_array
 from any2onnx.converters.sklearn.text_values import text_index
 from any2onnx.converters.sklearn.zipmap import ZIPMAP_KEY, one_output_per_class, zipmap_record
 from any2onnx.converters.translator import Translator
-from any2onnx.errors import UnknownOption, UnsupportedOperator, UsageError
+from any2onnx.errors import UnknownOption, UnsupportedOperator, UsageError, did_you_mean
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.opsets import Opsets
 from any2onnx.graph.types import Value
+from any2onnx.operator_mappings.mapping import Call
 from any2onnx.operator_mappings.registry import Registry
 from any2onnx.options import Options
 
 __all__ = ["OUTPUTS_KEY", "build_sklearn", "types_from_sample"]
 
 OUTPUTS_KEY: Final = "any2onnx.outputs"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An estimator of the model, and the values of the graph that are its inputs and results.
+
+    Attributes:
+        estimator: Fitted.
+        scope: Its path.
+        inputs: Its X.
+        outputs: (method, value) of each result.
+    """
+
+    estimator: Any
+    scope: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[tuple[str, Value], ...]
+
+    def input_names(self) -> list[str]:
+        """Return the names that the inputs have in the graph."""
+        return [str(value.name) for value in self.inputs]
+
+    def output_names(self) -> list[str]:
+        """Return the names that the results have in the graph, each once."""
+        return list(dict.fromkeys(str(value.name) for _, value in self.outputs))
+
+
+class _Recorder(Translator):
+    """A translator that keeps every estimator of the main graph with its values."""
+
+    def __init__(self, registry: Registry, builder: GraphBuilder, steps: list[Step]) -> None:
+        super().__init__(registry, FRAMEWORK, builder)
+        self.steps = steps
+
+    def convert(self, call: Call, g: GraphBuilder | None = None) -> Any:
+        results = super().convert(call, g)
+        if g is None or g is self.builder:
+            found = [
+                (method, value)
+                for method, result in results.items()
+                for value in (result if isinstance(result, tuple | list) else [result])
+            ]
+            self.steps.append(Step(call.source, call.scope, call.inputs, tuple(found)))
+        return results
 
 
 def build_sklearn(
@@ -50,19 +96,21 @@ def build_sklearn(
     naming: str | Callable[[str, set[str]], str] | None = None,
     final_types: Sequence[tuple[str, Any]] | None = None,
     name: str = "",
+    steps: list[Step] | None = None,
 ) -> ir.Model:
     """Return the graph of a fitted estimator, before the passes.
 
     Args:
         model: Fitted estimator.
         initial_types: (name, type) pairs: one matrix, or one input per column or group of columns.
-        opsets: Versions to write.
+        opsets: Versions to write; those of a user who names no domains allow com.microsoft where nothing else does.
         registry: Converters to use.
         options: Of the conversion.
         outputs: Inference methods to convert; they name the outputs. None for skl2onnx's outputs and shapes.
         naming: Prefix of inner names, or a function of (name, names so far).
         final_types: (name, type) of the outputs, by position.
         name: Of the graph; the estimator's class by default.
+        steps: Takes every estimator of the main graph with the values that it reads and makes.
 
     Returns:
         The model. `metadata_props["any2onnx.outputs"]` lists the method behind each output, in order.
@@ -77,7 +125,8 @@ def build_sklearn(
     """
     options = options or Options()
     check_estimator(model)
-    g = GraphBuilder(opsets)
+    # Text is taken apart by operators of com.microsoft: nothing in the standard does it.
+    g = GraphBuilder(opsets.with_contrib())
     # The type of floating results follows from the inputs, which follow from the methods; the rest needs both.
     plain = Context(registry, options, opsets.main, ir.DataType.FLOAT)
     row = plain.row(model)
@@ -92,10 +141,9 @@ def build_sklearn(
     table = make_inputs(g, initial_types, model, methods)
     context = Context(registry, options, opsets.main, float_type(table.values))
     call = context.call(model, table.values, methods, "", inherited={}, columns=table.columns)
-    results = Translator(registry, FRAMEWORK, g).convert(call)
-    unused = list(options.unused())
-    if unused:
-        raise UnknownOption(f"options for {', '.join(unused)} fit nothing in the model")
+    translator = Translator(registry, FRAMEWORK, g) if steps is None else _Recorder(registry, g, steps)
+    results = translator.convert(call)
+    _check_unused(context)
     named, produced = name_results(g, wanted, results)
     named, record = _shape_classes(g, model, named, produced, root)
     named = apply_final_types(g, named, final_types)
@@ -106,6 +154,29 @@ def build_sklearn(
     if record is not None:
         built.metadata_props[ZIPMAP_KEY] = record
     return built
+
+
+def _check_unused(context: Context) -> None:
+    """Check the options that fitted nothing: those of a class that the model does not have may stand, as in skl2onnx.
+
+    Raises:
+        UnknownOption: A name or id that fits nothing, a class that is no known estimator, or an option that its
+            converter does not have.
+    """
+    unused: list[str] = []
+    for key, label, given in context.options.unused_entries():
+        row = context.registry.find(FRAMEWORK, context.key_of(key), context.opset) if isinstance(key, type) else None
+        if row is None:
+            unused.append(label)
+            continue
+        for name in given:
+            if name not in row.options:
+                raise UnknownOption(
+                    f"{label} has no option {name!r}{did_you_mean(name, row.options)}",
+                    needs=f"one of {sorted(row.options)}",
+                )
+    if unused:
+        raise UnknownOption(f"options for {', '.join(unused)} fit nothing in the model")
 
 
 def _root_options(model: Any, context: Context) -> tuple[dict[str, Any], Any]:

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.sklearn.support import Child, children
+from any2onnx.converters.sklearn.support import Child, children, class_array
 from any2onnx.converters.sklearn.support import working_type as float_type
 from any2onnx.converters.sklearn.tree import (
     Results,
     as_prediction,
-    class_labels,
     convert_sub_model,
     ensemble_of,
     leaf_table,
@@ -114,7 +113,7 @@ def vote_ensemble(estimator: Any) -> TreeEnsemble:
 
 def _votes_of_estimators(g: GraphBuilder, call: Call, x: Value) -> Value:
     estimator = call.source
-    labels = class_labels(estimator.classes_)
+    labels = class_array(estimator.classes_)
     two = len(labels) == 2
     total: Value | None = None
     for k, (sub, weight) in enumerate(zip(estimator.estimators_, estimator.estimator_weights_, strict=False)):

@@ -42,10 +42,12 @@ def floats(call: Call, *dims: Dim) -> TensorSpec:
 
 def label_dtype(classes: Any) -> DataType:
     """Return the element type of labels: int64 for integers, text, bool, floats as they are."""
-    kind = np.asarray(classes).dtype
-    if kind.kind in "iu":
+    array = np.asarray(classes)
+    if array.dtype.kind == "O" and not all(isinstance(label, str) for label in array.ravel()):
+        array = np.asarray(array.ravel().tolist())
+    if array.dtype.kind in "iu":
         return DataType.INT64
-    return DataType.STRING if kind.kind in "OUST" else DataType.from_numpy(kind)
+    return DataType.STRING if array.dtype.kind in "OUST" else DataType.from_numpy(array.dtype)
 
 
 def _pick(call: Call, specs: Mapping[str, Callable[[], TensorSpec | None]]) -> Promise:

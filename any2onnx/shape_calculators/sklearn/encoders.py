@@ -57,8 +57,10 @@ def k_bins(call: Call) -> Promise:
 
 
 def imputer(call: Call) -> Promise:
-    """transform [N, features kept + indicators], in the type of the input."""
+    """transform [N, features kept + indicators], in the type of the input; inverse_transform [N, features]."""
     model = call.source
+    if "inverse_transform" in call.methods:
+        return {"inverse_transform": floats(call, len(model.statistics_))}
     statistics = np.asarray(model.statistics_).tolist()
     kept = len(statistics)
     if not model.keep_empty_features:

@@ -1,0 +1,292 @@
+"""What the generated suite tells each estimator: required arguments, data, and values of its parameters.
+
+Values of parameters with a fixed choice come from scikit-learn's own `_parameter_constraints`; the others are here, by
+the name of the parameter, or by class and parameter where a value fits one class only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn import linear_model, naive_bayes, neighbors, preprocessing, svm, tree
+from sklearn.decomposition import PCA
+from sklearn.feature_selection import f_classif
+from sklearn.gaussian_process import kernels as k
+
+Arguments = dict[str, Any]
+
+# Metrics of flags: on other data all distances are equal.
+FLAG_METRICS = frozenset(
+    ["dice", "hamming", "jaccard", "matching", "rogerstanimoto", "russellrao", "sokalmichener", "sokalsneath", "yule"]
+)
+
+LOGISTIC = linear_model.LogisticRegression()
+RIDGE = linear_model.Ridge()
+TREE = tree.DecisionTreeClassifier(max_depth=3, random_state=0)
+TREE_REGRESSOR = tree.DecisionTreeRegressor(max_depth=3, random_state=0)
+CLASSIFIERS = [("a", LOGISTIC), ("b", TREE), ("c", naive_bayes.GaussianNB())]
+REGRESSORS = [("a", RIDGE), ("b", TREE_REGRESSOR), ("c", neighbors.KNeighborsRegressor(3))]
+KERNELS = (
+    2.0 * k.RBF([1.0, 2.0, 0.5, 1.5]) + k.WhiteKernel(0.1),
+    k.Matern(1.5, nu=0.5) + k.Matern(1.5, nu=1.5) * k.ConstantKernel(0.5),
+    k.Matern(2.0, nu=2.5) + k.Matern(2.0, nu=0.7) + k.Matern(2.0, nu=np.inf),
+    k.RationalQuadratic(1.0, alpha=0.7) ** 2,
+    k.DotProduct(0.7) + k.ExpSineSquared(1.0, 3.0),
+    k.PairwiseKernel(gamma=0.4, metric="laplacian") + k.PairwiseKernel(gamma=0.1, metric="polynomial") * 0.01,
+    k.CompoundKernel([k.RBF(1.0)]).kernels[0] * k.ConstantKernel(2.0),
+)
+
+
+def fading(distances: Any) -> Any:
+    """Return weights of neighbours, as a Python function of numpy calls."""
+    return np.exp(-(distances**2)) + 0.1
+
+
+# --- arguments of every case ------------------------------------------------------------------------------------------
+
+# By parameter: quick and repeatable.
+COMMON: Arguments = {"random_state": 0, "n_estimators": 5}
+BASE: dict[str, Arguments] = {
+    "AdaBoostClassifier": {"n_estimators": 4},
+    "BaggingClassifier": {"estimator": TREE, "n_estimators": 3},
+    "BaggingRegressor": {"estimator": TREE_REGRESSOR, "n_estimators": 3},
+    "BernoulliRBM": {"n_components": 5, "n_iter": 3},
+    "BayesianGaussianMixture": {"n_components": 3},
+    "Birch": {"threshold": 0.6, "n_clusters": 3},
+    "BisectingKMeans": {"n_clusters": 4},
+    "CalibratedClassifierCV": {"estimator": LOGISTIC, "cv": 2},
+    "CCA": {"n_components": 1},
+    "ClassifierChain": {"estimator": LOGISTIC},
+    "ColumnTransformer": {"transformers": [("s", preprocessing.StandardScaler(), [0, 2])], "remainder": "passthrough"},
+    "DictionaryLearning": {"n_components": 3, "max_iter": 10, "transform_algorithm": "omp"},
+    "DummyRegressor": {"quantile": 0.3, "constant": 2.5},
+    "FactorAnalysis": {"n_components": 2},
+    "FastICA": {"n_components": 3, "whiten_solver": "svd"},
+    "FeatureAgglomeration": {"n_clusters": 2},
+    "FeatureHasher": {"n_features": 16, "input_type": "string"},
+    "FeatureUnion": {"transformer_list": [("s", preprocessing.StandardScaler()), ("p", PCA(2))]},
+    "FixedThresholdClassifier": {"estimator": LOGISTIC, "threshold": 0.3},
+    "FrozenEstimator": {"estimator": LOGISTIC},
+    "FunctionTransformer": {"func": np.log1p, "inverse_func": np.expm1},
+    "GaussianMixture": {"n_components": 3},
+    "GaussianProcessClassifier": {"optimizer": None},
+    "GaussianProcessRegressor": {"optimizer": None, "alpha": 1e-2},
+    "GaussianRandomProjection": {"n_components": 3},
+    "GenericUnivariateSelect": {"score_func": f_classif, "mode": "k_best", "param": 2},
+    "GridSearchCV": {"estimator": LOGISTIC, "param_grid": {"C": [0.1, 1.0]}, "cv": 2},
+    "HalvingGridSearchCV": {"estimator": LOGISTIC, "param_grid": {"C": [0.1, 1.0]}, "cv": 2, "min_resources": 40},
+    "HalvingRandomSearchCV": {
+        "estimator": LOGISTIC,
+        "param_distributions": {"C": [0.1, 1.0]},
+        "cv": 2,
+        "min_resources": 40,
+    },
+    "HashingVectorizer": {"n_features": 32},
+    "HistGradientBoostingClassifier": {"max_iter": 5, "min_samples_leaf": 5},
+    "HistGradientBoostingRegressor": {"max_iter": 5, "min_samples_leaf": 5},
+    "IncrementalPCA": {"n_components": 3},
+    "Isomap": {"n_components": 2},
+    "IterativeImputer": {"max_iter": 3},
+    "KBinsDiscretizer": {"n_bins": 4, "encode": "ordinal", "quantile_method": "linear"},
+    "KernelPCA": {"n_components": 3},
+    "KMeans": {"n_clusters": 4, "n_init": 1},
+    "LatentDirichletAllocation": {"n_components": 3, "max_iter": 3},
+    "LocallyLinearEmbedding": {"n_components": 2, "reg": 0.05, "eigen_solver": "dense"},
+    "LocalOutlierFactor": {"novelty": True},
+    "MiniBatchDictionaryLearning": {"n_components": 3, "max_iter": 5, "transform_algorithm": "omp"},
+    "MiniBatchKMeans": {"n_clusters": 4, "n_init": 1},
+    "MiniBatchNMF": {"n_components": 3, "max_iter": 5, "transform_max_iter": 20},
+    "MiniBatchSparsePCA": {"n_components": 2, "max_iter": 5},
+    "MLPClassifier": {"hidden_layer_sizes": (6, 5), "max_iter": 30},
+    "MLPRegressor": {"hidden_layer_sizes": (6, 5), "max_iter": 30},
+    "MultiOutputClassifier": {"estimator": LOGISTIC},
+    "MultiOutputRegressor": {"estimator": RIDGE},
+    "NeighborhoodComponentsAnalysis": {"n_components": 2, "max_iter": 5},
+    "NMF": {"n_components": 3, "max_iter": 60},
+    "NuSVC": {"nu": 0.3},
+    "Nystroem": {"n_components": 7},
+    "OneVsOneClassifier": {"estimator": svm.LinearSVC()},
+    "OneVsRestClassifier": {"estimator": LOGISTIC},
+    "OutputCodeClassifier": {"estimator": LOGISTIC},
+    "PatchExtractor": {"patch_size": (3, 2)},
+    "PCA": {"n_components": 3},
+    "Pipeline": {"steps": [("s", preprocessing.StandardScaler()), ("c", LOGISTIC)]},
+    "PLSCanonical": {"n_components": 2},
+    "PLSRegression": {"n_components": 2},
+    "PLSSVD": {"n_components": 2},
+    "PolynomialCountSketch": {"n_components": 6},
+    "QuantileTransformer": {"n_quantiles": 20},
+    "RadiusNeighborsClassifier": {"radius": 1.5, "outlier_label": 7},
+    "RadiusNeighborsRegressor": {"radius": 2.5},
+    "RadiusNeighborsTransformer": {"radius": 1.5},
+    "RandomizedSearchCV": {"estimator": LOGISTIC, "param_distributions": {"C": [0.1, 1.0]}, "n_iter": 2, "cv": 2},
+    "RandomTreesEmbedding": {"max_depth": 3},
+    "RANSACRegressor": {"estimator": linear_model.LinearRegression()},
+    "RBFSampler": {"n_components": 8},
+    "RegressorChain": {"estimator": RIDGE},
+    "RFE": {"estimator": LOGISTIC, "n_features_to_select": 2},
+    "RFECV": {"estimator": LOGISTIC, "cv": 2},
+    "SelectFdr": {"score_func": f_classif},
+    "SelectFpr": {"score_func": f_classif},
+    "SelectFromModel": {"estimator": LOGISTIC},
+    "SelectFwe": {"score_func": f_classif},
+    "SelectKBest": {"score_func": f_classif, "k": 2},
+    "SelectPercentile": {"score_func": f_classif, "percentile": 50},
+    "SelfTrainingClassifier": {"estimator": LOGISTIC},
+    "SequentialFeatureSelector": {"estimator": RIDGE, "n_features_to_select": 2, "cv": 2},
+    "SkewedChi2Sampler": {"n_components": 6, "skewedness": 2.0},
+    "SparseCoder": {
+        "dictionary": np.random.default_rng(0).normal(size=(5, 4)) / 2,
+        "transform_algorithm": "omp",
+    },
+    "SparsePCA": {"n_components": 2, "max_iter": 10},
+    "SparseRandomProjection": {"n_components": 3},
+    "StackingClassifier": {"estimators": CLASSIFIERS, "cv": 2},
+    "StackingRegressor": {"estimators": REGRESSORS, "cv": 2},
+    "TheilSenRegressor": {"max_subpopulation": 200},
+    "TransformedTargetRegressor": {"regressor": RIDGE, "func": np.log1p, "inverse_func": np.expm1},
+    "TruncatedSVD": {"n_components": 2},
+    "TunedThresholdClassifierCV": {"estimator": LOGISTIC, "cv": 2},
+    "VotingClassifier": {"estimators": CLASSIFIERS},
+    "VotingRegressor": {"estimators": REGRESSORS},
+}
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+DATA: dict[str, str] = {
+    "AdditiveChi2Sampler": "positive",
+    "BernoulliRBM": "positive",
+    "CategoricalNB": "codes",
+    "CCA": "linnerud",
+    "ClassifierChain": "bits",
+    "ComplementNB": "positive",
+    "CountVectorizer": "texts",
+    "DictVectorizer": "frame",
+    "FeatureHasher": "label_sets",
+    "FixedThresholdClassifier": "iris_bool",
+    "FunctionTransformer": "positive",
+    "GammaRegressor": "positive_regression",
+    "GaussianProcessRegressor": "targets",
+    "HashingVectorizer": "texts",
+    "IsotonicRegression": "column",
+    "IterativeImputer": "holes",
+    "KernelCenterer": "square",
+    "KNNImputer": "holes",
+    "LabelBinarizer": "class_names",
+    "LabelEncoder": "class_names",
+    "LabelPropagation": "few_known",
+    "LabelSpreading": "few_known",
+    "LatentDirichletAllocation": "counts",
+    "MiniBatchNMF": "positive",
+    "MissingIndicator": "holes",
+    "MultiLabelBinarizer": "label_sets",
+    "MultinomialNB": "positive",
+    "MultiOutputClassifier": "labels",
+    "MultiOutputRegressor": "targets",
+    "MultiTaskElasticNet": "targets",
+    "MultiTaskElasticNetCV": "targets",
+    "MultiTaskLasso": "targets",
+    "MultiTaskLassoCV": "targets",
+    "NMF": "positive",
+    "OneHotEncoder": "categories",
+    "OrdinalEncoder": "categories",
+    "PatchExtractor": "images",
+    "PLSCanonical": "targets",
+    "PLSRegression": "targets",
+    "PLSSVD": "targets",
+    "PoissonRegressor": "positive_regression",
+    "RegressorChain": "targets",
+    "RadiusNeighborsRegressor": "few",
+    "SelfTrainingClassifier": "few_known",
+    "SimpleImputer": "holes",
+    "SkewedChi2Sampler": "positive",
+    "TargetEncoder": "categories",
+    "TfidfTransformer": "counts",
+    "TfidfVectorizer": "texts",
+    "TheilSenRegressor": "few",
+    "TransformedTargetRegressor": "positive_regression",
+    "TunedThresholdClassifierCV": "iris_bool",
+    "TweedieRegressor": "positive_regression",
+}
+
+# --- values of parameters ---------------------------------------------------------------------------------------------
+
+# By parameter, for every class that has it; a dict gives further arguments that the value needs.
+VALUES: dict[str, list[Any]] = {
+    "alpha": [0.3],
+    "alpha_H": [0.2],
+    "alpha_W": [0.01],
+    "assume_centered": [True],
+    "bandwidth": [0.4],
+    "beta_loss": [{"beta_loss": 1.5, "solver": "mu"}],
+    "binarize": [None, 2.0],
+    "bootstrap": [True],
+    "C": [0.1],
+    "categorical_features": [{"categorical_features": [0]}],
+    "ccp_alpha": [0.01],
+    "class_weight": [{"class_weight": {0: 1.0, 1: 3.0, 2: 0.5}}],
+    "coef0": [{"coef0": 0.7, "kernel": "poly"}, {"coef0": 0.2, "kernel": "sigmoid", "gamma": 0.01}],
+    "constant": [],
+    "contamination": [0.15],
+    "degree": [{"degree": 2, "kernel": "poly"}],
+    "doc_topic_prior": [0.4],
+    "eps": [0.01],
+    "fill_value": [{"fill_value": -7.5, "strategy": "constant"}],
+    "fit_inverse_transform": [True],
+    "gamma": [0.15],
+    "handle_missing": ["zeros"],
+    "interaction_cst": [[{0, 1}, {2, 3}]],
+    "kernel_params": [{"kernel_params": {"gamma": 0.2}, "kernel": "chi2"}],
+    "l1_ratio": [0.4],
+    "l2_regularization": [1.5],
+    "learning_rate": [0.4],
+    "max_bins": [9],
+    "max_depth": [2],
+    "max_doc_update_iter": [7],
+    "max_features": [2],
+    "max_iter": [4],
+    "max_leaf_nodes": [5],
+    "max_samples": [{"max_samples": 0.5, "bootstrap": True}],
+    "mean_change_tol": [0.05],
+    "metric_params": [{"metric": "mahalanobis", "metric_params": {"VI": np.diag([1.0, 2.0, 0.5, 0.7])}}],
+    "min_impurity_decrease": [0.02],
+    "min_samples_leaf": [7],
+    "min_samples_split": [20],
+    "min_weight_fraction_leaf": [0.1],
+    "missing_values": [{"missing_values": -1}],
+    "monotonic_cst": [{"monotonic_cst": [1, 0, -1, 0]}],
+    "n_bins": [3],
+    "n_clusters": [3],
+    "n_components": [2, 1],
+    "n_estimators": [3],
+    "n_features": [8],
+    "n_iter_no_change": [2],
+    "n_knots": [3],
+    "n_nearest_features": [2],
+    "n_neighbors": [3],
+    "n_quantiles": [7],
+    "n_targets": [],
+    "noise_variance": [0.5],
+    "p": [1.0, 3.0],
+    "power": [0, 1.5, 2, 3],
+    "priors": [[0.2, 0.3, 0.5]],
+    "quantile": [],
+    "radius": [2.0],
+    "random_state": [7],
+    "reg": [0.3],
+    "reg_param": [0.1],
+    "ridge_alpha": [0.5],
+    "shrink_threshold": [0.3],
+    "shrinkage": [],
+    "skewedness": [1.3],
+    "smooth": [3.0],
+    "splitter": ["random"],
+    "subsample": [0.6],
+    "threshold": [],
+    "threshold_lambda": [100.0],
+    "tol": [0.05],
+    "topic_word_prior": [0.3],
+    "validation_fraction": [0.3],
+    "weights": [fading],
+}
