@@ -40,14 +40,16 @@ _BY_COLUMN = frozenset({"transform", "inverse_transform", "predict"})
 # A rebuilt float64 model that is further off than this share of the scale is not the same model.
 _LOST = 0.1
 # Neither ONNX nor the tensor frameworks pin down what these do with NaN: TensorFlow's max pooling drops it and
-# PyTorch's keeps it, onnxruntime's ReduceMax drops it and its MaxPool keeps it;
-# interpolation may or may not multiply it with a weight of 0.
+# PyTorch's keeps it, onnxruntime's ReduceMax drops it and its MaxPool keeps it; its GRU and LSTM limit the arguments
+# of their activations and so drop it; interpolation may or may not multiply it with a weight of 0.
 _LOOSE_NAN = frozenset(
     {
         "ArgMax",
         "ArgMin",
+        "GRU",
         "GlobalMaxPool",
         "GridSample",
+        "LSTM",
         "Max",
         "MaxPool",
         "Min",

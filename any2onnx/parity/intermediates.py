@@ -32,13 +32,13 @@ class Intermediate:
     values: Array
 
 
-def of_estimator(model: Any, table: Any, quietly: Callable[[Any, Any], Any]) -> list[Intermediate]:
+def of_estimator(model: Any, table: Any, quietly: Callable[[Any, str, Any], Any]) -> list[Intermediate]:
     """Return the result of every step of a pipeline, nested ones and the branches of unions included.
 
     Args:
         model: A fitted estimator; one that is no pipeline has no steps but its own scores.
         table: What its methods take.
-        quietly: Calls a method without warnings.
+        quietly: Calls a method of a model, by name, without warnings.
     """
     found: list[Intermediate] = []
     _walk_estimator(model, table, "", quietly, found)
@@ -66,7 +66,7 @@ def _walk_estimator(model: Any, table: Any, path: str, quietly: Any, found: list
         result = None
         # A method that the model offers and cannot run (decision_function of one class, say) shows nothing.
         with contextlib.suppress(Exception):
-            result = quietly(getattr(model, method), table)
+            result = quietly(model, method, table)
         if result is None:
             continue
         found += [Intermediate(f"{path or type(model).__name__}.{method}", array) for array in _dense(result)]

@@ -363,9 +363,9 @@ class SklearnReference:
 
         metric, options = final.effective_metric_, dict(final.effective_metric_params_)
         # The same distances whatever dtype the rows come in; those by expansion round more than the search does.
-        distances = _quietly(
-            lambda rows: pairwise_distances(np.asarray(rows, np.float64), points, metric=metric, **options), table
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            distances = pairwise_distances(np.asarray(table, np.float64), points, metric=metric, **options)
         return [LabelScores("ranked", -np.asarray(distances), np.arange(len(points)))]
 
     def _scored(self, arrays: list[Array], threshold: float, columns: int) -> list[LabelScores]:

@@ -111,3 +111,68 @@ def test_missing_values_in_a_tree():
     model = DecisionTreeRegressor(random_state=0).fit(X, TARGET)
     report = check_parity(model, convert(model, X), suites="special")
     assert {r.case for r in report.failures} == {"NaN"}
+
+
+# --- known wrong conversions are located too ------------------------------------------------------------------------
+
+
+def test_a_wrong_tree_is_located_and_disproved():
+    import any2onnx
+
+    model = DecisionTreeRegressor(random_state=0).fit(X, TARGET)
+    report = any2onnx.check_parity(model, convert(model, X), suites="special", localise=True, prove=True)
+    (found,) = report.divergences
+    assert (found.cause, found.operator) == ("our rule", "TreeEnsembleRegressor")
+    (proof,) = [proof for proof in report.proofs if proof.kind == "trees"]
+    assert not proof.holds
+    assert any("missing values" in text for text in proof.differences)
+
+
+def test_a_wrong_step_behind_a_right_one_is_located():
+    model = make_pipeline(StandardScaler(), KBinsDiscretizer(4, encode="ordinal")).fit(X)
+    proto = convert(model, X)
+    report = check_parity(model, proto, X, suites=SEEN, localise=True)
+    # The edges lie behind a scaler, where rows cannot be put onto them; what the scaler computes is not accused.
+    assert all(found.source != "standardscaler.transform" for found in report.divergences)
+
+
+def test_cancellation_of_a_gaussian_process_is_where_float32_ends():
+    x = RNG.uniform(-1, 1, size=(80, 2)).astype(np.float32)
+    model = GaussianProcessRegressor(alpha=1e-8).fit(x, np.sin(3 * x[:, 0]))
+    (found,) = check_parity(model, convert(model, x), x, suites="data", localise=True).divergences
+    assert found.cause == "float32 limit"
+
+
+def test_torch_onnx_divisor_of_average_pooling():
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+    model = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.AvgPool2d(2, divisor_override=3)).eval()
+    x = torch.randn(2, 3, 6, 6)
+    proto = torch.onnx.export(model, (x,), dynamo=True, verbose=False).model_proto
+    report = check_parity(model, proto, (x,), suites="data", localise=True)
+    assert report.verdict is Verdict.CONVERTER_IMPRECISE
+    (found,) = report.divergences
+    assert (found.cause, found.operator) == ("our rule", "AveragePool")
+    assert found.source
+
+
+def test_tf2onnx_infinities_of_nan_to_num():
+    tf2onnx = pytest.importorskip("tf2onnx")
+    keras = pytest.importorskip("keras")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("tf2onnx needs Keras on TensorFlow")
+    import tensorflow
+
+    class Finite(keras.layers.Layer):
+        def call(self, x):
+            return keras.ops.nan_to_num(x)
+
+    inputs = keras.Input((3,), name="x")
+    model = keras.Model(inputs, Finite(name="finite")(inputs))
+    proto, _ = tf2onnx.convert.from_keras(
+        model, input_signature=[tensorflow.TensorSpec((None, 3), tensorflow.float32, name="x")], opset=18
+    )
+    report = check_parity(model, proto, suites="special", localise=True)
+    assert report.verdict is Verdict.MISMATCH
+    assert {result.case for result in report.failures} <= {"+inf", "-inf", "NaN"}
+    assert all(found.cause == "our rule" for found in report.divergences)

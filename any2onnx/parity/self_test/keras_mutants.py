@@ -192,7 +192,13 @@ MUTANTS = (
     Mutant(
         "kernel flipped", IMAGE, "typical", weights={"kernel": lambda v: v[:, :, ::-1, ::-1].copy()}, culprit=("maps",)
     ),
-    Mutant("activation forgotten", IMAGE, "typical", (("Relu (normal)", "Identity (normal)"),), culprit=("active",)),
+    Mutant(
+        "activation forgotten",
+        IMAGE,
+        "typical",
+        (("Relu (normal)", "Identity (normal)"),),
+        culprit=("active", "pooled"),
+    ),
     Mutant("softmax over the batch in Keras", IMAGE, "typical", (("Softmax <axis = 1>", "Softmax <axis = 0>"),)),
     Mutant("square weights of the head transposed", IMAGE, "typical", (("Gemm (pooled", "Gemm <transB = 1> (pooled"),)),
     Mutant(

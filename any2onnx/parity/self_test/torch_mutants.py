@@ -453,7 +453,7 @@ MUTANTS = (
         NETWORK,
         "typical",
         weights={"epsilon": lambda v: v * 0},
-        culprit=("normal", "root"),
+        culprit=("normal", "root", "centred"),
     ),
     Mutant("statistics of the batch", NETWORK, "batch-invariance", _BATCH_MEAN),
     Mutant(
