@@ -30,7 +30,19 @@ if TYPE_CHECKING:
 
 MARKER = "parity"
 __all__ = ["ParityCase", "parametrize_with_parity", "parity"]
-_ARGUMENTS = ("suites", "seed", "reference", "budget", "outputs", "time_limit", "providers")
+_ARGUMENTS = (
+    "suites",
+    "seed",
+    "reference",
+    "budget",
+    "outputs",
+    "time_limit",
+    "providers",
+    "localise",
+    "prove",
+    "search",
+    "artefacts",
+)
 
 
 def parametrize_with_parity(
@@ -105,7 +117,7 @@ def parity(
         for name, value in properties(report):
             record_property(name, value)
         if not report.passed:
-            request.node.add_report_section("call", "parity", "\n".join(shown(report)))
+            request.node.add_report_section("call", "parity", str(report))
         return report.raise_if_failed()
 
     return check
@@ -129,13 +141,3 @@ def properties(report: ParityReport) -> list[tuple[str, object]]:
         ("max_ulp", report.ulp),
         ("budget_used", round(used, 6) if math.isfinite(used) else "over"),
     ]
-
-
-def shown(report: ParityReport) -> list[str]:
-    """Return what a failing test prints: the report, the culprits and the files that reproduce them."""
-    lines = [str(report)]
-    for found in report.divergences:
-        place = f"{found.operator} {found.value}".strip() or "not located"
-        lines.append(f"culprit of {found.output}: {place} ({found.source or 'no source'}), cause: {found.cause}")
-        lines += [f"  {path}" for path in found.files]
-    return lines

@@ -14,7 +14,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from any2onnx.errors import UnknownOption, did_you_mean
+from any2onnx.errors import InvalidType, NotFitted, UnknownOption, did_you_mean
 
 if TYPE_CHECKING:
     from any2onnx.parity import ParityReport
@@ -105,7 +105,11 @@ def _build_sklearn(module: str, name: str, arguments: dict[str, Any] | None) -> 
         for estimator in _estimators(module, name, arguments):
             X, y, rows = _sklearn_data(estimator)
             groups = _GROUPS[name](len(X)) if name in _GROUPS else {}
-            fitted = estimator.fit(X) if y is None else estimator.fit(X, y, **groups)
+            try:
+                fitted = estimator.fit(X) if y is None else estimator.fit(X, y, **groups)
+            except Exception as error:
+                # Any class of exception: base classes of boosters want an objective.
+                raise CannotBuild(f"it cannot be fitted here: {' '.join(str(error).split())[:160]}") from error
             # Texts are taken apart by an operator of onnxruntime's own domain.
             opsets = {"": 21, "com.microsoft": 1} if isinstance(X, list) else None
             try:
@@ -131,6 +135,8 @@ def _estimators(module: str, name: str, arguments: dict[str, Any] | None) -> lis
 
     if name in _STEPS:
         return [_STEPS[name](cls)]
+    if name.startswith("CatBoost"):
+        return [cls(iterations=10, verbose=False, allow_writing_files=False)]  # it would leave files where it runs
     try:
         return list(_construct_instances(cls))
     except (SkipTest, TypeError) as error:
@@ -303,7 +309,11 @@ def _build_keras(name: str) -> tuple[Any, ...]:
             raise CannotBuild(f"it wants an argument {key!r}, which has no general value")
         given.setdefault(key, _KERAS_ARGUMENTS.get(key))
     model = _keras_model(cls, given)
-    return model, any2onnx.convert_keras(model)
+    try:
+        return model, any2onnx.convert_keras(model)
+    except (InvalidType, NotFitted) as error:
+        # Text layers on numbers, look-ups without a vocabulary: the recipe does not fit, the converter says so.
+        raise CannotBuild(error.summary) from error
 
 
 def _keras_model(cls: Any, arguments: dict[str, Any]) -> Any:
@@ -312,6 +322,9 @@ def _keras_model(cls: Any, arguments: dict[str, Any]) -> Any:
 
     shapes: list[tuple[tuple[int, ...], ...]] = [((8, 4),), ((12, 10, 4),), ((6,),), ((6, 6, 6, 4),), ((8, 6, 6, 3),)]
     shapes += [((8, 4), (8, 4)), ((6,), (6,)), ((8, 4), (8, 4), (8, 4))]
+    ranks = {"1D": 2, "2D": 3, "3D": 4}
+    rank = ranks.get(cls.__name__[-2:])
+    shapes = [shape for shape in shapes if rank is None or len(shape[0]) == rank]
     reasons = []
     for dtype in ("float32", "int32"):
         for shape in shapes:
@@ -342,15 +355,17 @@ def _torch_cases(registry: Any) -> Iterator[ParityCase]:
 
 
 def _operator_database() -> list[Any]:
+    import importlib.machinery
     import importlib.util
     import sys
     import types
     import unittest
     import warnings
 
-    if importlib.util.find_spec("expecttest") is None:
+    if "expecttest" not in sys.modules and importlib.util.find_spec("expecttest") is None:
         # torch's operator database imports this helper of torch's own test suite, and needs nothing of it.
         stand_in = types.ModuleType("expecttest")
+        stand_in.__spec__ = importlib.machinery.ModuleSpec("expecttest", None)
         stand_in.TestCase = unittest.TestCase  # type: ignore[attr-defined]
         sys.modules.setdefault("expecttest", stand_in)
     with warnings.catch_warnings():

@@ -29,9 +29,11 @@ _ROWS = (
     click.option("--time-limit", type=click.FloatRange(min=0), help="Seconds after which no new case is begun."),
 )
 _DEEPER = (
-    click.option(
-        "--save-arrays", type=_PATH, help="Folder for all compared arrays, and for what reproduces a failure."
-    ),
+    click.option("--localise", is_flag=True, help="Find the first node that goes wrong, where an output fails."),
+    click.option("--prove-trees", is_flag=True, help="Prove from the file that trees decide as the original's."),
+    click.option("--search", type=click.FloatRange(min=0), help="Seconds to search for worse rows than those drawn."),
+    click.option("--artefacts", type=_PATH, help="Folder for what reproduces a failure, and for the worst rows."),
+    click.option("--save-arrays", type=_PATH, help="Folder for all compared arrays."),
 )
 _REPORTS = (
     click.option("--html", "html_path", type=_PATH, help="Write the report as one self-contained page."),
@@ -55,7 +57,8 @@ _REGISTRY = (
         type=click.Choice(["sklearn", "keras", "torch", "all"]),
         help="Compare a model of every registered estimator, layer or operator instead.",
     ),
-    click.option("-k", "pattern", default="", help="With --registry: only cases whose id contains this."),
+    click.option("--self-test", is_flag=True, help="Let the harness judge broken and ill-conditioned models instead."),
+    click.option("-k", "pattern", default="", help="With these two: only cases whose id contains this."),
     click.option("-n", "workers", type=click.IntRange(1), default=1, help="With --registry: processes."),
 )
 
@@ -98,7 +101,11 @@ def parity(model: Path | None, onnx_model: Path | None, **arguments: Any) -> Non
         fail_on=arguments["fail_on"],
     )
     outputs.check()
-    if arguments["registry"] is not None:
+    if arguments["self_test"]:
+        from any2onnx.parity.self_test.__main__ import main as self_test
+
+        code = self_test(["--only", arguments["pattern"]] if arguments["pattern"] else [])
+    elif arguments["registry"] is not None:
         from any2onnx.cli.registry_parity import run_registry
 
         if model is not None:
@@ -166,16 +173,25 @@ def _common(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _deeper(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {} if arguments["save_arrays"] is None else {"save_arrays": arguments["save_arrays"]}
+    return {
+        "save_arrays": arguments["save_arrays"],
+        "localise": arguments["localise"],
+        "prove": arguments["prove_trees"],
+        "search": arguments["search"],
+        "artefacts": arguments["artefacts"],
+    }
+
+
+_FLAGS = {"prove_trees": "prove-trees", "save_arrays": "save-arrays", "suites": "suite"}
 
 
 def _streamed(source: Any, converted: Any, data: Path, arguments: dict[str, Any]) -> Any:
     from any2onnx.cli.console import row_progress
     from any2onnx.parity.stream import check_parity_stream, open_rows
 
-    for option in ("save_arrays", "suites"):
+    for option in ("localise", "prove_trees", "search", "artefacts", "save_arrays", "suites"):
         if arguments[option]:
-            raise UsageError(f"--stream and --{option.replace('_', '-').rstrip('s')} do not go together")
+            raise UsageError(f"--stream and --{_FLAGS.get(option, option)} do not go together")
     with row_progress() as progress:
         return check_parity_stream(source, converted, open_rows(data), progress=progress, **_common(arguments))
 

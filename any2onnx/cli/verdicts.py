@@ -104,7 +104,7 @@ def exit_code(report: ParityReport, fail_on: str) -> int:
 
     if fail_on in ("never", "drift"):
         return PASSED
-    if report.failures:
+    if report.failures or any(not proof.holds for proof in report.proofs if proof.kind == "trees"):
         return FAILED
     if not report.passed:
         return PASSED if fail_on in ("failed", "converter-imprecise") else INCONCLUSIVE

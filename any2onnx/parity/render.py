@@ -96,7 +96,25 @@ def foot_lines(report: ParityReport) -> list[str]:
     if worst is not None and worst.verdict is not None:
         place = f"output {worst.output!r} in {worst.suite}/{worst.case}"
         lines.append(f"worst: {worst.verdict.value} ({worst.verdict.explanation}), {place}")
+    lines += finding_lines(report)
     lines.append(report.last_line)
+    return lines
+
+
+def finding_lines(report: ParityReport) -> list[str]:
+    """Return a line for each proof, search and divergence, and for each file that reproduces one."""
+    lines = []
+    for proof in report.proofs:
+        bound = "" if proof.bound is None else f" (absolute error at most {proof.bound:.2g})"
+        lines.append(f"{'proved' if proof.holds else 'NOT proved'}: {proof.subject}: {proof.statement}{bound}")
+        lines += [f"  {text}" for text in proof.differences[:5]]
+    for search in report.searches:
+        change = f"{shown_used(search.used_before)} of the budget used, {shown_used(search.used)} at the worst row"
+        lines.append(f"search: {search.output}: {change} of {search.rows_tried:,} tried")
+    for found in report.divergences:
+        place = f"{found.operator} {found.value}".strip() or "not located"
+        lines.append(f"first divergence of {found.output}: {place}, cause: {found.cause}. {found.explanation}")
+        lines += [f"  {path}" for path in found.files]
     return lines
 
 

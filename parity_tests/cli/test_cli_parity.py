@@ -203,3 +203,61 @@ def test_registry_says_what_cannot_be_built(call):
     assert code == 0
     assert "cannot be built here" in out
     assert last_counts(out) == (0, 0, 1)
+
+
+# --- deeper looks --------------------------------------------------------------------------------------------------
+
+
+def test_localise_and_artefacts(call, folder):
+    code, out, err = call(
+        "m.skops", "broken.onnx", "--suite", "typical", "--localise", "--artefacts", "found", "--html", "d.html"
+    )
+    assert code == 1, err
+    assert "first divergence of probabilities" in out
+    assert list((folder / "found").rglob("culprit.onnx"))
+    page = (folder / "d.html").read_text()
+    assert "First divergence" in page
+    assert 'class="box node e' in page
+    last_counts(out)
+
+
+def test_prove_trees(call, folder):
+    import skops.io
+    from sklearn.tree import DecisionTreeClassifier
+
+    X = np.load(folder / "rows.npy")
+    model = DecisionTreeClassifier(max_depth=4, random_state=0).fit(X, (X[:, 0] > 3).astype(int))
+    skops.io.dump(model, folder / "t.skops")
+    save_model(any2onnx.to_onnx(model, X), folder / "t.onnx")
+    trust = ("--trust-type", "sklearn.tree._tree.Tree")
+    code, out, err = call("t.skops", "t.onnx", "--suite", "typical", "--prove-trees", *trust)
+    assert code == 0, err
+    assert "proved: " in out
+    # Thresholds moved to the next float: no row that is drawn shows it, and the proof does.
+    proto = load_onnx(folder / "t.onnx")
+    moved = 0
+    for node in proto.graph.node:
+        for attribute in node.attribute:
+            if attribute.name in ("nodes_splits", "nodes_values"):
+                tensor = attribute.t
+                if tensor.dims:
+                    values = numpy_helper.to_array(tensor)
+                    up = np.nextafter(values, np.asarray(np.inf, values.dtype))
+                    tensor.CopyFrom(numpy_helper.from_array(up, tensor.name))
+                else:
+                    floats = np.array(attribute.floats, np.float32)
+                    attribute.ClearField("floats")
+                    attribute.floats.extend(np.nextafter(floats, np.float32(np.inf)))
+                moved += 1
+    assert moved
+    save_model(proto, folder / "moved.onnx")
+    code, out, _ = call("t.skops", "moved.onnx", "--suite", "typical", "--prove-trees", *trust)
+    assert code == 1
+    assert last_counts(out)[1] == 0
+    assert "NOT proved" in out
+
+
+def test_search(call):
+    code, out, err = call("m.skops", "m.onnx", "--suite", "typical", "--search", "0.2")
+    assert code == 0, err
+    assert "search: probabilities" in out

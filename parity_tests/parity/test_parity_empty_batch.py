@@ -81,3 +81,46 @@ def test_onnxruntime_still_does_it(name, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode < 0, done.stderr
+
+
+# --- a framework whose empty answer has another form than its others ----------------------------------------------
+
+
+def sum_model():
+    nodes = [helper.make_node("ReduceSum", ["x", "axes"], ["y"], keepdims=1)]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", 1, ["batch", 3])],
+        [helper.make_tensor_value_info("y", 1, ["batch", 1])],
+        [numpy_helper.from_array(np.array([1]), "axes")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+@pytest.mark.parametrize("odd", ["shape", "dtype"])
+def test_an_odd_empty_answer_is_no_model_for_onnx(odd):
+    def model(x):
+        if not len(x):
+            return np.zeros((0, 3), x.dtype) if odd == "shape" else np.zeros((0, 1), np.int64)
+        return x.sum(axis=1, keepdims=True)
+
+    report = check_parity(model, sum_model(), suites="shape")
+    (empty,) = [result for result in report.results if result.case == "batch 0"]
+    assert empty.status == "passed"
+    assert "no answer for an empty batch" in empty.note
+
+
+def test_onnx_must_still_have_the_shape_of_its_rows():
+    proto = sum_model()
+    proto.graph.node[0].attribute[0].i = 1
+    proto.graph.node.append(helper.make_node("Concat", ["y", "y"], ["z"], axis=1))
+    proto.graph.output[0].name = "z"
+    proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 2
+
+    def model(x):
+        return np.zeros((0, 3), x.dtype) if not len(x) else x.sum(axis=1, keepdims=True)
+
+    report = check_parity(model, proto, suites="shape")
+    (empty,) = [result for result in report.results if result.case == "batch 0"]
+    assert empty.status == "failed"
