@@ -320,7 +320,7 @@ class SklearnReference:
         from any2onnx.parity.intermediates import of_estimator
 
         model = self._wide if double and self._wide is not None else self._model
-        return of_estimator(model, self.table(feeds), _quietly)
+        return of_estimator(model, self.table(feeds), _method)
 
     def classes(self, leaf: int) -> Array | None:
         """Return ``classes_`` (of one output, when there are several), or None."""
