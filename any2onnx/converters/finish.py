@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -148,6 +149,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
+@functools.cache  # reading it takes a millisecond: as long as the rest of a small conversion
 def package_metadata_version(distribution: str) -> str:
     """Return the version of an installed distribution; "" where it is not installed under this name."""
     try:

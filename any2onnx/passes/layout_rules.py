@@ -33,6 +33,7 @@ from any2onnx.passes.editing import (
     words,
 )
 from any2onnx.passes.layout_context import Context, Plan, layout_name, transformed
+from any2onnx.passes.layout_dense import layer_normalization, matrix_product
 
 Rule = Callable[[ir.Node, Context], "Plan | None"]
 
@@ -464,8 +465,10 @@ _RULES: dict[str, Rule] = {
     "Expand": _per_axis(1),
     "Flatten": _flatten,
     "Hardmax": _along_axis(-1),
+    "LayerNormalization": layer_normalization,
     "LogSoftmax": _along_axis(-1),
     "LpNormalization": _along_axis(-1),
+    "MatMul": matrix_product,
     "Pad": _pad,
     "QuantizeLinear": _quantize,
     "Reshape": _flatten,
