@@ -9,7 +9,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from any2onnx.parity import details
@@ -19,15 +19,21 @@ from any2onnx.parity.layout import lay_out
 from any2onnx.parity.picture import GraphNode, GraphPicture
 from any2onnx.parity.ulp import INCOMPARABLE
 
+# A busy machine is no failure.
+calm = settings(deadline=None, max_examples=50, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+
+
 # --- exact sums and histograms -----------------------------------------------------------------------------------
 
 
+@calm
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=40))
 def test_sums_are_exact(values):
     finite = [fractions.Fraction(value) for value in values if np.isfinite(value)]
     assert details.exact_sum(np.array(values, dtype=np.float64)) == sum(finite, fractions.Fraction(0))
 
 
+@calm
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=40))
 def test_every_distance_is_in_its_bin(values):
     bins = details.ulp_bins(np.array(values, dtype=np.uint64))
@@ -46,6 +52,7 @@ def test_edges_of_bins(value):
     assert low <= value <= high
 
 
+@calm
 @given(st.lists(st.floats(0, 1e9), min_size=1, max_size=40))
 def test_every_share_is_in_its_bin(values):
     bins = details.used_bins(np.array(values))
@@ -141,6 +148,7 @@ def overlaps(layout, size, gap):
     ]
 
 
+@calm
 @given(st.integers(1, 25), st.data())
 def test_layout_of_any_acyclic_graph(count, data):
     pairs = st.tuples(st.integers(0, count - 1), st.integers(0, count - 1)).filter(lambda pair: pair[0] < pair[1])
