@@ -125,9 +125,9 @@ def markdown(lines: list[dict[str, Any]]) -> str:
     text = [
         "# Coverage: torch's operator database",
         "",
-        "Written by `parity_tests/pytorch/opdb_survey.py --markdown` from torch.testing's `op_db` against onnxruntime.",
-        "An entry passes where every sample that was tried, and that torch.export can trace, gives the same; `–` is what",
-        "torch does not have, or cannot export, in that type.",
+        "Written by `parity_tests/pytorch/opdb_survey.py --markdown` from torch.testing's `op_db`, run in onnxruntime.",
+        "An entry passes where every sample that was tried, and that torch.export can trace, gives the same;",
+        "`–` is what torch does not have, or cannot export, in that type.",
         "",
         *summary(list(found.values())).splitlines(),
         "",
