@@ -39,18 +39,16 @@ PAIRS = table(
     prefix=PREFIX,
 )
 
-_SAME_NAME = (
+_MATH = (
     "exp log sqrt sinh cosh tanh asinh acosh atanh sin cos tan asin acos atan reciprocal rsqrt sigmoid silu expm1 "
-    "log1p square sinc log2 log10 exp2 sgn logaddexp polar view_as_complex view_as_real real imag angle isnan isinf "
-    "isfinite isreal"
+    "log1p square sinc log2 log10 exp2 sgn logaddexp"
 )
+_TENSORS = "polar view_as_complex view_as_real real imag angle isnan isinf isfinite isreal"
 
 MATH = table(
     "complex_math",
     {
-        **{name: name for name in _SAME_NAME.split()},
-        "absolute": "abs absolute",
-        "complex_": "complex",
+        **{name: name for name in _MATH.split()},
         "add": "add.Tensor add.Scalar",
         "sub": "sub.Tensor sub.Scalar",
         "rsub": "rsub.Tensor rsub.Scalar",
@@ -59,6 +57,16 @@ MATH = table(
         "power": "pow.Tensor_Tensor pow.Tensor_Scalar pow.Scalar",
         "where": "where.self where.ScalarSelf where.ScalarOther where.Scalar",
         "conj": "conj _conj conj_physical _conj_physical _conj_copy",
+    },
+    prefix=PREFIX,
+)
+
+TENSORS = table(
+    "complex_tensors",
+    {
+        **{name: name for name in _TENSORS.split()},
+        "absolute": "abs absolute",
+        "complex_": "complex",
         "to": "to.dtype to.device to.dtype_layout to.other to.prim_Device to.prim_dtype to.prim_other _to_copy type_as",
         "full": "full full_like new_full zeros zeros_like new_zeros zero empty.memory_format empty_like new_empty "
         "empty_strided new_empty_strided empty_permuted ones ones_like new_ones fill.Scalar fill.Tensor scalar_tensor",
@@ -100,4 +108,4 @@ LINALG = table(
 
 FOURIER = table("fft", {"c2c": "_fft_c2c", "r2c": "_fft_r2c", "c2r": "_fft_c2r"}, prefix=PREFIX)
 
-ROWS = (*PAIRS, *MATH, *LINALG, *FOURIER)
+ROWS = (*PAIRS, *MATH, *TENSORS, *LINALG, *FOURIER)

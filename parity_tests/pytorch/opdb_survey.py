@@ -118,6 +118,35 @@ def summary(lines: list[dict[str, Any]]) -> str:
     return "\n".join(text)
 
 
+def markdown(lines: list[dict[str, Any]]) -> str:
+    """Return a table: every entry, and what became of it in each element type; of several lines the last counts."""
+    found = {(line["entry"], line["dtype"]): line for line in lines}
+    dtypes = list(dict.fromkeys(line["dtype"] for line in lines))
+    text = [
+        "# Coverage: torch's operator database",
+        "",
+        "Written by `parity_tests/pytorch/opdb_survey.py --markdown` from torch.testing's `op_db`, run in onnxruntime.",
+        "An entry passes where every sample that was tried, and that torch.export can trace, gives the same;",
+        "`–` is what torch does not have, or cannot export, in that type.",
+        "",
+        *summary(list(found.values())).splitlines(),
+        "",
+        f"| entry | {' | '.join(dtypes)} | why not |",
+        f"| --- |{' --- |' * (len(dtypes) + 1)}",
+    ]
+    for entry in sorted({name for name, _ in found}):
+        cells, why = [], ""
+        for dtype in dtypes:
+            line = found.get((entry, dtype))
+            verdict = status_of(line) if line else "–"
+            cells.append("–" if verdict == "not exportable" else verdict)
+            if line and not why:
+                messages = line["details"].get("refused", [])
+                why = messages[0].partition("] ")[2].partition("\n")[0].partition(" (did you")[0] if messages else ""
+        text.append(f"| {entry} | {' | '.join(cells)} | {why.replace('|', chr(92) + '|')} |")
+    return "\n".join(text) + "\n"
+
+
 def main() -> None:
     """Run the survey from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -129,6 +158,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--show", action="store_true", help="print what does not pass")
     parser.add_argument("--again", type=Path, help="only what did not pass in this earlier survey")
+    parser.add_argument("--markdown", type=Path, help="write a table of this and the --merge surveys")
+    parser.add_argument("--merge", type=Path, nargs="*", default=[], help="results of earlier surveys")
     arguments = parser.parse_args()
     work = list(tasks(arguments.dtypes.split(","), arguments.only, arguments.most, arguments.opset))
     if arguments.again:
@@ -150,6 +181,9 @@ def main() -> None:
                     for message in line["details"].get(status, []):
                         print(f"    {status} {message}", flush=True)
     print(summary(lines))
+    if arguments.markdown:
+        earlier = [json.loads(line) for path in arguments.merge for line in path.read_text().splitlines()]
+        arguments.markdown.write_text(markdown(earlier + lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,28 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
-import numpy as np
-
-from any2onnx.converters.pytorch.call import TorchCall, as_type, filled, scalar
+from any2onnx.converters.pytorch.call import TorchCall, as_type, scalar
 from any2onnx.converters.pytorch.complex_pairs import (
     Complex,
     apply_parts,
     as_pair,
-    is_complex,
     is_real,
-    joined_pair,
     part_dtype,
-    real_dtype,
-    split_pair,
-    structure,
-    zeros_like,
 )
 from any2onnx.converters.pytorch.functions import angle_of_point, expm1_of, hypotenuse, log1p_of
-from any2onnx.converters.pytorch.pointwise import infinite
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import DataType, Value, dtype_of
+from any2onnx.graph.types import DataType, Value
 
 Function = Callable[[GraphBuilder, Complex], Complex]
 DOUBLE = DataType.DOUBLE
@@ -387,177 +377,3 @@ def logaddexp(g: GraphBuilder, call: TorchCall) -> Complex:
     e = exponential(g, minus(g, small, large))
     result = plus(g, large, _log1p(g, e))
     return apply_parts(result, lambda v: g.Cast(v, part_dtype(call)))
-
-
-# --- from and to real numbers -----------------------------------------------------------------------------------------
-
-
-def complex_(g: GraphBuilder, call: TorchCall) -> Complex:
-    """A complex tensor from its parts."""
-    dtype = part_dtype(call)
-    re, im = (as_type(g, call.params[name], dtype) for name in ("real", "imag"))
-    if call.dims and call.dims_of("real") != call.dims_of("imag"):
-        re, im = (g.Expand(v, call.shape(g)) for v in (re, im))
-    return Complex(re, im)
-
-
-def polar(g: GraphBuilder, call: TorchCall) -> Complex:
-    """A complex tensor from modulus and angle."""
-    dtype = part_dtype(call)
-    size, angle = (as_type(g, call.params[name], dtype) for name in ("abs", "angle"))
-    return Complex(g.Mul(size, g.Cos(angle)), g.Mul(size, g.Sin(angle)))
-
-
-def view_as_complex(g: GraphBuilder, call: TorchCall) -> Complex:
-    """The last dim of a real tensor as the parts of complex numbers."""
-    return split_pair(g, call.params["self"])
-
-
-def view_as_real(g: GraphBuilder, call: TorchCall) -> Value:
-    """The parts of complex numbers as a new last dim."""
-    return joined_pair(g, call.params["self"])
-
-
-def real(g: GraphBuilder, call: TorchCall) -> Value:
-    """Real part."""
-    z: Complex = call.params["self"]
-    return z.re
-
-
-def imag(g: GraphBuilder, call: TorchCall) -> Value:
-    """Imaginary part."""
-    z: Complex = call.params["self"]
-    return z.im
-
-
-def absolute(g: GraphBuilder, call: TorchCall) -> Value:
-    """|z|."""
-    return g.Cast(modulus(g, as_pair(g, call.params["self"], DOUBLE)), call.dtype)
-
-
-def angle(g: GraphBuilder, call: TorchCall) -> Value:
-    """Angle in (-π, π]."""
-    z: Complex = call.params["self"]
-    return g.Cast(angle_of_point(g, z.im, z.re), call.dtype)
-
-
-def to(g: GraphBuilder, call: TorchCall) -> Any:
-    """The same tensor in the result's type; to a real type the imaginary part is dropped."""
-    z = call.params["self"]
-    if is_complex(call.result):
-        return as_pair(g, z, part_dtype(call))
-    if call.dtype == DataType.BOOL:
-        return _nonzero(g, z)
-    return g.Cast(z.re, call.dtype)
-
-
-def full(g: GraphBuilder, call: TorchCall) -> Any:
-    """One number everywhere: full, zeros, ones, fill and their kin."""
-    if not is_complex(call.result):
-        return structure(g, call)
-    name = next((n for n in ("fill_value", "value", "s") if n in call.params), None)
-    number: Any = call.params[name] if name else (1 if "ones" in call.key else 0)
-    dtype = part_dtype(call)
-    z = as_pair(g, number, dtype)
-    return apply_parts(z, lambda v: filled(g, call, v, dtype))
-
-
-def eye(g: GraphBuilder, call: TorchCall) -> Complex:
-    """Ones on the diagonal."""
-    rows, columns = (
-        g.Range(scalar(g, 0, DataType.INT64), call.sizes.scalar(g, d), scalar(g, 1, DataType.INT64)) for d in call.dims
-    )
-    re = g.Cast(g.Equal(g.Unsqueeze(rows, 1), g.Unsqueeze(columns, 0)), part_dtype(call))
-    return Complex(re, zeros_like(g, re))
-
-
-def randn(g: GraphBuilder, call: TorchCall) -> Any:
-    """Complex normal random numbers: each part with half the variance."""
-    if not is_complex(call.result):
-        return structure(g, call)
-    dtype = part_dtype(call)
-    shape = filled(g, call, 0, dtype)
-    scale = float(np.sqrt(0.5))
-    re, im = (g.RandomNormalLike(shape, dtype=int(dtype), scale=scale) for _ in range(2))
-    return Complex(re, im)
-
-
-def rand(g: GraphBuilder, call: TorchCall) -> Any:
-    """Uniform random parts."""
-    if not is_complex(call.result):
-        return structure(g, call)
-    dtype = part_dtype(call)
-    shape = filled(g, call, 0, dtype)
-    re, im = (g.RandomUniformLike(shape, dtype=int(dtype)) for _ in range(2))
-    return Complex(re, im)
-
-
-# --- questions --------------------------------------------------------------------------------------------------------
-
-
-def _promoted(call: TorchCall) -> DataType:
-    import torch
-
-    operands = [call.metas["self"], call.metas["other"]]
-    plain = [torch.empty((1,) * m.dim(), dtype=m.dtype, device="meta") if hasattr(m, "dim") else m for m in operands]
-    return real_dtype(torch.result_type(*plain))
-
-
-def eq(g: GraphBuilder, call: TorchCall) -> Value:
-    """Equal in both parts."""
-    a, b = (_pair(g, call, name, _promoted(call)) for name in ("self", "other"))
-    return g.And(g.Equal(a.re, b.re), g.Equal(a.im, b.im))
-
-
-def ne(g: GraphBuilder, call: TorchCall) -> Value:
-    """Different in some part."""
-    return g.Not(eq(g, call))
-
-
-def isnan(g: GraphBuilder, call: TorchCall) -> Value:
-    """Some part is NaN."""
-    z: Complex = call.params["self"]
-    return g.Or(g.IsNaN(z.re), g.IsNaN(z.im))
-
-
-def isinf(g: GraphBuilder, call: TorchCall) -> Value:
-    """Some part is infinite."""
-    z: Complex = call.params["self"]
-    return g.Or(infinite(g, z.re), infinite(g, z.im))
-
-
-def isfinite(g: GraphBuilder, call: TorchCall) -> Value:
-    """No part is infinite or NaN."""
-    return g.Not(g.Or(isnan(g, call), isinf(g, call)))
-
-
-def isreal(g: GraphBuilder, call: TorchCall) -> Value:
-    """The imaginary part is zero."""
-    z: Complex = call.params["self"]
-    return g.Equal(z.im, scalar(g, 0, z.dtype))
-
-
-def _nonzero(g: GraphBuilder, operand: Any) -> Value:
-    if isinstance(operand, Complex):
-        zero = scalar(g, 0, dtype_of(operand.re))
-        return g.Not(g.And(g.Equal(operand.re, zero), g.Equal(operand.im, zero)))
-    return as_type(g, operand, DataType.BOOL)
-
-
-def truth(g: GraphBuilder, call: TorchCall) -> Any:
-    """An operator that only asks which elements are zero: the real operator's own row on that answer."""
-    from dataclasses import replace
-
-    import torch
-
-    from any2onnx.converters.pytorch.complex_pairs import COMPLEX_PREFIX
-
-    def answered(meta: Any) -> Any:
-        return torch.empty_like(meta, dtype=torch.bool) if is_complex(meta) and hasattr(meta, "dtype") else meta
-
-    params = {k: _nonzero(g, v) if isinstance(v, Complex) else v for k, v in call.params.items()}
-    inputs = tuple(_nonzero(g, v) if isinstance(v, Complex) else v for v in call.inputs)
-    metas = {k: answered(m) for k, m in call.metas.items()}
-    assert call.convert is not None
-    key = call.key.removeprefix(COMPLEX_PREFIX)
-    return call.convert(replace(call, key=key, params=params, inputs=inputs, metas=metas), g)
