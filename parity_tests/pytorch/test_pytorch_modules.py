@@ -1,4 +1,4 @@
-"""Every public layer of torch.nn in evaluation mode: from torch's own list with its own inputs, and the rest by hand."""
+"""Every public layer of torch.nn in evaluation mode: torch's own list with its own inputs, the rest by hand."""
 
 from __future__ import annotations
 
