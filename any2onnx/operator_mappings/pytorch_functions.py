@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from any2onnx.operator_mappings.pytorch_rows import table
+from any2onnx.operator_mappings.pytorch_rows import refused, table
 
 LINALG = table(
     "linalg",
@@ -136,4 +136,28 @@ UNCHECKED = table(
     shapes="any2onnx.shape_calculators.pytorch.general:nothing_promised",
 )
 
-ROWS = (*UNCHECKED, *LINALG, *FACTORS, *DECOMPOSITIONS, *FLOATS, *HISTOGRAMS, *SPECIAL, *ORTHOGONAL, *COUNTING)
+_EIGENVALUES = "eigenvalues of matrices that are not symmetric have no form in ONNX operators yet"
+_INDEFINITE = "factors of indefinite symmetric matrices have no form in ONNX operators yet; use linalg.solve"
+
+REFUSED = (
+    *refused(_EIGENVALUES, "linalg_eig linalg_eigvals _linalg_eigvals"),
+    *refused(_EIGENVALUES, "linalg_eig linalg_eigvals _linalg_eigvals", prefix="complex.aten."),
+    *refused(_INDEFINITE, "linalg_ldl_factor linalg_ldl_factor_ex linalg_ldl_solve"),
+    *refused(
+        "ONNX has no sparse tensors at run time", "_to_sparse _to_sparse.sparse_dim to_sparse to_sparse.sparse_dim"
+    ),
+    *refused("ONNX has no view of a number's bits", "hash_tensor"),
+)
+
+ROWS = (
+    *REFUSED,
+    *UNCHECKED,
+    *LINALG,
+    *FACTORS,
+    *DECOMPOSITIONS,
+    *FLOATS,
+    *HISTOGRAMS,
+    *SPECIAL,
+    *ORTHOGONAL,
+    *COUNTING,
+)
