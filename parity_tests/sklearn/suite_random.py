@@ -15,10 +15,10 @@ from suite_cases import ROWS, SuiteCase, alternatives, base_arguments, class_of,
 from suite_checks import check_methods, fit, methods_of, rows_for
 from suite_data import data
 
-from any2onnx.errors import OpsetNotSupported, UnsupportedOperator, UnsupportedParameter, UsageError
+from any2onnx.errors import OpsetNotSupported, UnsupportedOperator, UnsupportedParameter
 
 # A configuration may be refused by these, never by another error.
-REFUSALS = (UnsupportedParameter, UnsupportedOperator, OpsetNotSupported, UsageError)
+REFUSALS = (UnsupportedParameter, UnsupportedOperator, OpsetNotSupported)
 _REALS = (0.0, 1e-9, 1e-3, 0.05, 0.1, 0.3, 0.5, 0.7, 0.95, 1.0, 1.5, 2.0, 3.0, 10.0, 300.0, -0.5, -1.0, -3.0)
 _WHOLE = (0, 1, 2, 3, 4, 5, 7, 10, 20, 60)
 # What only costs time beyond these.
