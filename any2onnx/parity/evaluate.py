@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from any2onnx.parity import compare, details, stability
 from any2onnx.parity.arrays import ArrayStore, Compared
-from any2onnx.parity.compare import FloatErrors, Floats, Judgement, Profile, as_floats, comparable_as_floats
+from any2onnx.parity.compare import FloatErrors, Judgement, as_floats, comparable_as_floats
 from any2onnx.parity.excuses import Excuse, Excuses
 from any2onnx.parity.graph_opinion import GraphOpinion
 from any2onnx.parity.labels import Flags, compare_labels
 from any2onnx.parity.reference import Binding, Bound, FrameworkRejects
 from any2onnx.parity.report import OutputResult
+from any2onnx.parity.results import dtype_name, failure, float_result
 from any2onnx.parity.runtime import Leaf, OnnxFile, RuntimeFailure
+from any2onnx.parity.slots import Slot, learn_slot
 from any2onnx.parity.structure import Pair, conform, merge_leaves, pair_up
 from any2onnx.parity.ulp import Array, is_float
 from any2onnx.parity.verdict import Verdict
@@ -69,34 +71,6 @@ class Options:
 
     double: bool = True
     budget: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Slot:
-    """What the first case told about one array.
-
-    Attributes:
-        scale: Its size.
-        noise: Its change between two runs, relative to the size.
-        random_labels: Two runs give different labels.
-        row_shape: The shape of its rows.
-        dtype: The framework's dtype.
-        columns: The size of each column where columns are quantities of their own, else None.
-        profile: The framework's own errors, None without a float64 reference.
-    """
-
-    scale: float = 0.0
-    noise: float = 0.0
-    random_labels: bool = False
-    row_shape: tuple[int, ...] = ()
-    dtype: str = ""
-    columns: Floats | None = None
-    profile: Profile | None = None
-
-    @property
-    def floor(self) -> float | Floats:
-        """What errors are measured against at least: the size of the output, or of each column."""
-        return self.scale if self.columns is None else self.columns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +137,7 @@ class Evaluator:
         for i, (group, again) in enumerate(zip(first, second, strict=True)):
             for j, (values, other) in enumerate(zip(group, again, strict=True)):
                 truth = values if ref is None else ref[i][j]
-                self._slots[i, j] = _learn_slot(values, other, truth, case.rows, by_column=self._by_column(i))
+                self._slots[i, j] = learn_slot(values, other, truth, case.rows, by_column=self._by_column(i))
         if ref is not None and self._is_lost(first, ref, case.rows):
             notes.append("the float64 copy of the model answers differently: the framework as run is the reference")
             self._runs.double = False
@@ -503,7 +477,7 @@ class Evaluator:
             case.name,
             verdict,
             rows=case.rows,
-            dtype=_dtype_name(pair.ox),
+            dtype=dtype_name(pair.ox),
             shape=pair.ox.shape,
             budget_used=math.inf if verdict.failed else 0.0,
             equal=counts.equal,
@@ -520,91 +494,9 @@ class Evaluator:
         return (self._without_loose_nan(case, result) if verdict.failed else result), compared
 
 
-# --- helpers ---------------------------------------------------------------------------------------------------
-
-
-def _learn_slot(values: Array, again: Array, truth: Array, rows: int, *, by_column: bool) -> Slot:
-    row_shape = values.shape[1:] if values.ndim else ()
-    if not comparable_as_floats(values) or values.shape != again.shape:
-        same = values.shape == again.shape and bool(np.array_equal(values, again))
-        return Slot(row_shape=row_shape, dtype=values.dtype.name, random_labels=not same)
-    scale = compare.robust_scale(as_floats(truth if comparable_as_floats(truth) else values))
-    noise = compare.row_difference(as_floats(values), as_floats(again), rows).max(initial=0.0)
-    relative = float(noise / scale) if scale else (math.inf if noise else 0.0)
-    slot = Slot(scale=scale, noise=relative, row_shape=row_shape, dtype=values.dtype.name)
-    if by_column and truth.shape == values.shape and values.ndim == 2 and values.shape[:1] == (rows,):
-        slot = dataclasses.replace(slot, columns=compare.column_scales(truth))
-    if truth is not values and truth.shape == values.shape and comparable_as_floats(truth):
-        errors = compare.measure(
-            as_floats(values), as_floats(truth), as_floats(values), rows, slot.floor, by_column=slot.columns is not None
-        )
-        slot = dataclasses.replace(slot, profile=Profile(errors.framework, errors.scale))
-    return slot
-
-
-def failure(case: Case, bound: Bound, note: str) -> OutputResult:
-    """Return a mismatch of a whole output."""
-    return OutputResult(
-        bound.name,
-        bound.source,
-        case.suite,
-        case.name,
-        Verdict.MISMATCH,
-        rows=case.rows,
-        budget_used=math.inf,
-        note=note,
-    )
-
-
 def _same_bits(a: Array, b: Array) -> bool:
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
     if a.dtype.kind == "O":
         return bool(np.array_equal(a, b))
     return a.tobytes() == b.tobytes()
-
-
-def _dtype_name(values: Array) -> str:
-    return "string" if values.dtype.kind in "OSU" else values.dtype.name
-
-
-def float_result(
-    bound: Bound, case: Case, pair: Pair, errors: FloatErrors, judgement: Judgement, *, known: bool, note: str
-) -> OutputResult:
-    """Return the result of a floating output; ``known`` says that the reference was float64."""
-    scale = float(errors.scale[judgement.worst]) if errors.scale.size else 0.0
-
-    def relative(values: Floats) -> float:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return float(np.where(values == 0, 0.0, values / errors.scale).max(initial=0.0))
-
-    def share(value: float) -> float:
-        return value / scale if scale else 0.0
-
-    fields: dict[str, Any] = {
-        "ulp": errors.ulp,
-        "ulp_framework": errors.ulp_framework,
-        "abs": float(errors.onnx.max(initial=0.0)),
-        "rel": relative(errors.onnx),
-        "abs_framework": float(errors.framework.max(initial=0.0)),
-        "rel_framework": relative(errors.framework),
-        "rel_difference": relative(errors.difference),
-        "sensitivity": share(judgement.sensitivity),
-        "budget": share(judgement.budget),
-        "budget_used": judgement.budget_used,
-        "budget_from": judgement.budget_from,
-    }
-    return OutputResult(
-        pair.name,
-        bound.source,
-        case.suite,
-        case.name,
-        judgement.verdict,
-        rows=case.rows,
-        dtype=_dtype_name(pair.ox),
-        shape=pair.ox.shape,
-        worst_row=judgement.worst_row,
-        reference="float64" if known else "framework",
-        note=note,
-        **fields,
-    )

@@ -478,9 +478,10 @@ def test_a_small_check_takes_well_under_a_second():
     model = classifier()
     proto = classifier_onnx(model)
     check_parity(model, proto)
-    start = time.perf_counter()
+    # CPU time: what else the machine does is no matter.
+    start = time.process_time()
     check_parity(model, proto)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 def test_time_limit_is_inconclusive():
