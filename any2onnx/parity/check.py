@@ -142,7 +142,10 @@ def divergences(
     """
     worst: dict[str, OutputResult] = {}
     for result in results:
-        if result.status == "failed" and (result.output not in worst or result.badness > worst[result.output].badness):
+        # The rows of a search are no case of a suite, which is what can be run again.
+        if result.status != "failed" or result.suite == "search":
+            continue
+        if result.output not in worst or result.badness > worst[result.output].badness:
             worst[result.output] = result
     found = []
     for output, result in worst.items():

@@ -257,6 +257,11 @@ def test_prove_trees(call, folder):
     assert "NOT proved" in out
 
 
+def test_localise_and_search_together(call):
+    _, out, _ = call("m.skops", "broken.onnx", "--suite", "typical", "--localise", "--search", "0.2")
+    assert "first divergence of probabilities" in out
+
+
 def test_search(call):
     code, out, err = call("m.skops", "m.onnx", "--suite", "typical", "--search", "0.2")
     assert code == 0, err
