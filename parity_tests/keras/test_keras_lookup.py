@@ -308,9 +308,13 @@ def test_refusals_name_the_parameter() -> None:
         converted(_model(layers.TextVectorization(vocabulary=WORDS, ragged=True)), OPSETS)
 
 
+def test_text_converts_with_the_default_arguments() -> None:
+    check(layers.TextVectorization(vocabulary=WORDS), [strings(5, 1, pool=TEXTS)], opset=21)
+
+
 def test_what_text_needs_is_said() -> None:
     with pytest.raises(OpsetNotSupported, match=r"com\.microsoft"):
-        converted(_model(layers.TextVectorization(vocabulary=WORDS)))
+        converted(_model(layers.TextVectorization(vocabulary=WORDS)), {"": 21})
     with pytest.raises(OpsetNotSupported, match="opset 20"):
         converted(_model(layers.Hashing(5)), {"": 18, "com.microsoft": 1})
     with pytest.raises(OpsetNotSupported, match="bit operations"):

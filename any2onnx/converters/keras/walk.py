@@ -66,7 +66,8 @@ def build_keras(
         UnsupportedOperator: Layers that cannot be converted, all of them in one error.
     """
     _check_model(model)
-    g = GraphBuilder(opsets)
+    # Text is taken apart by operators of com.microsoft: nothing in the standard does it.
+    g = GraphBuilder(opsets.with_contrib())
     walker = Walker(
         registry,
         g,
