@@ -63,8 +63,8 @@ def unique_consecutive(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value, 
         some = g.ReduceSum(g.Cast(differs, INT64), others, keepdims=False)
         differs = g.Greater(some, scalar(g, 0, INT64))
     size = g.dim(x, axis)
-    first = g.Greater(size, scalar(g, 0, INT64))
-    starts = g.op("Concat", first, differs, axis=0)
+    # The first element starts a group, if there is one.
+    starts = g.Slice(g.op("Concat", g.Equal(size, size), differs, axis=0), [0], size, [0])
     group = g.Sub(g.CumSum(g.Cast(starts, INT64), scalar(g, 0, INT64)), scalar(g, 1, INT64))
     positions = g.Squeeze(g.NonZero(starts), 0)
     values = g.Gather(x, positions, axis=axis)
