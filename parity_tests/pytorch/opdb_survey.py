@@ -126,7 +126,7 @@ def markdown(lines: list[dict[str, Any]]) -> str:
         "# Coverage: torch's operator database",
         "",
         "Written by `parity_tests/pytorch/opdb_survey.py --markdown` from torch.testing's `op_db`, run in onnxruntime.",
-        "An entry passes where every sample that was tried, and that torch.export can trace, gives the same;",
+        "An entry passes where every sample that was tried (about twenty) and that torch.export can trace gives the same;",
         "`–` is what torch does not have, or cannot export, in that type.",
         "",
         *summary(list(found.values())).splitlines(),
