@@ -86,7 +86,10 @@ def conclude(reports: Sequence[tuple[str, ParityReport]], outputs: Outputs, *, b
     if outputs.baseline is not None:
         state = "written" if outputs.update_baseline else f"{len(bad)} change(s) for the worse"
         output.print(f"baseline {plain(outputs.baseline)}: {state}", markup=False, soft_wrap=True)
-    output.print(last_line([report for _, report in reports]), markup=False)
+    # A single report's table ends with the line already.
+    printed = outputs.markdown is None or str(outputs.markdown) != "-"
+    if brief or len(reports) > 1 or outputs.baseline is not None or not printed:
+        output.print(last_line([report for _, report in reports]), markup=False)
     codes = [exit_code(report, outputs.fail_on) for _, report in reports] + ([FAILED] if bad else [])
     return max(codes, key=_severity, default=PASSED)
 

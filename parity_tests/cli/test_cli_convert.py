@@ -33,7 +33,13 @@ class FakeReport:
         self.undecided = undecided
         self.verdict = "within-ulp" if self.passed else "wrong"
         self.budget_used = 0.25
+        self.failures: list[str] = [] if passed else ["apart"]
+        self.proofs: list[Any] = []
+        self.results: list[Any] = []
         self.last_line = "3 passed, 0 failed, 0 skipped" if self.passed else "2 passed, 1 failed, 0 skipped"
+
+    def count(self, status: str) -> int:
+        return {"passed": 3 if self.passed else 2, "failed": 0 if self.passed else 1}.get(status, 0)
 
     def raise_if_failed(self) -> FakeReport:
         if self.undecided:
@@ -471,7 +477,8 @@ def test_parity_arguments_and_reports(fakes, skops_file, onnx_file, tmp_path):
     assert isinstance(model.steps[-1][1], LinearRegression)
     assert isinstance(converted, onnx.ModelProto)
     np.testing.assert_array_equal(rows, X)
-    assert keywords == {"suites": ["typical", "shape"], "seed": 7, "outputs": ["predict"]}
+    given = {name: keywords[name] for name in ("suites", "seed", "outputs")}
+    assert given == {"suites": ["typical", "shape"], "seed": 7, "outputs": ["predict"]}
     assert json.loads((tmp_path / "r.json").read_text()) == {"passed": True}
     assert (tmp_path / "r.md").read_text() == "# report\n"
     assert run(["parity", str(skops_file), str(onnx_file), "--suite", "smoke"]) == 0

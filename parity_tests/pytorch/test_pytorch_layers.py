@@ -11,8 +11,6 @@ from pytorch_support import OPSETS, answers, convert, operators, run, same
 from torch import nn
 from torch.nn import functional
 
-from any2onnx.errors import UnsupportedParameter
-
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("batch_first", [False, True])
@@ -274,10 +272,13 @@ def test_interpolation(arguments: dict[str, Any]) -> None:
         same(run(proto, x), answers(Resized(), x), atol=1e-5)
 
 
-def test_dropout_in_training_mode_is_refused() -> None:
-    program = torch.export.export(nn.Dropout(0.5).train(), (torch.ones(3),), strict=True)
-    with pytest.raises(UnsupportedParameter, match="training mode"):
-        convert(program)
+def test_dropout_in_training_mode_draws_at_random_and_warns() -> None:
+    program = torch.export.export(nn.Dropout(0.5).train(), (torch.ones(1000),), strict=True)
+    with pytest.warns(UserWarning, match="training mode"):
+        proto = convert(program)
+    (drawn,) = run(proto, np.ones(1000, np.float32))
+    assert set(np.unique(drawn)) == {0.0, 2.0}
+    assert 400 < np.count_nonzero(drawn) < 600
 
 
 def test_cells() -> None:
