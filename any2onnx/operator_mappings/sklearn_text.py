@@ -69,7 +69,7 @@ ROWS: Final[tuple[OperatorMapping, ...]] = (
     ),
     row(
         ".feature_extraction.image.PatchExtractor",
-        "feature_extraction:patch_extractor",
+        "image:patch_extractor",
         methods="transform",
         honours="patch_size max_patches",
         irrelevant="random_state",
