@@ -325,7 +325,8 @@ def judge(
     s = np.zeros(units) if sensitivity is None else sensitivity
     base = tol * errors.scale
     own = own_errors(errors, framework_noise, profile)
-    terms = np.stack([base, SENSITIVITY_FACTOR * s, framework_factor * own])
+    with np.errstate(over="ignore"):  # an infinite budget is right where the framework errs by the largest number
+        terms = np.stack([base, SENSITIVITY_FACTOR * s, framework_factor * own])
     origin = np.argmax(terms, axis=0)
     budget = terms.max(axis=0) + noise * errors.scale if fixed_budget is None else fixed_budget * errors.scale
     with np.errstate(divide="ignore", invalid="ignore"):
