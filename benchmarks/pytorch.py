@@ -144,7 +144,9 @@ def _empty_weights() -> Any:
 
 def _convert(tool: str, model: nn.Module, sample: Sample, path: Path) -> None:
     args, dims = sample
-    labels = {label: torch.export.Dim(label) for entry in dims for label in entry.values()}
+    # Transformers have a table of positions, which bounds the length.
+    most = {"length": 512}
+    labels = {label: torch.export.Dim(label, max=most.get(label)) for entry in dims for label in entry.values()}
     shapes: tuple[Any, ...] = tuple({axis: labels[label] for axis, label in entry.items()} for entry in dims)
     if isinstance(model, Answer):
         shapes = (shapes,)
