@@ -110,10 +110,8 @@ def _build_sklearn(module: str, name: str, arguments: dict[str, Any] | None) -> 
             except Exception as error:
                 # Any class of exception: base classes of boosters want an objective.
                 raise CannotBuild(f"it cannot be fitted here: {' '.join(str(error).split())[:160]}") from error
-            # Texts are taken apart by an operator of onnxruntime's own domain.
-            opsets = {"": 21, "com.microsoft": 1} if isinstance(X, list) else None
             try:
-                return fitted, any2onnx.to_onnx(fitted, rows, target_opset=opsets), rows
+                return fitted, any2onnx.to_onnx(fitted, rows), rows
             except UnsupportedParameter as error:
                 refusal = error
     assert refusal is not None

@@ -209,9 +209,7 @@ def latency(names: list[str], seconds: float) -> None:
     for name in names:
         case = CASES[name]()
         rows = case.rows(2)
-        graphs = {
-            "ours": _session(to_onnx(case.model, rows, target_opset={"": 21, "ai.onnx.ml": 5, "com.microsoft": 1}))
-        }
+        graphs = {"ours": _session(to_onnx(case.model, rows))}
         try:
             graphs["skl2onnx"] = _session(_theirs(case.model, case))
         except Exception as error:  # what the peer cannot convert, or onnxruntime cannot load, is a result
