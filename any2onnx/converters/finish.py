@@ -14,6 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from any2onnx.errors import GraphError
+from any2onnx.graph.opsets import ML
 from any2onnx.graph.provenance import strip_provenance
 from any2onnx.io.proto_walk import tensor_nbytes
 from any2onnx.io.save import save_model, to_proto
@@ -21,6 +22,9 @@ from any2onnx.passes.pipeline import optimize
 
 # Constants up to this many bytes can matter for the checker's inference (shapes, axes).
 _LARGEST_CHECKED = 4096
+# Operators whose attributes are the model: for a check these are cut to about this many elements.
+_TREE_ELEMENTS = 64
+_TREES = frozenset({"TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +116,8 @@ def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
     skeleton.functions.extend(proto.functions)
     graph = skeleton.graph
     graph.name = proto.graph.name
-    graph.node.extend(proto.graph.node)
+    for node in proto.graph.node:
+        graph.node.append(_short_trees(node) if node.domain == ML and node.op_type in _TREES else node)
     graph.input.extend(proto.graph.input)
     graph.output.extend(proto.graph.output)
     graph.value_info.extend(proto.graph.value_info)
@@ -124,6 +129,40 @@ def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
         else:
             graph.initializer.append(tensor)
     return skeleton
+
+
+def _short_trees(node: onnx.NodeProto) -> onnx.NodeProto:
+    """Return a tree operator with the first few elements of its large attributes.
+
+    What ONNX's rules look at in them is their type and which of them are equally long, and nothing else: equal lengths
+    stay equal, others stay different and in their order.
+    """
+    data = {a.name: a.t.raw_data for a in node.attribute if len(a.t.dims) == 1 and a.t.HasField("raw_data")}
+    lengths = {
+        # A tensor with other bytes than it says stays as it is: the checker shall see it.
+        a.name: int(a.t.dims[0]) * (tensor_nbytes(a.t) == len(data[a.name]))
+        if a.name in data
+        else max(len(a.ints), len(a.floats), len(a.strings))
+        for a in node.attribute
+    }
+    large = sorted({length for length in lengths.values() if length > _TREE_ELEMENTS})
+    short = {length: _TREE_ELEMENTS + rank for rank, length in enumerate(large)}
+    result = onnx.NodeProto(op_type=node.op_type, domain=node.domain, name=node.name)
+    result.input.extend(node.input)
+    result.output.extend(node.output)
+    for attribute in node.attribute:
+        length = short.get(lengths[attribute.name])
+        if length is None:
+            result.attribute.append(attribute)
+            continue
+        new = result.attribute.add(name=attribute.name, type=attribute.type)
+        if attribute.name in data:
+            kept = data[attribute.name][: length * tensor_nbytes(attribute.t) // lengths[attribute.name]]
+            new.t.CopyFrom(onnx.TensorProto(data_type=attribute.t.data_type, dims=[length], raw_data=kept))
+        new.ints.extend(attribute.ints[:length])
+        new.floats.extend(attribute.floats[:length])
+        new.strings.extend(attribute.strings[:length])
+    return result
 
 
 def _describe(model: ir.Model, request: Finish) -> None:

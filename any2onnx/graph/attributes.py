@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from any2onnx.errors import GraphError, did_you_mean
+from any2onnx.graph.arrays import as_tensor
 from any2onnx.graph.definitions import formal_attributes
 
 # Arrays above this size stay arrays: as Python numbers they would take five times the memory and the time.
@@ -20,7 +21,7 @@ class Numbers(Sequence[Any]):
     """The numbers of an INTS or FLOATS attribute, held as an array by reference; reads as Python numbers.
 
     Args:
-        array: int64 or float32, one dimension, contiguous; not to be changed any more.
+        array: float32 or whole numbers of any width, one dimension, contiguous; not to be changed any more.
     """
 
     __slots__ = ("array",)
@@ -103,16 +104,29 @@ def _convert(name: str, value: Any, attribute_type: ir.AttributeType) -> ir.Attr
     if attribute_type == ir.AttributeType.STRING:
         return ir.AttrString(name, value)
     if attribute_type == ir.AttributeType.INTS:
-        return _numbers(name, attribute_type, np.asarray(value, np.int64))
+        return _numbers(name, attribute_type, _whole(value))
     if attribute_type == ir.AttributeType.FLOATS:
         return _numbers(name, attribute_type, np.asarray(value, np.float32))
     if attribute_type == ir.AttributeType.STRINGS:
         return ir.AttrStrings(name, list(value))
     if attribute_type == ir.AttributeType.TENSOR:
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+            return ir.AttrTensor(name, as_tensor(value))  # asking for a Protocol is slow
         return ir.AttrTensor(name, value if isinstance(value, ir.TensorProtocol) else ir.tensor(np.asarray(value)))
     if attribute_type == ir.AttributeType.GRAPH:
         return ir.AttrGraph(name, value)
     return ir.Attr(name, attribute_type, value)
+
+
+def _whole(value: Any) -> np.ndarray[Any, Any]:
+    """Return whole numbers as they are, those of large arrays in their own width: a byte needs no eight."""
+    array = np.asarray(value)
+    if array.size > _LARGE and array.dtype.isnative:
+        if array.dtype == np.bool_:
+            return array.view(np.uint8)
+        if array.dtype.kind == "i" or (array.dtype.kind == "u" and array.dtype.itemsize < 8):
+            return array
+    return array.astype(np.int64)
 
 
 def _numbers(name: str, kind: ir.AttributeType, array: np.ndarray[Any, Any]) -> ir.Attr:

@@ -1,23 +1,22 @@
 """The bytes of a model, part by part: the same as `SerializeToString`, without a second copy of all weights.
 
-Fields that the installed onnx does not know are not written, so this is for messages that were made here.
+Attributes of many numbers may be there already, in the shorter of protobuf's two forms (`proto_numbers`). Fields that the installed onnx does not know are not written, so this is for messages that were made here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from any2onnx.io.proto_numbers import field_tag
 from any2onnx.io.proto_walk import tensor_nbytes
 
 if TYPE_CHECKING:
     import onnx
 
-# Tensors above this many bytes are written from where they are; smaller ones are serialised at once.
+# Tensors and nodes above this many bytes are written from where they are; smaller parts go together.
 _LARGE = 1 << 16
-# Wire type of fields that hold bytes, texts or messages.
-_LENGTH_DELIMITED = 2
 
 # Field numbers of onnx.proto.
 _GRAPH_OF_MODEL = 7
@@ -57,7 +56,7 @@ class Parts:
 
     def add_message(self, number: int, parts: Parts) -> None:
         """Append a message as a field."""
-        self.add(_tag(number, parts.nbytes))
+        self.add(field_tag(number, parts.nbytes))
         self._parts += parts._parts
         self.nbytes += parts.nbytes
 
@@ -65,33 +64,38 @@ class Parts:
         """Write everything."""
         small: list[bytes] = []
         for part in self._parts:
-            if isinstance(part, bytes):
+            if isinstance(part, bytes) and len(part) <= _LARGE:
                 small.append(part)
                 continue
             stream.write(b"".join(small))
             small.clear()
-            stream.write(part.tensor.raw_data)
+            stream.write(part if isinstance(part, bytes) else part.tensor.raw_data)
         stream.write(b"".join(small))
 
 
-def model_parts(model: onnx.ModelProto) -> Parts:
-    """Return the parts of a serialised model, deterministic, fields in the order of their numbers."""
+def model_parts(model: onnx.ModelProto, nodes: Mapping[int, bytes] | None = None) -> Parts:
+    """Return the parts of a serialised model, deterministic, fields in the order of their numbers.
+
+    Args:
+        model: The model.
+        nodes: Nodes of its graph that are serialised already, by position.
+    """
     parts = Parts()
-    before, after = _without(model, _GRAPH_OF_MODEL)
+    before, after = without_fields(model, _GRAPH_OF_MODEL)
     parts.add(before)
     if model.HasField("graph"):
-        parts.add_message(_GRAPH_OF_MODEL, _graph_parts(model.graph))
+        parts.add_message(_GRAPH_OF_MODEL, _graph_parts(model.graph, nodes or {}))
     parts.add(after)
     return parts
 
 
-def _graph_parts(graph: onnx.GraphProto) -> Parts:
+def _graph_parts(graph: onnx.GraphProto, nodes: Mapping[int, bytes]) -> Parts:
     parts = Parts()
-    for node in graph.node:
-        data = node.SerializeToString(deterministic=True)
-        parts.add(_tag(_NODES_OF_GRAPH, len(data)))
+    for position, node in enumerate(graph.node):
+        data = nodes.get(position) or node.SerializeToString(deterministic=True)
+        parts.add(field_tag(_NODES_OF_GRAPH, len(data)))
         parts.add(data)
-    before, after = _without(graph, _INITIALIZERS_OF_GRAPH, _NODES_OF_GRAPH)
+    before, after = without_fields(graph, _INITIALIZERS_OF_GRAPH, _NODES_OF_GRAPH)
     parts.add(before)
     for tensor in graph.initializer:
         parts.add_message(_INITIALIZERS_OF_GRAPH, _tensor_parts(tensor))
@@ -105,15 +109,15 @@ def _tensor_parts(tensor: onnx.TensorProto) -> Parts:
     if nbytes <= _LARGE or not tensor.HasField("raw_data"):
         parts.add(tensor.SerializeToString(deterministic=True))
         return parts
-    before, after = _without(tensor, _RAW_DATA_OF_TENSOR)
+    before, after = without_fields(tensor, _RAW_DATA_OF_TENSOR)
     parts.add(before)
-    parts.add(_tag(_RAW_DATA_OF_TENSOR, nbytes))
+    parts.add(field_tag(_RAW_DATA_OF_TENSOR, nbytes))
     parts.add_raw(tensor, nbytes)
     parts.add(after)
     return parts
 
 
-def _without(message: Any, *numbers: int) -> tuple[bytes, bytes]:
+def without_fields(message: Any, *numbers: int) -> tuple[bytes, bytes]:
     """Return the serialised fields before and behind the first of the field numbers, without all of them."""
     before, after = type(message)(), type(message)()
     for number, descriptor in message.DESCRIPTOR.fields_by_number.items():
@@ -130,15 +134,3 @@ def _without(message: Any, *numbers: int) -> tuple[bytes, bytes]:
         else:
             setattr(target, descriptor.name, value)
     return before.SerializeToString(deterministic=True), after.SerializeToString(deterministic=True)
-
-
-def _tag(number: int, nbytes: int) -> bytes:
-    return bytes((*_varint(number << 3 | _LENGTH_DELIMITED), *_varint(nbytes)))
-
-
-def _varint(number: int) -> Iterator[int]:
-    """Yield protobuf's form of a number: seven bits a byte, the lowest first, the top bit set on all but the last."""
-    while number > 0x7F:
-        yield number & 0x7F | 0x80
-        number >>= 7
-    yield number

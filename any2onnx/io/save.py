@@ -32,6 +32,7 @@ from any2onnx.io.atomic import (
 )
 from any2onnx.io.external import ExternalFiles
 from any2onnx.io.limits import EXTERNAL_DATA_LIMIT, EXTERNAL_TENSOR_THRESHOLD, PROTOBUF_LIMIT
+from any2onnx.io.proto_numbers import Message, to_message
 from any2onnx.io.proto_stream import Parts, model_parts
 from any2onnx.io.proto_walk import tensor_nbytes, walk_graphs, walk_tensors
 from any2onnx.io.skeleton import PENDING, inline_external, set_location, split_weights, strip_provenance
@@ -88,9 +89,14 @@ def to_proto(model: onnx_ir.Model) -> onnx.ModelProto:
 
     if not isinstance(model, onnx_ir.Model):
         raise NotAModel(f"to_proto takes an onnx_ir.Model, got {type(model).__name__}")
+    return _message(model).proto
+
+
+def _message(model: onnx_ir.Model) -> Message:
+    """Return what `to_proto` does, with the serialised nodes that it has met on the way."""
     _refuse_external_attributes(model)
     with _loaded_externals(model):
-        return onnx_ir.to_proto(model)
+        return to_message(model)
 
 
 def save_model(
@@ -223,9 +229,10 @@ def _save(
         check_space(path.parent, weights)
         if external_data:
             return _save_pair(model, path, threshold, strip, base_dir, overwrite, progress, weights)
-        proto = _inline_proto(model, base_dir, strip)
+        message = _inline_message(model, base_dir, strip)
+        proto = message.proto
         # A message from outside is written as it is, unknown fields and all.
-        data = _serialised(proto, path) if proto is model else _parts(proto, path)
+        data = _serialised(proto, path) if proto is model else _parts(message, path)
         with temporary_file(path) as temporary:
             _fill(temporary, data)
             _commit(path, temporary, None, None, overwrite=overwrite)
@@ -291,7 +298,7 @@ def _split_ir(model: onnx_ir.Model, writer: TensorWriter, threshold: int) -> onn
                 doc_string=tensor.doc_string,
                 metadata_props=dict(tensor.metadata_props),
             )
-        return onnx_ir.to_proto(model)
+        return to_message(model).proto
     finally:
         for value, tensor in swapped:
             value.const_value = tensor
@@ -352,22 +359,25 @@ def _loaded_externals(model: onnx_ir.Model) -> Iterator[None]:
             value.const_value = tensor
 
 
-def _inline_proto(model: onnx.ModelProto | onnx_ir.Model, base_dir: Path, strip: bool) -> onnx.ModelProto:
+def _inline_message(model: onnx.ModelProto | onnx_ir.Model, base_dir: Path, strip: bool) -> Message:
     import onnx
 
     if not isinstance(model, onnx.ModelProto):
-        proto = to_proto(model)
+        message = _message(model)
+        proto = message.proto
     else:
         refers = any(t.data_location == onnx.TensorProto.EXTERNAL for t in walk_tensors(model))
         if not (refers or strip):
-            return model
+            return Message(model, {})
         proto = onnx.ModelProto()
         proto.CopyFrom(model)
+        message = Message(proto, {})
         if refers:
             inline_external(proto, ExternalFiles(base_dir, str(base_dir)))
     if strip:
         strip_provenance(proto)
-    return proto
+        return Message(proto, {})  # serialised nodes would still have theirs
+    return message
 
 
 def _too_large(path: Path) -> GraphError:
@@ -379,11 +389,11 @@ def _too_large(path: Path) -> GraphError:
     )
 
 
-def _parts(proto: onnx.ModelProto, path: Path) -> bytes | Parts:
+def _parts(message: Message, path: Path) -> bytes | Parts:
     """Return what `_serialised` returns, with large weights still in the message."""
-    if any(depth for _, depth in walk_graphs(proto)):
-        return _serialised(proto, path)
-    parts = model_parts(proto)
+    if any(depth for _, depth in walk_graphs(message.proto)):
+        return _serialised(message.proto, path)
+    parts = model_parts(message.proto, message.nodes)
     if parts.nbytes > PROTOBUF_LIMIT:
         raise _too_large(path)
     return parts

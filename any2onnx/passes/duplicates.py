@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
+from any2onnx.graph.attributes import Numbers
 from any2onnx.passes.contract import GraphPass
 from any2onnx.passes.editing import (
     Array,
@@ -126,10 +127,12 @@ def _is_pure(node: ir.Node) -> bool:
 
 
 def _attribute_key(attribute: ir.Attr) -> Hashable | None:
-    """Return a hashable form of an attribute that is equal only for bit-equal content, or None for a large tensor."""
+    """Return a hashable form of an attribute that is equal only for bit-equal content, or None for a large one."""
     if attribute.is_ref():
         return "reference", attribute.ref_attr_name, attribute.type
     value: Any = attribute.value
+    if isinstance(value, Numbers) and value.array.nbytes > _ATTRIBUTE_LIMIT:
+        return None
     if attribute.type == ir.AttributeType.TENSOR:
         tensor = attribute.as_tensor()
         if tensor.nbytes > _ATTRIBUTE_LIMIT:

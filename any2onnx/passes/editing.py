@@ -100,13 +100,14 @@ def _with_subgraphs(scope: Scope) -> Iterator[Scope]:
             yield from _with_subgraphs(Scope(graph, scope.opset, parent=scope))
 
 
-# The operators of the default domain with graphs among their attributes.
+# The operators with graphs among their attributes, of the domains that are known.
+_KNOWN_DOMAINS = frozenset({"", "ai.onnx.ml"})
 _GRAPH_HOLDERS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
 def subgraphs(node: ir.Node) -> tuple[ir.Graph, ...]:
     """Return the graphs that ``node`` holds as attributes (If, Loop, Scan)."""
-    if node.domain == "" and node.op_type not in _GRAPH_HOLDERS:
+    if node.domain in _KNOWN_DOMAINS and node.op_type not in _GRAPH_HOLDERS:
         return ()  # asked for every node by every pass: attributes are only looked at where there can be a graph
     found: list[ir.Graph] = []
     for attribute in node.attributes.values():

@@ -41,6 +41,9 @@ Precision = Literal["auto", "float32", "float64"]
 GROUP_NODES: Final = 40_000
 """Nodes in one operator: they and the rows of a batch stay in a core's cache."""
 
+_ROWS: Final = 1 << 14
+"""Leaves that are looked at together: they stay in the cache meanwhile."""
+
 TABLE: Final = "trees.leaf_values"
 
 _EXACT: Final = 1 << 24
@@ -106,7 +109,8 @@ def _scores(g: GraphBuilder, ready: _Ready, result: DataType, precision: Precisi
     rounded = result == DataType.FLOAT and precision != "float64"
     # One tree's sum is its leaf: rounding the leaf is rounding the result.
     single = ready.ensemble.n_trees == 1 and rounded
-    small = ready.narrow and (precision == "float32" or single or _exact_in_float32(ready.ensemble))
+    leaves = ready.ensemble.leaf_values if scalar is None else scalar[0][:, None]
+    small = ready.narrow and (precision == "float32" or single or _exact_in_float32(ready.ensemble, leaves))
     if scalar is not None and (g.opsets.ml >= 5 or small or rounded):
         return _walk_sum(g, ready, scalar, DataType.FLOAT if small else DataType.DOUBLE)
     if g.opsets.ml < 5 and (small or rounded):
@@ -160,13 +164,19 @@ def _ready(g: GraphBuilder, e: TreeEnsemble, x: Value) -> _Ready:
     return _Ready(e, x, narrow, plain)
 
 
-def _exact_in_float32(e: TreeEnsemble) -> bool:
-    """Tell whether all leaves are whole numbers whose sums float32 has."""
-    values = e.leaf_values
-    if not np.array_equal(values, np.rint(values)):
+def _exact_in_float32(e: TreeEnsemble, values: Array) -> bool:
+    """Tell whether all leaves [leaves, width] are whole numbers whose sums float32 has."""
+    largest = max(values.max(), -values.min())
+    if not np.isfinite(largest):
         return False
-    largest = np.maximum.reduceat(np.abs(values).max(axis=1), e.leaf_start[:-1])
-    return bool(largest.sum() < _EXACT)
+    for start in range(0, len(values), _ROWS):
+        part = values[start : start + _ROWS]
+        if not np.array_equal(part, np.rint(part)):
+            return False
+    if largest * e.n_trees < _EXACT:
+        return True
+    per_tree = np.maximum.reduceat(np.abs(values).max(axis=1), e.leaf_start[:-1])
+    return bool(per_tree.sum() < _EXACT)
 
 
 def _contributions(e: TreeEnsemble) -> tuple[Array, Array, Array]:

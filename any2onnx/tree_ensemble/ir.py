@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -15,6 +16,11 @@ from any2onnx.tree_ensemble import order
 
 Array = npt.NDArray[Any]
 Compare = Literal["float32", "float64"]
+
+# Rows of a table that are looked at together: they stay in the cache meanwhile.
+_ROWS: Final = 1 << 14
+# Trees of this many nodes are worth a call of numpy each.
+_LARGE_TREES: Final = 1_000
 
 
 class Mode(IntEnum):
@@ -109,8 +115,8 @@ class TreeEnsemble:
 
     def modes(self) -> list[Mode]:
         """Return the modes that occur at inner nodes, by their codes."""
-        counts = np.bincount(self.mode, minlength=len(Mode))
-        return [mode for mode in Mode if mode != Mode.LEAF and counts[mode]]
+        codes = self.mode.tobytes()
+        return [mode for mode in Mode if mode != Mode.LEAF and mode in codes]
 
     def levels(self) -> Iterator[Array]:
         """Yield the positions of the nodes of depth 0, 1, … of all trees together.
@@ -127,8 +133,12 @@ class TreeEnsemble:
     @property
     def leaf_start(self) -> Array:
         """int64 [trees + 1], position of each tree's first leaf among the leaves, then the number of leaves."""
-        counts = np.add.reduceat(self.is_leaf.astype(np.int64), self.tree_start[:-1])
-        return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        leaf, start = self.is_leaf, self.tree_start
+        if self.n_nodes < _LARGE_TREES * self.n_trees:
+            return np.searchsorted(np.flatnonzero(leaf), start)
+        # Few trees: counting takes no memory.
+        counts = [0, *(np.count_nonzero(leaf[a:b]) for a, b in itertools.pairwise(start.tolist()))]
+        return np.cumsum(counts)
 
     def preorder(self) -> tuple[Array, Array]:
         """Return each node's place and the size of its subtree, as `order.preorder` defines them."""
@@ -205,16 +215,14 @@ class TreeEnsemble:
             return self if self.base is None else replace(self, base=None)
         leaf_start = self.leaf_start if leaf_start is None else leaf_start
         c, d = int(leaf_start[first]), int(leaf_start[last])
-        mode = self.mode[a:b]
-        leaf = mode == Mode.LEAF
-        minus_one = np.int32(-1)
         return replace(
             self,
             feature=self.feature[a:b],
             threshold=self.threshold[a:b],
-            mode=mode,
-            true_child=np.where(leaf, minus_one, self.true_child[a:b] - np.int32(a)),
-            false_child=np.where(leaf, minus_one, self.false_child[a:b] - np.int32(a)),
+            mode=self.mode[a:b],
+            # At leaves -1 remains.
+            true_child=np.maximum(self.true_child[a:b] - np.int32(a), np.int32(-1)),
+            false_child=np.maximum(self.false_child[a:b] - np.int32(a), np.int32(-1)),
             missing_true=self.missing_true[a:b],
             tree_start=self.tree_start[first : last + 1] - a,
             leaf_values=self.leaf_values[c:d],
@@ -273,11 +281,21 @@ class TreeEnsemble:
         if self.leaf_values.shape[1] == 1:
             target = np.zeros(len(self.leaf_values), np.int32) if self.leaf_target is None else self.leaf_target
             return self.leaf_values[:, 0], target
-        nonzero = self.leaf_values != 0
-        if np.any(np.count_nonzero(nonzero, axis=1) > 1):
-            return None
-        target = nonzero.argmax(axis=1)
-        return self.leaf_values[np.arange(len(target)), target], target.astype(np.int32)
+        values = self.leaf_values
+        result, last = np.zeros(len(values), values.dtype), np.zeros(len(values), np.int32)
+        for start in range(0, len(values), _ROWS):
+            rows = slice(start, start + _ROWS)
+            found = np.zeros(len(last[rows]), bool)
+            # Column by column: numpy is slow along rows of a few numbers.
+            for target in range(self.n_targets):
+                column = values[rows, target]
+                nonzero = column != 0
+                if np.any(nonzero & found):
+                    return None
+                found |= nonzero
+                last[rows] += nonzero * np.int32(target)
+                result[rows] += column
+        return result, last
 
     def validate(self) -> TreeEnsemble:
         """Return the ensemble itself if it is well formed.
@@ -362,7 +380,7 @@ def assemble(
     threshold: Sequence[Array],
     missing_true: Sequence[Array] | None = None,
     mode: Mode | Sequence[Array] = Mode.LEQ,
-    leaf_values: Array,
+    leaf_values: Array | Iterator[Array],
     n_targets: int,
     n_features: int,
     compare: Compare,
@@ -377,7 +395,7 @@ def assemble(
         threshold: Per tree [nodes].
         missing_true: Per tree [nodes]; None: NaN goes to the false child.
         mode: One for all inner nodes, or per tree [nodes] (what is given for leaves does not matter).
-        leaf_values: [leaves, width], see `TreeEnsemble`.
+        leaf_values: [leaves, width], see `TreeEnsemble`; or such a table per tree, read as the tree is.
         n_targets: See `TreeEnsemble`.
         n_features: See `TreeEnsemble`.
         compare: See `TreeEnsemble`.
@@ -385,20 +403,50 @@ def assemble(
     """
     sizes = np.fromiter((len(a) for a in true_child), np.int64, len(true_child))
     start = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-    offset = np.repeat(start[:-1], sizes)
-    child = np.concatenate(true_child)
-    leaf = child < 0
-    codes = np.full(len(child), mode, np.uint8) if isinstance(mode, Mode) else np.concatenate(mode).astype(np.uint8)
-    missing = np.zeros(len(child), bool) if missing_true is None else np.concatenate(missing_true).astype(bool)
+    n = int(start[-1])
+    arrays: list[tuple[Sequence[Array], Array]] = [
+        (true_child, np.empty(n, np.int32)),
+        (false_child, np.empty(n, np.int32)),
+        (feature, np.empty(n, np.int32)),
+        (threshold, np.empty(n)),
+    ]
+    missing, codes = np.zeros(n, bool), np.full(n, mode if isinstance(mode, Mode) else 0, np.uint8)
+    if missing_true is not None:
+        arrays.append((missing_true, missing))
+    if not isinstance(mode, Mode):
+        arrays.append((mode, codes))
+    # Tree by tree: the sources are often the fields of one array of structures, which stays in the cache meanwhile.
+    tables = _Joined((n + len(sizes)) // 2)
+    for k, (a, b) in enumerate(itertools.pairwise(start.tolist())):
+        for given, joined in arrays:
+            joined[a:b] = given[k]
+        if not isinstance(leaf_values, np.ndarray):
+            tables.add(next(leaf_values))
+    true, false, tested, limits = (joined for _, joined in arrays[:4])
+    offset = np.repeat(start[:-1].astype(np.int32), sizes)
+    bits = limits.view(np.int64)
+    for first in range(0, n, _ROWS):
+        part = slice(first, first + _ROWS)
+        leaf = true[part] < 0
+        # By bits, -1 being all ones: masks cost ten times as much.
+        ones = -leaf.view(np.int8)
+        zeros = ~ones
+        for child in (true, false):
+            child[part] += offset[part]
+            child[part] |= ones
+        tested[part] &= zeros
+        bits[part] &= zeros
+        codes[part] |= leaf.view(np.uint8) * np.uint8(Mode.LEAF)
+        missing[part] &= ~leaf
     return TreeEnsemble(
-        feature=np.where(leaf, 0, np.concatenate(feature)).astype(np.int32),
-        threshold=np.where(leaf, 0.0, np.concatenate(threshold)),
-        mode=np.where(leaf, np.uint8(Mode.LEAF), codes),
-        true_child=np.where(leaf, -1, child + offset).astype(np.int32),
-        false_child=np.where(leaf, -1, np.concatenate(false_child) + offset).astype(np.int32),
-        missing_true=missing & ~leaf,
+        feature=tested,
+        threshold=limits,
+        mode=codes,
+        true_child=true,
+        false_child=false,
+        missing_true=missing,
         tree_start=start,
-        leaf_values=leaf_values,
+        leaf_values=leaf_values if isinstance(leaf_values, np.ndarray) else tables.rows,
         n_targets=n_targets,
         n_features=n_features,
         compare=compare,
@@ -406,12 +454,33 @@ def assemble(
     )
 
 
+class _Joined:
+    """Tables [leaves, width] that come one by one, so that they are never all there beside the whole."""
+
+    def __init__(self, expected: int) -> None:
+        self._expected, self._end = expected, 0
+        self._rows: Array = np.empty((0, 1))
+
+    def add(self, table: Array) -> None:
+        """Append the rows of a table."""
+        if not self._end:
+            self._rows = np.empty((self._expected, table.shape[1]))
+        self._rows[self._end : self._end + len(table)] = table
+        self._end += len(table)
+
+    @property
+    def rows(self) -> Array:
+        """All rows so far."""
+        return self._rows[: self._end]
+
+
 def floor32(t: Array) -> Array:
     """Return the largest float32 that is not above each number: for float32 x, `x <= t` and `x <= floor32(t)` agree."""
     with np.errstate(over="ignore"):
-        rounded = t.astype(np.float32)
-        above = rounded > t
-        rounded[above] = np.nextafter(rounded[above], np.float32(-np.inf))
+        rounded = np.asarray(t, np.float64).astype(np.float32)
+    # The neighbour below, by bits: one less for positive numbers, one more for negative ones, whose top bit is set.
+    bits = rounded.view(np.int32)
+    bits += (rounded > t) * (np.int32(-1) - 2 * (bits >> 31))
     return rounded
 
 
@@ -424,16 +493,17 @@ _CEIL: Final = (Mode.LT, Mode.GTE)
 _EXACT: Final = (Mode.EQ, Mode.NEQ)
 
 
-def thresholds32(e: TreeEnsemble) -> Array | None:
-    """Return float32 thresholds that decide alike for every float32 x.
+def thresholds32(e: TreeEnsemble, nodes: Array | slice = slice(None)) -> Array | None:
+    """Return float32 thresholds of nodes (positions) that decide alike for every float32 x.
 
     None where there are none: a test for equality with a number that float32 does not have.
     """
     if not fits_float32(e):
         return None
-    result = floor32(e.threshold)
+    threshold = e.threshold[nodes] if isinstance(nodes, slice) else e.threshold.take(nodes)
+    result = floor32(threshold)
     if any(m in e.modes() for m in _CEIL):
-        result = np.where(np.isin(e.mode, _CEIL), ceil32(e.threshold), result)
+        result = np.where(np.isin(e.mode[nodes], _CEIL), ceil32(threshold), result)
     return result
 
 

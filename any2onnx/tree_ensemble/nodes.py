@@ -52,10 +52,10 @@ def sum_node(
     return _regressor(g, e, x, np.arange(len(value)) if leaf is None else leaf, value, target, n_targets)
 
 
-def _thresholds(e: TreeEnsemble, dtype: np.dtype[Any]) -> Array:
+def _thresholds(e: TreeEnsemble, dtype: np.dtype[Any], nodes: Array | slice = slice(None)) -> Array:
     if dtype != np.float32:
-        return e.threshold
-    narrow = thresholds32(e)
+        return e.threshold[nodes]
+    narrow = thresholds32(e, nodes)
     if narrow is None:
         raise GraphError("float32 has no thresholds that decide alike")
     return narrow
@@ -64,28 +64,47 @@ def _thresholds(e: TreeEnsemble, dtype: np.dtype[Any]) -> Array:
 def _version5(g: GraphBuilder, e: TreeEnsemble, x: Value, value: Array, target: Array, n_targets: int) -> Value:
     dtype = dtype_of(x).numpy()
     leaf = e.is_leaf
+    starts = e.tree_start[:-1]
+    inside = ~leaf
     # A tree that is a single leaf becomes a node whose two branches are that leaf.
-    root_leaf = np.zeros(e.n_nodes, bool)
-    root_leaf[e.tree_start[:-1]] = leaf[e.tree_start[:-1]]
-    inner = np.flatnonzero(~leaf | root_leaf)
-    position = np.where(leaf, np.cumsum(leaf), np.cumsum(~leaf | root_leaf)) - 1
-    alone = root_leaf[inner]
-    true, false = (np.where(alone, inner, child[inner]) for child in (e.true_child, e.false_child))
-    root = np.cumsum(~leaf | root_leaf)[e.tree_start[:-1]] - 1
-    missing = e.missing_true[inner]
+    lone = starts[leaf[starts]]
+    inside[lone] = True
+    inner = np.flatnonzero(inside)
+    roots, alone = np.searchsorted(inner, starts), np.searchsorted(inner, lone)
+    # Indices of numpy's own type: others are converted each time, at four times the cost.
+    children = [child.take(inner).astype(np.intp) for child in (e.true_child, e.false_child)]
+    children[0][alone] = children[1][alone] = lone
+    modes = e.mode.take(inner)
+    modes[alone] = Mode.LEQ
+    # Each node's position among the inner nodes or among the leaves, and in the lowest bit which of the two.
+    coded = np.empty(e.n_nodes, np.int32)
+    coded[inner] = np.arange(0, 2 * len(inner), 2, dtype=np.int32)
+    own = np.arange(len(value), dtype=np.int32)
+    shared = len(value) > n_targets and value.min() == value.max()
+    for row in (target, own) if shared else (own,):
+        coded[np.flatnonzero(leaf)] = 2 * row + 1
+        true, false = (coded.take(child) for child in children)
+        same = (true[roots] & 1 == 1) & (true[roots] == false[roots])
+        # A root whose two branches are one leaf stands for a tree of one leaf: no other may look like it.
+        if np.count_nonzero(same) == len(lone):
+            break
+    if row is not own:
+        # Trees grown to pure leaves add the same number everywhere: one leaf for each target serves all.
+        value, target = np.full(n_targets, value[0]), np.arange(n_targets, dtype=np.int32)
+    missing = e.missing_true.take(inner)
     return g.ml.TreeEnsemble(
         x,
         aggregate_function=1,
         post_transform=0,
         n_targets=n_targets,
-        tree_roots=root,
-        nodes_featureids=e.feature[inner],
-        nodes_modes=np.where(alone, np.uint8(Mode.LEQ), e.mode[inner]),
-        nodes_splits=_thresholds(e, dtype)[inner].astype(dtype),
-        nodes_truenodeids=position[true],
-        nodes_falsenodeids=position[false],
-        nodes_trueleafs=leaf[true],
-        nodes_falseleafs=leaf[false],
+        tree_roots=roots,
+        nodes_featureids=e.feature.take(inner),
+        nodes_modes=modes,
+        nodes_splits=_thresholds(e, dtype, inner).astype(dtype, copy=False),
+        nodes_truenodeids=true >> 1,
+        nodes_falsenodeids=false >> 1,
+        nodes_trueleafs=(true & 1).astype(np.uint8),
+        nodes_falseleafs=(false & 1).astype(np.uint8),
         nodes_missing_value_tracks_true=missing if missing.any() else None,
         membership_values=_membership(e, inner).astype(dtype) if Mode.MEMBER in e.modes() else None,
         leaf_targetids=target,

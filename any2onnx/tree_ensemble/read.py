@@ -184,9 +184,14 @@ def _version5(node: onnx.NodeProto) -> TreeEnsemble:
     for child, is_leaf in ((true, true_leaf), (false, false_leaf)):
         _check_node(bool(np.all((child >= 0) & (child < np.where(is_leaf, leaves, n)))), node, "a child does not exist")
     # Inner nodes first, leaves behind them; a root whose branches are the same leaf stands for a tree of one leaf.
-    true, false = np.where(true_leaf, true + n, true), np.where(false_leaf, false + n, false)
     roots = np.asarray(a["tree_roots"])
-    alone = true_leaf[roots] & (true[roots] == false[roots])
+    alone = true_leaf[roots] & false_leaf[roots] & (true[roots] == false[roots])
+    # A leaf that several branches lead to is written once: here each branch has its own.
+    branches, ends = np.concatenate([true, false]), np.concatenate([true_leaf, false_leaf])
+    ends[n + roots[alone]] = False
+    used = branches[ends]
+    branches[ends] = n + np.arange(len(used))
+    true, false, leaves = branches[:n], branches[n:], len(used)
     roots = np.where(alone, true[roots], roots)
     none = np.full(leaves, -1, np.int64)
     zero = np.zeros(leaves)
@@ -203,8 +208,8 @@ def _version5(node: onnx.NodeProto) -> TreeEnsemble:
         false=np.concatenate([false, none]),
         missing=np.concatenate([missing, zero]).astype(bool),
         leaf_position=np.arange(leaves) + n,
-        leaf_value=a["leaf_weights"],
-        leaf_target=a["leaf_targetids"],
+        leaf_value=a["leaf_weights"][used],
+        leaf_target=a["leaf_targetids"][used],
         n_targets=int(a.get("n_targets", 1)),
         compare="float32" if splits.dtype == np.float32 else "float64",
         members=a.get("membership_values"),

@@ -39,8 +39,9 @@ def forest_ensemble(estimator: Any) -> TreeEnsemble:
     """Return the ensemble of a forest: the sums of its trees' values, or of their probabilities."""
     n_classes = outputs_of(estimator)[1] if hasattr(estimator, "classes_") else None
     trees = [t.tree_ for t in estimator.estimators_]
-    tables = [leaf_table(t, n_classes) for t in trees]
-    return ensemble_of(trees, tables, n_features=estimator.n_features_in_, n_targets=tables[0].shape[1])
+    tables = (leaf_table(t, n_classes) for t in trees)
+    width = int(estimator.n_outputs_) if n_classes is None else sum(n_classes)
+    return ensemble_of(trees, tables, n_features=estimator.n_features_in_, n_targets=width)
 
 
 def forest_classifier(g: GraphBuilder, call: Call) -> Results:

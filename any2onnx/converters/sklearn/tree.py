@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -58,7 +58,7 @@ def convert_sub_model(call: Call, estimator: Any, rows: Value, method: str, name
 
 def ensemble_of(
     trees: Sequence[Any],
-    leaf_values: Sequence[Array],
+    leaf_values: Iterable[Array],
     *,
     n_features: int,
     n_targets: int = 1,
@@ -75,7 +75,6 @@ def ensemble_of(
         features: Per tree, the column of the rows behind each feature of the tree; None: the same.
         more: Further fields of `TreeEnsemble`.
     """
-    values = np.concatenate(leaf_values)
     tested = [t.feature for t in trees]
     if features is not None:
         # Leaves test no feature (-2), which is a position from the end here and is not read.
@@ -86,7 +85,7 @@ def ensemble_of(
         feature=tested,
         threshold=[t.threshold for t in trees],
         missing_true=[t.missing_go_to_left for t in trees],
-        leaf_values=values[:, None] if values.ndim == 1 else values,
+        leaf_values=(table[:, None] if table.ndim == 1 else table for table in leaf_values),
         n_targets=n_targets,
         n_features=n_features,
         compare="float32",
@@ -96,7 +95,7 @@ def ensemble_of(
 
 def leaf_table(tree: Any, n_classes: Sequence[int] | None = None) -> Array:
     """Return the values of a tree's leaves [leaves, width]: one per output, or per output and class."""
-    values = tree.value[tree.children_left < 0]
+    values = tree.value.take(np.flatnonzero(tree.children_left < 0), axis=0)
     if n_classes is None:
         return np.asarray(values[:, :, 0])
     if len(n_classes) == 1:
