@@ -1,6 +1,7 @@
 """The bytes of a model, part by part: the same as `SerializeToString`, without a second copy of all weights.
 
-Attributes of many numbers may be there already, in the shorter of protobuf's two forms (`proto_numbers`). Fields that the installed onnx does not know are not written, so this is for messages that were made here.
+Attributes of many numbers may be there already, in the shorter of protobuf's two forms (`proto_numbers`). Fields that
+the installed onnx does not know are not written, so this is for messages that were made here.
 """
 
 from __future__ import annotations

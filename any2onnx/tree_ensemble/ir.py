@@ -137,8 +137,8 @@ class TreeEnsemble:
         if self.n_nodes < _LARGE_TREES * self.n_trees:
             return np.searchsorted(np.flatnonzero(leaf), start)
         # Few trees: counting takes no memory.
-        counts = [0, *(np.count_nonzero(leaf[a:b]) for a, b in itertools.pairwise(start.tolist()))]
-        return np.cumsum(counts)
+        counts = [int(np.count_nonzero(leaf[a:b])) for a, b in itertools.pairwise(start.tolist())]
+        return np.cumsum([0, *counts])
 
     def preorder(self) -> tuple[Array, Array]:
         """Return each node's place and the size of its subtree, as `order.preorder` defines them."""
@@ -281,21 +281,23 @@ class TreeEnsemble:
         if self.leaf_values.shape[1] == 1:
             target = np.zeros(len(self.leaf_values), np.int32) if self.leaf_target is None else self.leaf_target
             return self.leaf_values[:, 0], target
-        values = self.leaf_values
-        result, last = np.zeros(len(values), values.dtype), np.zeros(len(values), np.int32)
-        for start in range(0, len(values), _ROWS):
-            rows = slice(start, start + _ROWS)
-            found = np.zeros(len(last[rows]), bool)
-            # Column by column: numpy is slow along rows of a few numbers.
-            for target in range(self.n_targets):
-                column = values[rows, target]
-                nonzero = column != 0
-                if np.any(nonzero & found):
-                    return None
-                found |= nonzero
-                last[rows] += nonzero * np.int32(target)
-                result[rows] += column
-        return result, last
+        count, width = self.leaf_values.shape
+        values, target = np.zeros(count), np.zeros(count, np.int32)
+        first = np.arange(0, _ROWS * width, width)
+        for start in range(0, count, _ROWS):
+            rows = self.leaf_values[start : start + _ROWS]
+            place = np.flatnonzero(rows != 0)
+            column = place - first[: len(rows)] if len(place) == len(rows) else np.full(1, -1)
+            if column.min() >= 0 and column.max() < width:  # just one in each row
+                values[start : start + len(rows)] = rows.reshape(-1).take(place)
+                target[start : start + len(rows)] = column
+                continue
+            row, column = np.divmod(place, width)
+            if np.any(row[1:] == row[:-1]):
+                return None
+            values[start + row] = rows.reshape(-1).take(place)
+            target[start + row] = column
+        return values, target
 
     def validate(self) -> TreeEnsemble:
         """Return the ensemble itself if it is well formed.
@@ -489,8 +491,8 @@ def ceil32(t: Array) -> Array:
     return -floor32(-t)
 
 
-_CEIL: Final = (Mode.LT, Mode.GTE)
-_EXACT: Final = (Mode.EQ, Mode.NEQ)
+_CEIL: Final = frozenset({Mode.LT, Mode.GTE})
+_EXACT: Final = frozenset({Mode.EQ, Mode.NEQ})
 
 
 def thresholds32(e: TreeEnsemble, nodes: Array | slice = slice(None)) -> Array | None:
@@ -502,14 +504,14 @@ def thresholds32(e: TreeEnsemble, nodes: Array | slice = slice(None)) -> Array |
         return None
     threshold = e.threshold[nodes] if isinstance(nodes, slice) else e.threshold.take(nodes)
     result = floor32(threshold)
-    if any(m in e.modes() for m in _CEIL):
-        result = np.where(np.isin(e.mode[nodes], _CEIL), ceil32(threshold), result)
+    if _CEIL & set(e.modes()):
+        result = np.where(np.isin(e.mode[nodes], list(_CEIL)), ceil32(threshold), result)
     return result
 
 
 def fits_float32(e: TreeEnsemble) -> bool:
     """Tell whether `thresholds32` exist."""
-    if not any(m in e.modes() for m in _EXACT):
+    if not _EXACT & set(e.modes()):
         return True
-    tested = e.threshold[np.isin(e.mode, _EXACT)]
+    tested = e.threshold[np.isin(e.mode, list(_EXACT))]
     return bool(np.array_equal(floor32(tested), tested))

@@ -106,7 +106,7 @@ def _version5(g: GraphBuilder, e: TreeEnsemble, x: Value, value: Array, target: 
         nodes_trueleafs=(true & 1).astype(np.uint8),
         nodes_falseleafs=(false & 1).astype(np.uint8),
         nodes_missing_value_tracks_true=missing if missing.any() else None,
-        membership_values=_membership(e, inner).astype(dtype) if Mode.MEMBER in e.modes() else None,
+        membership_values=_membership(e, inner).astype(dtype) if e.has_members and Mode.MEMBER in e.modes() else None,
         leaf_targetids=target,
         leaf_weights=value.astype(dtype),
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.reference
 import onnx_ir
 import pytest
 from tree_harness import OPSETS, run
@@ -318,3 +319,74 @@ def test_a_big_forest(capsys: pytest.CaptureFixture[str]) -> None:
     sample = rows(np.float32, 40)
     assert np.abs(run(onnx.load_from_string(data), sample)["sums"] - sums(e, sample)).max() < 1e-9
     assert len(read_ensembles(onnx.load_from_string(data))) == round(e.n_nodes / emit.GROUP_NODES)
+
+
+# --- leaves that are equal ------------------------------------------------------------------------------------------
+
+
+def votes(trees: int, depth: int, *, value: float = 1.0, seed: int = 0) -> TreeEnsemble:
+    """Trees whose leaves all add the same number, each to one of three targets."""
+    e = random_ensemble([Mode.LEQ], trees=trees, depth=depth, n_targets=3, seed=seed, compare="float32")
+    return replace(e, leaf_values=np.full_like(e.leaf_values, value))
+
+
+def tree_attributes(model: onnx.ModelProto) -> dict[str, Any]:
+    node = next(node for node in model.graph.node if node.op_type == "TreeEnsemble")
+    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+
+
+@pytest.mark.parametrize("value", [1.0, -2.5, 0.0])
+def test_equal_leaves_are_written_once(value: float) -> None:
+    e = votes(40, 5, value=value)
+    model = build(e, np.float32, 21)
+    assert list(tree_attributes(model)["leaf_targetids"]) == [0, 1, 2]
+    x = rows(np.float32)
+    assert np.array_equal(run(model, x)["sums"], sums(e, x))
+    evaluator = onnx.reference.ReferenceEvaluator(model)
+    assert np.array_equal(np.asarray(evaluator.run(["sums"], {"x": x[:20]})[0]), sums(e, x[:20]))
+    found = read_ensembles(model)[0].ensemble.validate()
+    own = e.canonical()
+    assert np.array_equal(found.leaf_target, own.leaf_target)
+    assert np.array_equal(found.leaf_values, own.leaf_values)
+    assert np.array_equal(found.tree_start, own.tree_start)
+
+
+def test_a_stump_with_equal_leaves_is_no_tree_of_one_leaf() -> None:
+    """A root whose two branches are the same leaf stands for a lone leaf: here it must not look like that."""
+    e = votes(1, 1)
+    e = replace(e, leaf_target=np.array([2, 2], np.int32))
+    found = read_ensembles(build(e, np.float32, 21))[0].ensemble
+    assert found.n_nodes == e.n_nodes
+    more = votes(20, 3)
+    lone = assemble(
+        true_child=[np.array([-1]), np.array([1, -1, -1])],
+        false_child=[np.array([-1]), np.array([2, -1, -1])],
+        feature=[np.array([7]), np.array([1, 9, 9])],
+        threshold=[np.array([NAN]), np.array([0.5, NAN, NAN])],
+        leaf_values=iter([np.ones((1, 1)), np.ones((2, 1))]),
+        leaf_target=np.array([1, 0, 2], np.int32),
+        n_targets=3,
+        n_features=4,
+        compare="float32",
+    ).validate()
+    for one in (lone, more):
+        model = build(one, np.float32, 21)
+        x = rows(np.float32)
+        assert np.array_equal(run(model, x)["sums"], sums(one, x))
+        assert read_ensembles(model)[0].ensemble.n_nodes == one.n_nodes
+
+
+@pytest.mark.parametrize("rows_in_all", [1, 5, (1 << 14) - 1, 1 << 14, (1 << 14) + 3])
+@pytest.mark.parametrize("empty", [0.0, 0.3])
+def test_leaves_with_one_number_each(rows_in_all: int, empty: float) -> None:
+    rng = np.random.default_rng(0)
+    e = random_ensemble([Mode.LEQ], width=3, n_targets=3)
+    table = np.zeros((rows_in_all, 3))
+    table[np.arange(rows_in_all), rng.integers(0, 3, rows_in_all)] = rng.normal(size=rows_in_all)
+    table[rng.random(rows_in_all) < empty] = 0.0
+    found = replace(e, leaf_values=table).scalar_leaves()
+    assert found is not None
+    assert np.array_equal(found[0], table.sum(axis=1))
+    assert np.array_equal(np.where(found[0] == 0, 0, found[1]), np.abs(table).argmax(axis=1))
+    table[rows_in_all // 2] = 1.0
+    assert replace(e, leaf_values=table).scalar_leaves() is None
