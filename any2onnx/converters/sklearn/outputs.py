@@ -10,6 +10,7 @@ import numpy as np
 
 from any2onnx.converters.sklearn.scan import ALL_OUTPUTS, offered
 from any2onnx.converters.sklearn.support import as_column, class_array, width_of
+from any2onnx.converters.sklearn.tree_paths import decision_path_text
 from any2onnx.data_types import as_tensor_type
 from any2onnx.errors import InvalidType, UnknownOption, UsageError
 from any2onnx.graph.builder import GraphBuilder
@@ -17,8 +18,8 @@ from any2onnx.graph.types import Value, rank_of, to_dtype
 from any2onnx.operator_mappings.mapping import OperatorMapping
 
 _EXTRA = {
+    "decision_path": "apply",
     "decision_leaf": "apply",
-    "decision_path": "decision_path",
     "score_samples": "score_samples",
     "return_std": "predict_std",
     "return_cov": "predict_cov",
@@ -34,13 +35,17 @@ class Output:
         name: Of the ONNX output.
         method: That it is the result of.
         column: Give a vector [N] as [N, 1], a binary decision as [N, 2], as skl2onnx does.
+        single: Give a binary decision as [N, 1].
         together: Several arrays (one per target) are one output, as in skl2onnx, not one output each.
+        path: The leaves of `method` are given as decision paths, one text of 0 and 1 per tree.
     """
 
     name: str
     method: str
     column: bool = False
     together: bool = False
+    path: bool = False
+    single: bool = False
 
 
 def estimator_kind(model: Any) -> str:
@@ -70,6 +75,9 @@ def default_outputs(model: Any, row: OperatorMapping) -> list[Output]:
     def first(*methods: str) -> list[str]:
         return [method for method in methods if method in have][:1]
 
+    if "transform" in have and hasattr(_final_step(model), "get_support"):
+        # RFE predicts as well, but is a selection of features.
+        return [Output("variable", "transform")]
     if "predict" in have:
         if kind == "regressor":
             return [Output("variable", "predict", column=True)]
@@ -79,13 +87,28 @@ def default_outputs(model: Any, row: OperatorMapping) -> list[Output]:
         column = kind == "outlier_detector"
         return [
             Output("label", "predict", column=column),
-            *(Output(name, method, column or method == "decision_function", together=True) for method in scores),
+            *(
+                Output(name, method, column or method == "decision_function", together=True, single=_single(model))
+                for method in scores
+            ),
         ]
     if "transform" in have:
         return [Output("variable", "transform")]
     if not have:
         raise UsageError(f"{type(model).__name__} has no inference method")
     return [Output("scores" if have[0] == "score_samples" else have[0], have[0])]
+
+
+def _single(model: Any) -> bool:
+    """Tell whether skl2onnx gives a classifier's binary decision as one column, unless raw scores are asked for."""
+    names = {cls.__name__ for cls in type(_final_step(model)).__mro__}
+    return bool(names & {"LinearSVC", "RidgeClassifier", "RidgeClassifierCV"})
+
+
+def _final_step(model: Any) -> Any:
+    while getattr(model, "steps", None):
+        model = model.steps[-1][1]
+    return model
 
 
 def wanted_outputs(
@@ -124,11 +147,15 @@ def wanted_outputs(
     chosen = default_outputs(model, row)
     if options.get("raw_scores"):
         chosen = [
-            Output(o.name, "decision_function", column=True) if o.method == "predict_proba" else o for o in chosen
+            Output(o.name, "decision_function", column=True)
+            if o.method in ("predict_proba", "decision_function")
+            else o
+            for o in chosen
         ]
     for option, method in _EXTRA.items():
         if options.get(option):
-            chosen.append(Output(_EXTRA_NAMES.get(option, option), method))
+            leaves = option in ("decision_leaf", "decision_path")
+            chosen.append(Output(_EXTRA_NAMES.get(option, option), method, leaves, path=option == "decision_path"))
     return chosen
 
 
@@ -181,8 +208,8 @@ def name_results(g: GraphBuilder, wanted: Sequence[Output], results: Mapping[str
         for k, value in enumerate(result if several else [result]):
             shaped = _conventional(g, output, value) if output.column else value
             members.append(_free_name(g, f"{output.name}_{k}" if several else output.name))
-            named.values[members[-1]] = shaped
-            named.methods.append(output.method)
+            named.values[members[-1]] = decision_path_text(g, shaped, last) if output.path else shaped
+            named.methods.append("decision_path" if output.path else output.method)
         if several and output.together:
             named.sequences[_free_name(g, output.name)] = members
     return named
@@ -205,7 +232,7 @@ def _conventional(g: GraphBuilder, output: Output, value: Value) -> Value:
     if rank_of(value) != 1:
         return value
     column = as_column(g, value)
-    if output.method == "decision_function" and output.name == "probabilities":
+    if output.method == "decision_function" and output.name == "probabilities" and not output.single:
         return g.op("Concat", g.Neg(column), column, axis=1)
     return column
 
@@ -265,5 +292,7 @@ def apply_final_types(g: GraphBuilder, named: Named, final_types: Sequence[tuple
             given = getattr(given, "element_type", given)
         for fresh, member in zip(renamed.sequences.get(name, [name]), members or [old], strict=True):
             value = named.values[member]
-            renamed.values[fresh] = value if given is None else g.Cast(value, to_dtype(as_tensor_type(given, name).dtype))
+            renamed.values[fresh] = (
+                value if given is None else g.Cast(value, to_dtype(as_tensor_type(given, name).dtype))
+            )
     return renamed

@@ -26,14 +26,14 @@ from any2onnx.converters.sklearn.outputs import (
     wanted_outputs,
 )
 from any2onnx.converters.sklearn.scan import check_estimator, scan
-from any2onnx.converters.sklearn.support import class_array
+from any2onnx.converters.sklearn.support import CLASS_INDEX, class_array
 from any2onnx.converters.sklearn.text_values import text_index
 from any2onnx.converters.sklearn.zipmap import SEQUENCES_KEY, ZIPMAP_KEY, one_output_per_class, zipmap_record
 from any2onnx.converters.translator import Translator
 from any2onnx.errors import UnknownOption, UnsupportedOperator, UsageError, did_you_mean
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.opsets import Opsets
-from any2onnx.graph.types import Value
+from any2onnx.graph.types import Value, rank_of
 from any2onnx.operator_mappings.mapping import Call
 from any2onnx.operator_mappings.registry import Registry
 from any2onnx.options import Options
@@ -170,6 +170,10 @@ def _check_unused(context: Context) -> None:
     unused: list[str] = []
     for key, label, given in context.options.unused_entries():
         row = context.registry.find(FRAMEWORK, context.key_of(key), context.opset) if isinstance(key, type) else None
+        nothing = isinstance(key, str) and given == {key: False}
+        if nothing and any(key in known.options for known in context.registry.rows(FRAMEWORK)):
+            # Asked of everything, and there is nothing to switch off.
+            continue
         if row is None:
             unused.append(label)
             continue
@@ -184,7 +188,7 @@ def _check_unused(context: Context) -> None:
 
 
 def _root_options(model: Any, context: Context) -> tuple[dict[str, Any], Any, Any]:
-    """Return the options of the model's outputs, and the estimator and converter behind them: itself or its last step."""
+    """Return the options of the model's outputs, with the estimator and the converter of its last step."""
     chosen: dict[str, Any] = {}
     converter: Any = None
     last: Any = model
@@ -206,9 +210,7 @@ def _root_options(model: Any, context: Context) -> tuple[dict[str, Any], Any, An
     return chosen, last, converter
 
 
-def _shape_classes(
-    g: GraphBuilder, model: Any, named: Named, root: Mapping[str, Any]
-) -> tuple[Named, str | None]:
+def _shape_classes(g: GraphBuilder, model: Any, named: Named, root: Mapping[str, Any]) -> tuple[Named, str | None]:
     """Apply the options nocl, zipmap and output_class_labels."""
     record = None
     label = _name_of(named, "predict")
@@ -225,6 +227,7 @@ def _shape_classes(
         warnings.warn(f"zipmap has no effect on {type(model).__name__}, which has several targets", stacklevel=2)
     elif zipmap and scores is not None:
         (classes,) = class_lists(model)
+        named, scores = _names_of_zipmap(named, scores)
         keys = np.arange(len(classes)) if root.get("nocl") else class_array(classes)
         if zipmap == "columns":
             named = _one_per_class(g, named, scores, keys)
@@ -233,6 +236,13 @@ def _shape_classes(
     if root.get("output_class_labels"):
         add_class_labels(g, named, model)
     return named, record
+
+
+def _names_of_zipmap(named: Named, scores: str) -> tuple[Named, str]:
+    """Return the outputs, and the scores among them, under the names that skl2onnx gives them beside a zipmap."""
+    other = {"label": "output_label", "probabilities": "output_probability"}
+    values = {other.get(name, name): value for name, value in named.values.items()}
+    return Named(values, named.methods, named.sequences), other.get(scores, scores)
 
 
 def _one_per_class(g: GraphBuilder, named: Named, scores: str, keys: np.ndarray[Any, Any]) -> Named:
@@ -257,7 +267,13 @@ def _class_index(g: GraphBuilder, label: Value, classes: list[Any]) -> Value:
         columns = [g.Gather(label, np.asarray(k, np.int64), axis=1) for k in range(len(classes))]
         found = [_class_index(g, column, [one]) for column, one in zip(columns, classes, strict=True)]
         return g.op("Concat", *(g.Unsqueeze(column, 1) for column in found), axis=1)
+    if rank_of(label) == 2:
+        # Sets of labels are flags, whatever the classes are called.
+        return label
     known = class_array(classes[0])
+    index, behind = label.meta.get(CLASS_INDEX, (None, None))
+    if index is not None and np.array_equal(behind, known):
+        return g.Identity(index)
     if known.dtype == object:
         return text_index(g, label, known.tolist(), -1)
     column = g.Unsqueeze(label, 1)
