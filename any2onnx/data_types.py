@@ -41,6 +41,15 @@ class TensorType(DataType):
     def __repr__(self) -> str:
         return f"{type(self).__name__}(shape={self.shape})"
 
+    def to_onnx_type(self) -> Any:
+        """Return the type as ONNX's message, as skl2onnx's types do."""
+        import numpy as np
+        import onnx
+
+        text = self.dtype == "string"
+        element = onnx.TensorProto.STRING if text else onnx.helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype))
+        return onnx.helper.make_tensor_type_proto(element, self.shape)
+
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and isinstance(other, TensorType) and self.shape == other.shape
 

@@ -76,7 +76,7 @@ def _rebuild(
 # --- the call is wrong -------------------------------------------------------------------------------------------
 
 
-class UsageError(Any2OnnxError, ValueError):
+class UsageError(Any2OnnxError, ValueError, RuntimeError):
     """An argument of the call is wrong."""
 
     exit_code = 2

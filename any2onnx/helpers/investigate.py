@@ -50,6 +50,8 @@ def _parts(pipe: Any) -> list[tuple[Any, Any]]:
 def collect_intermediate_steps(model: Any, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
     """Convert a model and return, for each estimator in it, the part of the graph that ends with its results.
 
+    Pipelines, unions and column transformers are no steps of their own.
+
     Each estimator gets an attribute ``_debug`` that keeps what its methods were last given and what they answered
     (``_debug.inputs["transform"]``, ``_debug.outputs["transform"]``): the models are changed by it.
 
@@ -78,7 +80,8 @@ def collect_intermediate_steps(model: Any, *args: Any, **kwargs: Any) -> list[di
     result: list[dict[str, Any]] = []
     for step in steps:
         outputs = [name for name in step.output_names() if name in kept]
-        if not outputs:
+        if not outputs or _parts(step.estimator):
+            # Of composed models, as in skl2onnx, only the parts are steps.
             continue
         _watch(step.estimator)
         result.append(

@@ -282,14 +282,16 @@ class SklearnReference:
     def run_float64(self, feeds: Feeds) -> list[list[Array]] | None:
         """Run the same methods of the same estimator on float64 rows.
 
-        Estimators fitted on float32 rows may insist on float32: then on a copy whose arrays are float64.
+        Estimators fitted on float32 rows may insist on float32, or round float64 rows to it and answer in float32: then
+        on a copy whose arrays are float64.
         """
         table = self.table(feeds)
         if self._wide is None:
-            try:
-                return self._results(self._model, table)
-            except FrameworkRejects:
-                self._wide = widened(self._model)
+            with contextlib.suppress(FrameworkRejects):
+                found = self._results(self._model, table)
+                if not any(array.dtype == np.float32 for arrays in found for array in arrays):
+                    return found
+            self._wide = widened(self._model)
         return self._results(self._wide, table)
 
     def _results(self, model: Any, table: Any) -> list[list[Array]]:
@@ -439,7 +441,11 @@ _NUMBER: Final = re.compile(r"_\d+$")
 
 
 def _method(model: Any, method: str, table: Any) -> Any:
-    return _quietly(lambda rows: boosters.call(model, method, rows), table)
+    result = _quietly(lambda rows: boosters.call(model, method, rows), table)
+    # SparsePCA drops the first dimension of a single row.
+    if method == "transform" and isinstance(result, np.ndarray) and result.ndim == 1 and len(result) > len(table) == 1:
+        return result[None, :]
+    return result
 
 
 def _quietly(function: Callable[[Any], Any], table: Any) -> Any:

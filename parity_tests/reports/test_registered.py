@@ -15,11 +15,6 @@ from any2onnx.registered import CannotBuild, ParityCase, registered_cases
 
 # Rankers want groups, base classes want an objective or data.
 NOT_FITTED = {f"sklearn/{name}" for name in ("Booster", "CatBoostRanker", "LGBMModel", "LGBMRanker", "XGBRanker")}
-KNOWN = {
-    "sklearn/SparsePCA": "scikit-learn drops the row axis of a single row, ONNX does not",
-    "sklearn/MiniBatchSparsePCA": "scikit-learn drops the row axis of a single row, ONNX does not",
-    "sklearn/LatentDirichletAllocation": "iterates up to a tolerance: some rows are a few ulp beyond the budget",
-}
 NO_TABLE = {"sklearn/DictVectorizer", "sklearn/FeatureHasher", "sklearn/MultiLabelBinarizer", "sklearn/PatchExtractor"}
 SAMPLE = (
     "sklearn/StandardScaler",
@@ -85,9 +80,7 @@ def test_the_sample_exists():
 
 
 @pytest.mark.slow
-@parametrize_with_parity(
-    [case for case in LISTED if case.id.startswith("sklearn/") and case.id not in NO_TABLE], expected_failures=KNOWN
-)
+@parametrize_with_parity([case for case in LISTED if case.id.startswith("sklearn/") and case.id not in NO_TABLE])
 def test_every_estimator(parity_case: ParityCase):
     if parity_case.id in NOT_FITTED:
         with pytest.raises(CannotBuild):

@@ -252,7 +252,7 @@ def test_intermediate_steps(iris: Any) -> None:
         model, "pipe", [("input", data_types.FloatTensorType([None, 4]))], options={"zipmap": False}
     )
     names = [type(step["model"]).__name__ for step in steps]
-    assert names == ["StandardScaler", "MinMaxScaler", "LogisticRegression", "Pipeline"]
+    assert names == ["StandardScaler", "MinMaxScaler", "LogisticRegression"]
     model.predict_proba(X)
     for step in steps[:2]:
         onnx.checker.check_model(step["onnx_step"])

@@ -249,18 +249,18 @@ def test_zipmap(convert: Any, run: Any, iris: Any) -> None:
         plain = run(convert(model, rows), rows)[1]
         for options in ({id(model): {"zipmap": True}}, {LogisticRegression: {"zipmap": True}}, {"zipmap": True}):
             proto = convert(model, rows, options=options)
-            assert outputs_of(proto) == ["label", "probabilities"]
+            assert outputs_of(proto) == ["output_label", "output_probability"]
             label, maps = run(proto, rows)
             assert label.tolist() == model.predict(X).tolist()
             assert list(maps[0]) == ["a", "b", "c"]
             np.testing.assert_allclose([list(m.values()) for m in maps], plain, rtol=1e-6)
         columns = convert(model, rows, options={"logisticregression__zipmap": "columns"})
-        assert outputs_of(columns) == ["label", "sa", "sb", "sc"]
+        assert outputs_of(columns) == ["output_label", "sa", "sb", "sc"]
         np.testing.assert_array_equal(np.stack(run(columns, rows)[1:], axis=1), plain)
     scores = SGDClassifier(random_state=0).fit(X, y)
     assert list(run(convert(scores, X, options={"zipmap": True}), X)[1][0]) == [0, 1, 2]
     model = LogisticRegression().fit(X, y)
-    assert outputs_of(convert(model, X, options={"zipmap": "columns"})) == ["label", "i0", "i1", "i2"]
+    assert outputs_of(convert(model, X, options={"zipmap": "columns"})) == ["output_label", "i0", "i1", "i2"]
     assert list(run(convert(model, X, options={"zipmap": True}), X)[1][0]) == [0, 1, 2]
     with pytest.raises(UsageError, match="exclude each other"):
         convert(model, X, options={"zipmap": True, "output_class_labels": True})

@@ -29,10 +29,11 @@ from any2onnx.converters.sklearn.text_analysis import (
     needs_sigma,
     preprocessed,
     refuse_callables,
+    unknown_as_nan,
+    word_pattern,
     words,
 )
 from any2onnx.converters.sklearn.text_characters import whitespace
-from any2onnx.converters.sklearn.token_patterns import token_pattern
 from any2onnx.converters.text.strings import compacted, flags, split_characters
 from any2onnx.errors import InvalidType, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
@@ -77,10 +78,15 @@ def _counts(g: GraphBuilder, call: Call, weights: Array | None = None) -> Value:
     model = call.source
     refuse_callables(call)
     check_contrib(g, call)
-    vocabulary: dict[str, int] = {str(term): int(column) for term, column in model.vocabulary_.items()}
+    # skl2onnx's TraceableCountVectorizer keeps the words of an n-gram apart.
+    split = {" ".join(term): term for term in model.vocabulary_ if isinstance(term, tuple)}
+    vocabulary = {
+        " ".join(term) if isinstance(term, tuple) else str(term): int(column)
+        for term, column in model.vocabulary_.items()
+    }
     texts = preprocessed(g, call, documents(g, call), needs_sigma(model, vocabulary))
     if model.analyzer == "word":
-        numbers, pool = _word_numbers(g, call, texts, vocabulary)
+        numbers, pool = _word_numbers(g, call, texts, vocabulary, split)
     else:
         numbers, pool = _character_numbers(g, call, texts, vocabulary)
     numbers = g.Slice(numbers, [0], [-1], [0])
@@ -153,12 +159,18 @@ def _counted(g: GraphBuilder, numbers: Value, pool: _Pool, width: int, *, binary
     return g.annotate(result, [None, width])
 
 
-def _word_numbers(g: GraphBuilder, call: Call, texts: Value, vocabulary: Mapping[str, int]) -> tuple[Value, _Pool]:
+def _word_numbers(
+    g: GraphBuilder,
+    call: Call,
+    texts: Value,
+    vocabulary: Mapping[str, int],
+    split: Mapping[str, tuple[str, ...]],
+) -> tuple[Value, _Pool]:
     model = call.source
     least, most = model.ngram_range
     stop_words = _stop_words(model)
-    pattern = token_pattern(model.token_pattern, call.location or None)
-    if most > 1 and pattern.has_blank:
+    pattern = word_pattern(call)
+    if most > 1 and pattern.has_blank and len(split) < len(vocabulary):
         raise UnsupportedParameter(
             f"token_pattern={model.token_pattern!r} lets tokens contain blanks, which n-grams are joined by",
             where=call.location or None,
@@ -168,7 +180,7 @@ def _word_numbers(g: GraphBuilder, call: Call, texts: Value, vocabulary: Mapping
     table: dict[str, int] = {}
     pool = _Pool([], [])
     for term, column in sorted(vocabulary.items(), key=lambda item: item[1]):
-        parts = term.split(" ") if most > 1 else [term]
+        parts = split.get(term) or (term.split(" ") if most > 1 else [term])
         if not least <= len(parts) <= most or not all(_is_token(part, pattern.check, stop_words) for part in parts):
             continue
         pool.terms.append(tuple(table.setdefault(part, len(table) + 1) for part in parts))
@@ -263,7 +275,7 @@ def _padded_words(g: GraphBuilder, numbers: Value) -> Value:
 
 def count_vectorizer(g: GraphBuilder, call: Call) -> Results:
     """Convert CountVectorizer."""
-    return {"transform": sparse_rows.cast(g, _counts(g, call), working_type(call))}
+    return {"transform": unknown_as_nan(g, call, sparse_rows.cast(g, _counts(g, call), working_type(call)))}
 
 
 def tfidf_vectorizer(g: GraphBuilder, call: Call) -> Results:
@@ -277,7 +289,7 @@ def tfidf_vectorizer(g: GraphBuilder, call: Call) -> Results:
     value = g.Cast(counts, dtype)
     value = _normalized(g, value, transformer.norm) if weighted else _tf_idf(g, value, transformer)
     sparse_rows.attach(value, _sparse_tf_idf(g, sparse_rows.counted(counts), transformer))
-    return {"transform": sparse_rows.cast(g, value, working_type(call))}
+    return {"transform": unknown_as_nan(g, call, sparse_rows.cast(g, value, working_type(call)))}
 
 
 def tfidf_transformer(g: GraphBuilder, call: Call) -> Results:
@@ -285,7 +297,7 @@ def tfidf_transformer(g: GraphBuilder, call: Call) -> Results:
     counts = matrix(g, call, steady_type(call))
     value = _tf_idf(g, counts, call.source)
     sparse_rows.attach(value, _sparse_tf_idf(g, sparse_rows.counted(counts), call.source))
-    return {"transform": sparse_rows.cast(g, value, working_type(call))}
+    return {"transform": unknown_as_nan(g, call, sparse_rows.cast(g, value, working_type(call)))}
 
 
 def _tf_idf(g: GraphBuilder, counts: Value, model: Any) -> Value:

@@ -39,6 +39,9 @@ def make_inputs(g: GraphBuilder, initial_types: Any, model: Any, methods: Sequen
         UsageError: `initial_types` has another form.
     """
     pairs = checked_types(initial_types)
+    if len(pairs) == 1 and not pairs[0][1].shape and _takes_text(model):
+        name, given = pairs[0]
+        return Table((g.input(name, to_dtype(given.dtype), [BATCH]),), ((),))
     values = [_input(g, name, given, model, alone=len(pairs) == 1) for name, given in pairs]
     if "inverse_transform" in methods:
         return Table(tuple(values), tuple(() for _ in values))
@@ -57,6 +60,9 @@ def checked_types(initial_types: Any) -> list[tuple[str, TensorType]]:
         initial_types = list(initial_types.items())
     pairs: list[tuple[str, TensorType]] = []
     for item in initial_types:
+        if hasattr(item, "onnx_name") and hasattr(item, "type"):
+            # A variable, as a converter in skl2onnx's form has it.
+            item = (item.onnx_name, item.type)
         if not isinstance(item, tuple | list) or len(item) != 2 or not isinstance(item[0], str):
             raise UsageError(f"initial_types holds {item!r}", needs="pairs of name and type", remedy=_EXAMPLE)
         pairs.append((item[0], as_tensor_type(item[1], item[0])))
@@ -75,6 +81,12 @@ def _input(g: GraphBuilder, name: str, given: TensorType, model: Any, *, alone: 
     if dtype in (DataType.COMPLEX64, DataType.COMPLEX128):
         raise InvalidType(f"input {name!r} is complex", needs="real numbers or text")
     return g.input(name, dtype, shape)
+
+
+def _takes_text(model: Any) -> bool:
+    while getattr(model, "steps", None):
+        model = model.steps[0][1]
+    return hasattr(model, "build_analyzer")
 
 
 def fitted_width(model: Any) -> int | None:
@@ -97,13 +109,15 @@ def _in_order(g: GraphBuilder, model: Any, values: list[Value]) -> Table:
     by_column = all(rank_of(v) == 1 or (rank_of(v) == 2 and width_of(v) == 1) for v in values)
     names = [str(v.name) for v in values]
     if fitted is not None and len(values) > 1 and by_column and set(fitted) & set(names):
-        missing = [name for name in fitted if name not in names]
+        used = _used_columns(model)
+        missing = [name for k, name in enumerate(fitted) if name not in names and (used is None or k in used)]
         if missing:
             raise InvalidType(
                 f"the model was fitted with columns that no input has: {', '.join(missing)}",
                 needs=f"inputs {fitted}",
             )
-        ordered = [values[names.index(name)] for name in fitted]
+        # A column that nothing reads may be left out.
+        ordered = [values[names.index(name)] if name in names else _unread(g) for name in fitted]
         return Table(tuple(ordered), tuple((name,) for name in fitted))
     wanted = fitted_width(model)
     if wanted is not None and all(rank_of(v) == 2 for v in values):
@@ -114,6 +128,27 @@ def _in_order(g: GraphBuilder, model: Any, values: list[Value]) -> Table:
                 needs=f"{wanted} columns" + (f": {fitted}" if fitted is not None else ""),
             )
     return Table(tuple(values), _column_names(values, fitted))
+
+
+def _unread(g: GraphBuilder) -> Value:
+    return g.const(np.zeros((1, 1), bool), name="unread")
+
+
+def _used_columns(model: Any) -> set[int] | None:
+    """Return the positions of the columns that a model reads at all; None for every one."""
+    if hasattr(model, "best_estimator_"):
+        return _used_columns(model.best_estimator_)
+    if getattr(model, "steps", None):
+        first = next((step for _, step in model.steps if step is not None and step != "passthrough"), None)
+        return None if first is None else _used_columns(first)
+    if hasattr(model, "transformer_list"):
+        parts = [_used_columns(part) for _, part in model.transformer_list if part != "drop"]
+        return None if any(part is None for part in parts) else {k for part in parts if part for k in part}
+    if hasattr(model, "_transformer_to_input_indices"):
+        dropped = {name for name, part, _ in model.transformers_ if isinstance(part, str) and part == "drop"}
+        read = model._transformer_to_input_indices
+        return {int(k) for name, columns in read.items() if name not in dropped for k in columns}
+    return None
 
 
 def _column_names(values: Sequence[Value], fitted: list[str] | None) -> tuple[tuple[str, ...], ...]:

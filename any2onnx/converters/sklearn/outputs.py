@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 
 from any2onnx.converters.sklearn.scan import ALL_OUTPUTS, offered
-from any2onnx.converters.sklearn.support import as_column, class_array
-from any2onnx.data_types import TensorType, as_tensor_type
+from any2onnx.converters.sklearn.support import as_column, class_array, width_of
+from any2onnx.converters.sklearn.tree_paths import decision_path_text
+from any2onnx.data_types import as_tensor_type
 from any2onnx.errors import InvalidType, UnknownOption, UsageError
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import Value, rank_of, to_dtype
 from any2onnx.operator_mappings.mapping import OperatorMapping
 
 _EXTRA = {
+    "decision_path": "apply",
     "decision_leaf": "apply",
-    "decision_path": "decision_path",
     "score_samples": "score_samples",
     "return_std": "predict_std",
     "return_cov": "predict_cov",
@@ -34,11 +35,17 @@ class Output:
         name: Of the ONNX output.
         method: That it is the result of.
         column: Give a vector [N] as [N, 1], a binary decision as [N, 2], as skl2onnx does.
+        single: Give a binary decision as [N, 1].
+        together: Several arrays (one per target) are one output, as in skl2onnx, not one output each.
+        path: The leaves of `method` are given as decision paths, one text of 0 and 1 per tree.
     """
 
     name: str
     method: str
     column: bool = False
+    together: bool = False
+    path: bool = False
+    single: bool = False
 
 
 def estimator_kind(model: Any) -> str:
@@ -68,6 +75,9 @@ def default_outputs(model: Any, row: OperatorMapping) -> list[Output]:
     def first(*methods: str) -> list[str]:
         return [method for method in methods if method in have][:1]
 
+    if "transform" in have and hasattr(_final_step(model), "get_support"):
+        # RFE predicts as well, but is a selection of features.
+        return [Output("variable", "transform")]
     if "predict" in have:
         if kind == "regressor":
             return [Output("variable", "predict", column=True)]
@@ -77,13 +87,28 @@ def default_outputs(model: Any, row: OperatorMapping) -> list[Output]:
         column = kind == "outlier_detector"
         return [
             Output("label", "predict", column=column),
-            *(Output(name, method, column=column or method == "decision_function") for method in scores),
+            *(
+                Output(name, method, column or method == "decision_function", together=True, single=_single(model))
+                for method in scores
+            ),
         ]
     if "transform" in have:
         return [Output("variable", "transform")]
     if not have:
         raise UsageError(f"{type(model).__name__} has no inference method")
     return [Output("scores" if have[0] == "score_samples" else have[0], have[0])]
+
+
+def _single(model: Any) -> bool:
+    """Tell whether skl2onnx gives a classifier's binary decision as one column, unless raw scores are asked for."""
+    names = {cls.__name__ for cls in type(_final_step(model)).__mro__}
+    return bool(names & {"LinearSVC", "RidgeClassifier", "RidgeClassifierCV"})
+
+
+def _final_step(model: Any) -> Any:
+    while getattr(model, "steps", None):
+        model = model.steps[-1][1]
+    return model
 
 
 def wanted_outputs(
@@ -122,32 +147,77 @@ def wanted_outputs(
     chosen = default_outputs(model, row)
     if options.get("raw_scores"):
         chosen = [
-            Output(o.name, "decision_function", column=True) if o.method == "predict_proba" else o for o in chosen
+            Output(o.name, "decision_function", column=True)
+            if o.method in ("predict_proba", "decision_function")
+            else o
+            for o in chosen
         ]
     for option, method in _EXTRA.items():
         if options.get(option):
-            chosen.append(Output(_EXTRA_NAMES.get(option, option), method))
+            leaves = option in ("decision_leaf", "decision_path")
+            chosen.append(Output(_EXTRA_NAMES.get(option, option), method, leaves, path=option == "decision_path"))
     return chosen
 
 
-def name_results(
-    g: GraphBuilder, wanted: Sequence[Output], results: Mapping[str, Any]
-) -> tuple[dict[str, Value], list[str]]:
-    """Return the model's outputs by name, and the method behind each."""
-    named: dict[str, Value] = {}
-    methods: list[str] = []
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The model's outputs, as far as the graph can hold them.
+
+    Attributes:
+        values: By name, in order.
+        methods: The method behind each value; class labels, which no method gives, stand last and have none.
+        sequences: Names of the values that together are one output, a sequence, under its name.
+    """
+
+    values: dict[str, Value]
+    methods: list[str]
+    sequences: dict[str, list[str]]
+
+    def final_names(self) -> list[str]:
+        """Return the names of the outputs, a sequence in place of its members."""
+        owner = {member: name for name, members in self.sequences.items() for member in members}
+        return list(dict.fromkeys(owner.get(name, name) for name in self.values))
+
+    def final_methods(self) -> list[str]:
+        """Return the method behind each output; that of a sequence once."""
+        later = {member for members in self.sequences.values() for member in members[1:]}
+        return [method for name, method in zip(self.values, self.methods, strict=False) if name not in later]
+
+
+def name_results(g: GraphBuilder, wanted: Sequence[Output], results: Mapping[str, Any], last: Any) -> Named:
+    """Return the model's outputs by name, and the method behind each.
+
+    Args:
+        g: Where the nodes are.
+        wanted: Outputs.
+        results: Value, or values, of each method.
+        last: The estimator whose outputs they are; skl2onnx gives a sequence for a MultiOutputClassifier, and one
+            tensor [targets, N, classes] for all others.
+    """
+    named = Named({}, [], {})
     for output in wanted:
         result = results[output.method]
         if output.method == ALL_OUTPUTS:
-            named.update(result)
-            methods += list(result)
+            named.values.update(result)
+            named.methods.extend(result)
             continue
         several = isinstance(result, tuple | list)
+        if several and output.together and not _as_sequence(last, result):
+            result, several = g.op("Concat", *(g.Unsqueeze(part, 0) for part in result), axis=0), False
+        members = []
         for k, value in enumerate(result if several else [result]):
             shaped = _conventional(g, output, value) if output.column else value
-            named[_free_name(g, f"{output.name}_{k}" if several else output.name)] = shaped
-            methods.append(output.method)
-    return named, methods
+            members.append(_free_name(g, f"{output.name}_{k}" if several else output.name))
+            named.values[members[-1]] = decision_path_text(g, shaped, last) if output.path else shaped
+            named.methods.append("decision_path" if output.path else output.method)
+        if several and output.together:
+            named.sequences[_free_name(g, output.name)] = members
+    return named
+
+
+def _as_sequence(last: Any, parts: Sequence[Value]) -> bool:
+    widths = {width_of(part) if rank_of(part) == 2 else None for part in parts}
+    return len(widths) > 1 or any(cls.__name__ == "MultiOutputClassifier" for cls in type(last).__mro__)
 
 
 def _free_name(g: GraphBuilder, name: str) -> str:
@@ -162,14 +232,25 @@ def _conventional(g: GraphBuilder, output: Output, value: Value) -> Value:
     if rank_of(value) != 1:
         return value
     column = as_column(g, value)
-    if output.method == "decision_function" and output.name == "probabilities":
+    if output.method == "decision_function" and output.name == "probabilities" and not output.single:
         return g.op("Concat", g.Neg(column), column, axis=1)
     return column
 
 
-def class_labels(g: GraphBuilder, model: Any) -> Value:
-    """Return the classes as a constant, for the option ``output_class_labels``."""
-    return g.Identity(g.const(class_array(final_classes(model)), name="classes"))
+def add_class_labels(g: GraphBuilder, named: Named, model: Any) -> None:
+    """Add the classes as a constant, for the option ``output_class_labels``; one per target where there are several."""
+    classes = class_lists(model)
+    names = ["class_labels"] if len(classes) == 1 else [f"class_labels_{k}" for k in range(len(classes))]
+    for name, labels in zip(names, classes, strict=True):
+        named.values[name] = g.Identity(g.const(class_array(labels), name="classes"))
+    if len(classes) > 1:
+        named.sequences["class_labels"] = names
+
+
+def class_lists(model: Any) -> list[Any]:
+    """Return the classes of each target of a classifier."""
+    classes = getattr(model, "classes_", None)
+    return [np.asarray(labels) for labels in classes] if isinstance(classes, list) else [final_classes(model)]
 
 
 def final_classes(model: Any) -> Any:
@@ -186,9 +267,7 @@ def final_classes(model: Any) -> Any:
     return np.asarray(classes)
 
 
-def apply_final_types(
-    g: GraphBuilder, outputs: Mapping[str, Value], final_types: Sequence[tuple[str, Any]] | None
-) -> dict[str, Value]:
+def apply_final_types(g: GraphBuilder, named: Named, final_types: Sequence[tuple[str, Any]] | None) -> Named:
     """Rename and cast outputs by position.
 
     Raises:
@@ -196,19 +275,24 @@ def apply_final_types(
         InvalidType: An entry is no pair, or its type no type.
     """
     if final_types is None:
-        return dict(outputs)
+        return named
+    outputs = named.final_names()
     if len(final_types) != len(outputs):
         raise UsageError(
             f"final_types names {len(final_types)} outputs, the model has {len(outputs)}: {', '.join(outputs)}"
         )
-    renamed: dict[str, Value] = {}
-    for entry, value in zip(final_types, outputs.values(), strict=True):
+    renamed = Named({}, named.methods, {})
+    for entry, old in zip(final_types, outputs, strict=True):
         if not isinstance(entry, tuple | list) or len(entry) != 2 or not isinstance(entry[0], str):
             raise InvalidType(f"final_types holds {entry!r}", needs="pairs of name and type (or None)")
         name, given = entry
-        if given is None:
-            renamed[name] = value
-            continue
-        wanted: TensorType = as_tensor_type(given, name)
-        renamed[name] = g.Cast(value, to_dtype(wanted.dtype))
+        members = named.sequences.get(old)
+        if members is not None:
+            renamed.sequences[name] = [f"{name}_{k}" for k in range(len(members))]
+            given = getattr(given, "element_type", given)
+        for fresh, member in zip(renamed.sequences.get(name, [name]), members or [old], strict=True):
+            value = named.values[member]
+            renamed.values[fresh] = (
+                value if given is None else g.Cast(value, to_dtype(as_tensor_type(given, name).dtype))
+            )
     return renamed

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from any2onnx.converters.sklearn.context import FRAMEWORK, Context, location
+from any2onnx.converters.sklearn.context import FRAMEWORK, Context, class_key, location
 from any2onnx.converters.sklearn.support import Child
 from any2onnx.errors import NotAModel, NotFitted, UnknownOption, UnsupportedOperator, UnsupportedParameter, did_you_mean
 from any2onnx.operator_mappings.mapping import OperatorMapping
-from any2onnx.operator_mappings.registry import Needed
+from any2onnx.operator_mappings.registry import Needed, default_registry
 
 # Results of a method beyond its first: predict(return_std=True), predict(return_cov=True).
 PSEUDO_METHODS: Final = {"predict_std": "predict", "predict_cov": "predict"}
@@ -101,6 +101,8 @@ def check_estimator(estimator: Any, scope: str = "") -> None:
     from sklearn.exceptions import NotFittedError
     from sklearn.utils.validation import check_is_fitted
 
+    if not _tells_whether_fitted(estimator):
+        return
     try:
         check_is_fitted(estimator)
     except NotFittedError as error:
@@ -110,6 +112,16 @@ def check_estimator(estimator: Any, scope: str = "") -> None:
     except TypeError:
         # An estimator by duck typing, without fit: there is nothing to ask it.
         return
+
+
+def _tells_whether_fitted(estimator: Any) -> bool:
+    """Tell whether scikit-learn's check means something: a user's own class may learn nothing that it could find.
+
+    Pipelines and unions ask their parts, which are checked one by one.
+    """
+    if hasattr(estimator, "steps") or hasattr(estimator, "transformer_list"):
+        return False
+    return any(default_registry().knows(FRAMEWORK, class_key(base)) for base in type(estimator).__mro__)
 
 
 def offered(estimator: Any, row: OperatorMapping, context: Context | None = None) -> list[str]:

@@ -19,6 +19,8 @@ Array = np.ndarray[Any, Any]
 Results = dict[str, Any]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+# Under this key a label's value keeps the positions that it was looked up by, and the classes that it was looked up in.
+CLASS_INDEX = "any2onnx.class_index"
 INTEGERS = frozenset(
     {DataType.BOOL, DataType.INT8, DataType.UINT8, DataType.INT16, DataType.UINT16, DataType.INT32, DataType.UINT32}
     | {DataType.INT64}
@@ -306,7 +308,9 @@ def labels(g: GraphBuilder, classes: Any, index: Value) -> Value:
     array = class_array(classes)
     if array.dtype == np.int64 and np.array_equal(array, np.arange(len(array))):
         return index
-    return g.Gather(g.const(array, name="classes"), index, axis=0)
+    result = g.Gather(g.const(array, name="classes"), index, axis=0)
+    result.meta[CLASS_INDEX] = (index, array)
+    return result
 
 
 def argmax_label(g: GraphBuilder, scores: Value, classes: Any) -> Value:

@@ -22,7 +22,7 @@ from any2onnx.converters.sklearn.text_characters import (
     case_classes,
     character_changes,
 )
-from any2onnx.converters.sklearn.token_patterns import token_pattern
+from any2onnx.converters.sklearn.token_patterns import TokenPattern, token_pattern
 from any2onnx.converters.text.strings import (
     FIRST_WITH_JOIN,
     codes,
@@ -86,11 +86,14 @@ def refuse_callables(call: Call) -> None:
     """
     model = call.source
     for name in ("analyzer", "tokenizer", "preprocessor", "strip_accents"):
+        if name == "tokenizer" and _given_pattern(call) is not None:
+            continue
         if callable(getattr(model, name)):
             raise UnsupportedParameter(
                 f"{name} is a Python function, which cannot be expressed in ONNX",
                 where=call.location or None,
                 needs=f"{name} by name or None",
+                remedy='options={CountVectorizer: {"tokenexp": ...}}' if name == "tokenizer" else "",
             )
     if model.input != "content":
         raise UnsupportedParameter(f"input={model.input!r} reads files", where=call.location or None, needs="'content'")
@@ -184,6 +187,25 @@ def needs_sigma(model: Any, vocabulary: Collection[str] | None) -> bool:
 # --- words ------------------------------------------------------------------------------------------------------------
 
 
+def word_pattern(call: Call) -> TokenPattern:
+    """Return how texts become words: as skl2onnx's options `tokenexp` and `separators` say, or by `token_pattern`.
+
+    Raises:
+        UnsupportedParameter: `token_pattern` has no exact form.
+    """
+    return _given_pattern(call) or token_pattern(call.source.token_pattern, call.location or None)
+
+
+def _given_pattern(call: Call) -> TokenPattern | None:
+    # skl2onnx hands both to the operator as they are; its default for separators is the word DEFAULT.
+    expression, separators = call.options.get("tokenexp"), call.options.get("separators")
+    if expression:
+        return TokenPattern(str(expression), None, None, has_blank=False)
+    if expression is None and separators and not isinstance(separators, str):
+        return TokenPattern("", None, None, has_blank=False, separators=tuple(separators))
+    return None
+
+
 def words(g: GraphBuilder, call: Call, texts: Value, stop_words: frozenset[str], *, complete: bool) -> Tokens:
     """Return the words of texts [M] by `token_pattern`.
 
@@ -195,8 +217,9 @@ def words(g: GraphBuilder, call: Call, texts: Value, stop_words: frozenset[str],
         complete: The exact sequence matters (n-grams, hashes), so candidates that are no tokens have to be marked;
             otherwise they may stay because nothing looks them up.
     """
-    pattern = token_pattern(call.source.token_pattern, call.location or None)
-    tokens = tokenizer(g, texts, tokenexp=pattern.expression)
+    pattern = word_pattern(call)
+    how = {"separators": list(pattern.separators)} if pattern.separators else {"tokenexp": pattern.expression}
+    tokens = tokenizer(g, texts, **how)
     if not complete or (not stop_words and pattern.check_expression is None):
         return Tokens(tokens)
     removed = {"": 0, **dict.fromkeys(sorted(stop_words), 0)}
@@ -205,3 +228,10 @@ def words(g: GraphBuilder, call: Call, texts: Value, stop_words: frozenset[str],
         check_contrib(g, call, opset=FIRST_WITH_JOIN)
         keep = g.And(keep, g.RegexFullMatch(tokens, pattern=pattern.check_expression))
     return Tokens(tokens, keep)
+
+
+def unknown_as_nan(g: GraphBuilder, call: Call, value: Value) -> Value:
+    """Return NaN for every term that a document does not have, where skl2onnx's option `nan` asks for it."""
+    if not call.options.get("nan"):
+        return value
+    return g.Where(g.Equal(value, g.scalar_like(0.0, value)), g.scalar_like(float("nan"), value), value)

@@ -32,12 +32,14 @@ class TokenPattern:
         check: Python expression that a candidate has to match as a whole to be a token; None for any.
         check_expression: The same for RE2.
         has_blank: A token can contain a blank.
+        separators: RE2 expressions of what stands between candidates, in place of `expression`; empty for none.
     """
 
     expression: str
     check: str | None
     check_expression: str | None
     has_blank: bool
+    separators: tuple[str, ...] = ()
 
 
 @functools.cache

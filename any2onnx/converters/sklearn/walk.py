@@ -7,6 +7,7 @@ convert their parts through the same translator.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,21 +18,22 @@ import onnx_ir as ir
 from any2onnx.converters.sklearn.context import FRAMEWORK, Context
 from any2onnx.converters.sklearn.inputs import float_type, make_inputs, types_from_sample
 from any2onnx.converters.sklearn.outputs import (
+    Named,
+    add_class_labels,
     apply_final_types,
-    class_labels,
-    final_classes,
+    class_lists,
     name_results,
     wanted_outputs,
 )
 from any2onnx.converters.sklearn.scan import check_estimator, scan
-from any2onnx.converters.sklearn.support import class_array
+from any2onnx.converters.sklearn.support import CLASS_INDEX, class_array
 from any2onnx.converters.sklearn.text_values import text_index
-from any2onnx.converters.sklearn.zipmap import ZIPMAP_KEY, one_output_per_class, zipmap_record
+from any2onnx.converters.sklearn.zipmap import SEQUENCES_KEY, ZIPMAP_KEY, one_output_per_class, zipmap_record
 from any2onnx.converters.translator import Translator
 from any2onnx.errors import UnknownOption, UnsupportedOperator, UsageError, did_you_mean
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.opsets import Opsets
-from any2onnx.graph.types import Value
+from any2onnx.graph.types import Value, rank_of
 from any2onnx.operator_mappings.mapping import Call
 from any2onnx.operator_mappings.registry import Registry
 from any2onnx.options import Options
@@ -134,8 +136,8 @@ def build_sklearn(
         # With all the others that are missing, which only the scan knows.
         scan(model, (), plain)
         raise UnsupportedOperator(f"{plain.key_of(type(model))} has no ONNX mapping")
-    root, last = _root_options(model, plain)
-    wanted = wanted_outputs(model, row, outputs, root, declared=getattr(last, "parser", None) is not None)
+    root, last, converter = _root_options(model, plain)
+    wanted = wanted_outputs(model, row, outputs, root, declared=getattr(converter, "parser", None) is not None)
     methods = tuple(dict.fromkeys(output.method for output in wanted))
     scan(model, methods, plain)
     table = make_inputs(g, initial_types, model, methods)
@@ -144,15 +146,17 @@ def build_sklearn(
     translator = Translator(registry, FRAMEWORK, g) if steps is None else _Recorder(registry, g, steps)
     results = translator.convert(call)
     _check_unused(context)
-    named, produced = name_results(g, wanted, results)
-    named, record = _shape_classes(g, model, named, produced, root)
+    named = name_results(g, wanted, results, last)
+    named, record = _shape_classes(g, model, named, root)
     named = apply_final_types(g, named, final_types)
-    built = g.build(named, name=name or type(model).__name__)
+    built = g.build(named.values, name=name or type(model).__name__)
     if naming is not None:
         _rename_inner(built, naming)
-    built.metadata_props[OUTPUTS_KEY] = json.dumps(produced)
+    built.metadata_props[OUTPUTS_KEY] = json.dumps(named.final_methods())
     if record is not None:
         built.metadata_props[ZIPMAP_KEY] = record
+    if named.sequences:
+        built.metadata_props[SEQUENCES_KEY] = json.dumps(named.sequences)
     return built
 
 
@@ -166,6 +170,10 @@ def _check_unused(context: Context) -> None:
     unused: list[str] = []
     for key, label, given in context.options.unused_entries():
         row = context.registry.find(FRAMEWORK, context.key_of(key), context.opset) if isinstance(key, type) else None
+        nothing = isinstance(key, str) and given == {key: False}
+        if nothing and any(key in known.options for known in context.registry.rows(FRAMEWORK)):
+            # Asked of everything, and there is nothing to switch off.
+            continue
         if row is None:
             unused.append(label)
             continue
@@ -179,16 +187,18 @@ def _check_unused(context: Context) -> None:
         raise UnknownOption(f"options for {', '.join(unused)} fit nothing in the model")
 
 
-def _root_options(model: Any, context: Context) -> tuple[dict[str, Any], Any]:
-    """Return the options and the converter of the model's outputs: its own, or those of the last step."""
+def _root_options(model: Any, context: Context) -> tuple[dict[str, Any], Any, Any]:
+    """Return the options of the model's outputs, with the estimator and the converter of its last step."""
     chosen: dict[str, Any] = {}
     converter: Any = None
+    last: Any = model
     step: Any = model
     scope = ""
     while step is not None and not isinstance(step, type):
         row = context.row(step)
         if row is None:
             break
+        last = step
         chosen.update(context.options.for_source(step, scope, row.options))
         converter = row.converter_function()
         of = getattr(converter, "children", None)
@@ -197,51 +207,77 @@ def _root_options(model: Any, context: Context) -> tuple[dict[str, Any], Any]:
             break
         scope = f"{scope}/{below[-1].name}" if scope else below[-1].name
         step = below[-1].estimator
-    return chosen, converter
+    return chosen, last, converter
 
 
-def _shape_classes(
-    g: GraphBuilder, model: Any, named: dict[str, Value], methods: list[str], root: Mapping[str, Any]
-) -> tuple[dict[str, Value], str | None]:
-    """Apply the options nocl, zipmap and output_class_labels; extend `methods` where outputs are split."""
-    named = dict(named)
+def _shape_classes(g: GraphBuilder, model: Any, named: Named, root: Mapping[str, Any]) -> tuple[Named, str | None]:
+    """Apply the options nocl, zipmap and output_class_labels."""
     record = None
-    label = _name_of(named, methods, "predict")
-    scores = _name_of(named, methods, "predict_proba") or _name_of(named, methods, "decision_function")
+    label = _name_of(named, "predict")
+    scores = _name_of(named, "predict_proba") or _name_of(named, "decision_function")
+    several = isinstance(getattr(model, "classes_", None), list)
     if root.get("nocl") and label is not None:
-        named[label] = _class_index(g, named[label], model)
+        named.values[label] = _class_index(g, named.values[label], class_lists(model))
     zipmap = root.get("zipmap", False)
     if zipmap and root.get("output_class_labels"):
         raise UsageError("zipmap and output_class_labels exclude each other", remedy="leave one out")
-    if zipmap and scores is not None:
-        classes = class_array(final_classes(model))
-        keys = np.arange(len(classes)) if root.get("nocl") else classes
+    if zipmap and several:
         if zipmap == "columns":
-            position = list(named).index(scores)
-            columns = one_output_per_class(g, named.pop(scores), keys)
-            methods[position : position + 1] = [methods[position]] * len(columns)
-            items = list(named.items())
-            named = dict([*items[:position], *columns.items(), *items[position:]])
+            raise UsageError(f"zipmap='columns' wants one target, {type(model).__name__} has several")
+        warnings.warn(f"zipmap has no effect on {type(model).__name__}, which has several targets", stacklevel=2)
+    elif zipmap and scores is not None:
+        (classes,) = class_lists(model)
+        named, scores = _names_of_zipmap(named, scores)
+        keys = np.arange(len(classes)) if root.get("nocl") else class_array(classes)
+        if zipmap == "columns":
+            named = _one_per_class(g, named, scores, keys)
         else:
             record = zipmap_record(scores, keys)
     if root.get("output_class_labels"):
-        named["class_labels"] = class_labels(g, model)
+        add_class_labels(g, named, model)
     return named, record
 
 
-def _name_of(named: Mapping[str, Value], methods: Sequence[str], method: str) -> str | None:
+def _names_of_zipmap(named: Named, scores: str) -> tuple[Named, str]:
+    """Return the outputs, and the scores among them, under the names that skl2onnx gives them beside a zipmap."""
+    other = {"label": "output_label", "probabilities": "output_probability"}
+    values = {other.get(name, name): value for name, value in named.values.items()}
+    return Named(values, named.methods, named.sequences), other.get(scores, scores)
+
+
+def _one_per_class(g: GraphBuilder, named: Named, scores: str, keys: np.ndarray[Any, Any]) -> Named:
+    """Return the outputs with one per class in place of the scores."""
+    result = Named({}, [], named.sequences)
+    for (name, value), method in zip(named.values.items(), named.methods, strict=True):
+        columns = one_output_per_class(g, value, keys) if name == scores else {name: value}
+        result.values.update(columns)
+        result.methods.extend([method] * len(columns))
+    return result
+
+
+def _name_of(named: Named, method: str) -> str | None:
     """Return the name of the only output of a method; None for none, or several (one per target)."""
-    names = [name for name, behind in zip(named, methods, strict=False) if behind == method]
+    names = [name for name, behind in zip(named.values, named.methods, strict=False) if behind == method]
     return names[0] if len(names) == 1 else None
 
 
-def _class_index(g: GraphBuilder, label: Value, model: Any) -> Value:
-    """Return positions among the classes for labels (skl2onnx's option ``nocl``)."""
-    classes = class_array(final_classes(model))
-    if classes.dtype == object:
-        return text_index(g, label, classes.tolist(), -1)
+def _class_index(g: GraphBuilder, label: Value, classes: list[Any]) -> Value:
+    """Return positions among the classes for labels (skl2onnx's option ``nocl``), one column per target."""
+    if len(classes) > 1:
+        columns = [g.Gather(label, np.asarray(k, np.int64), axis=1) for k in range(len(classes))]
+        found = [_class_index(g, column, [one]) for column, one in zip(columns, classes, strict=True)]
+        return g.op("Concat", *(g.Unsqueeze(column, 1) for column in found), axis=1)
+    if rank_of(label) == 2:
+        # Sets of labels are flags, whatever the classes are called.
+        return label
+    known = class_array(classes[0])
+    index, behind = label.meta.get(CLASS_INDEX, (None, None))
+    if index is not None and np.array_equal(behind, known):
+        return g.Identity(index)
+    if known.dtype == object:
+        return text_index(g, label, known.tolist(), -1)
     column = g.Unsqueeze(label, 1)
-    same = g.Equal(g.Cast(column, ir.DataType.DOUBLE), classes.astype(np.float64))
+    same = g.Equal(g.Cast(column, ir.DataType.DOUBLE), known.astype(np.float64))
     return g.ArgMax(g.Cast(same, ir.DataType.INT32), axis=1, keepdims=0)
 
 

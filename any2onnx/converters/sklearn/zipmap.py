@@ -1,10 +1,11 @@
-"""Probabilities as skl2onnx's `zipmap` gives them: a sequence of maps, or one output per class.
+"""Outputs that are no tensors: skl2onnx's `zipmap` (a sequence of maps, or one output per class), and sequences.
 
-The typed graph has no map type, so the sequence of maps is made in the finished message.
+The typed graph holds tensors only, so sequences and maps are made in the finished message.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -19,6 +20,7 @@ from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import Value
 
 ZIPMAP_KEY: Final = "any2onnx.zipmap"
+SEQUENCES_KEY: Final = "any2onnx.sequences"
 _ML: Final = "ai.onnx.ml"
 
 
@@ -47,15 +49,47 @@ def zipmap_record(output: str, classes: np.ndarray[Any, Any]) -> str:
 
 
 def zipmap_steps(model: ir.Model) -> list[Callable[[onnx.ModelProto], onnx.ModelProto]]:
-    """Return the change of the finished message that a model asks for, and remove the note that says so."""
+    """Return the changes of the finished message that a model asks for, and remove the notes that say so."""
+    steps: list[Callable[[onnx.ModelProto], onnx.ModelProto]] = []
     record = model.metadata_props.pop(ZIPMAP_KEY, None)
-    if record is None:
-        return []
-    note = json.loads(record)
-    # `final_types` may have renamed it; the position of the probabilities is the second.
-    names = [v.name for v in model.graph.outputs]
-    output = note["output"] if note["output"] in names else str(names[1])
-    return [lambda proto: append_zipmap(proto, output, note["classes"])]
+    if record is not None:
+        note = json.loads(record)
+        # `final_types` may have renamed it; the position of the probabilities is the second.
+        names = [v.name for v in model.graph.outputs]
+        output = note["output"] if note["output"] in names else str(names[1])
+        steps.append(lambda proto: append_zipmap(proto, output, note["classes"]))
+    for name, members in json.loads(model.metadata_props.pop(SEQUENCES_KEY, "{}")).items():
+        steps.append(functools.partial(append_sequence, name=name, members=members))
+    return steps
+
+
+def append_sequence(proto: onnx.ModelProto, name: str, members: Sequence[str]) -> onnx.ModelProto:
+    """Turn outputs of one element type into one sequence, at the place of the first of them, in place.
+
+    Args:
+        proto: The finished model.
+        name: Of the sequence.
+        members: Names of the outputs.
+    """
+    graph = proto.graph
+    outputs = list(graph.output)
+    first = next(output for output in outputs if output.name == members[0])
+    taken = {name for node in graph.node for name in (*node.input, *node.output, node.name)}
+    # An inner value may have got the name that the sequence is to have.
+    _rename(graph, name, _free(f"{name}_tensor", taken))
+    graph.node.append(
+        helper.make_node("SequenceConstruct", list(members), [name], name=_free("SequenceConstruct", taken))
+    )
+    element = helper.make_tensor_type_proto(first.type.tensor_type.elem_type, None)
+    sequence = helper.make_value_info(name, helper.make_sequence_type_proto(element))
+    del graph.output[:]
+    for output in outputs:
+        if output.name == members[0]:
+            graph.output.append(sequence)
+        elif output.name not in members:
+            graph.output.append(output)
+    graph.value_info.extend(output for output in outputs if output.name in members)
+    return proto
 
 
 def append_zipmap(proto: onnx.ModelProto, output_name: str, classes: Sequence[Any]) -> onnx.ModelProto:
@@ -73,11 +107,7 @@ def append_zipmap(proto: onnx.ModelProto, output_name: str, classes: Sequence[An
     element = graph.output[position].type.tensor_type.elem_type
     taken = {name for node in graph.node for name in (*node.input, *node.output)}
     inner = _free(f"{output_name}_tensor", taken)
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for k, name in enumerate(names):
-                if name == output_name:
-                    names[k] = inner
+    _rename(graph, output_name, inner)
     if element != TensorProto.FLOAT:
         rounded = _free(f"{output_name}_float", taken)
         graph.node.append(helper.make_node("Cast", [inner], [rounded], name=rounded, to=TensorProto.FLOAT))
@@ -91,12 +121,24 @@ def append_zipmap(proto: onnx.ModelProto, output_name: str, classes: Sequence[An
     value_type = helper.make_tensor_type_proto(TensorProto.FLOAT, [])
     sequence = helper.make_sequence_type_proto(helper.make_map_type_proto(key_type, value_type))
     graph.output[position].CopyFrom(helper.make_value_info(output_name, sequence))
-    for value in list(graph.value_info):
-        if value.name == output_name:
-            graph.value_info.remove(value)
     if not any(entry.domain == _ML for entry in proto.opset_import):
         proto.opset_import.append(helper.make_opsetid(_ML, 1))
     return proto
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    """Rename a value wherever nodes, those of sub-graphs as well, read or make it, and where its type is noted."""
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for k, name in enumerate(names):
+                if name == old:
+                    names[k] = new
+        for attribute in node.attribute:
+            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                _rename(inner, old, new)
+    for item in (*graph.value_info, *graph.initializer):
+        if item.name == old:
+            item.name = new
 
 
 def _free(name: str, taken: set[str]) -> str:
