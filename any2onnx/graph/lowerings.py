@@ -75,14 +75,14 @@ def lower(
             needs="another element type or opset",
             remedy='options={"precision": "float32"}, or compute_dtype="float32"',
         )
-    name, dtype = widened
     formals = [schema.inputs[min(k, len(schema.inputs) - 1)].type_str for k in range(len(values))]
     cast = [
-        g.Cast(v, dtype) if v is not None and formal == name else v for v, formal in zip(values, formals, strict=True)
+        g.Cast(v, widened[formal]) if v is not None and formal in widened else v
+        for v, formal in zip(values, formals, strict=True)
     ]
     results = g.ops(op_type, *cast, domain=domain, outputs=outputs, **attributes)
     back = [schema.outputs[min(k, len(schema.outputs) - 1)].type_str for k in range(outputs)]
-    return tuple(g.Cast(r, bound[name]) if b == name else r for r, b in zip(results, back, strict=True))
+    return tuple(g.Cast(r, bound[b]) if b in widened else r for r, b in zip(results, back, strict=True))
 
 
 def _widened(
@@ -91,15 +91,17 @@ def _widened(
     bound: Mapping[str, DataType],
     constraints: Mapping[str, frozenset[DataType]],
     version: int,
-) -> tuple[str, DataType] | None:
-    """Return (type parameter, wider type) with which the operator has a kernel."""
+) -> dict[str, DataType] | None:
+    """Return type parameters and the wider types that have a kernel: one parameter, or all of one type."""
     for name, dtype in bound.items():
+        alike = [other for other, its in bound.items() if its == dtype]
         for wider in WIDER.get(dtype, ()):
-            if wider not in constraints.get(name, frozenset()):
-                continue
-            tried = {**bound, name: wider}
-            if runs(domain, op_type, version, tuple(tried.items())):
-                return name, wider
+            for names in ([name], alike):
+                if any(wider not in constraints.get(n, frozenset()) for n in names):
+                    continue
+                changed = dict.fromkeys(names, wider)
+                if runs(domain, op_type, version, tuple({**bound, **changed}.items())):
+                    return changed
     return None
 
 
