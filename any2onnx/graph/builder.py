@@ -279,7 +279,9 @@ class GraphBuilder(Operators, ControlFlow):
                 bound.setdefault(formal.type_str, value.dtype)
         version = self.opsets.get(domain) or schema.since_version
         unserved = not domain and attribute_unserved(op_type, attributes, bound.values())
-        if not unserved and has_kernel(domain, op_type, version, tuple(bound.items())):
+        # onnxruntime has kernels for bfloat16 where ONNX's own definition does not allow it (Compress).
+        refused = DataType.BFLOAT16 in bound.values() and not lowerings.allowed(schema, bound)
+        if not unserved and not refused and has_kernel(domain, op_type, version, tuple(bound.items())):
             return None
         return lowerings.lower(self, schema, op_type, domain, values, outputs, attributes, bound)
 

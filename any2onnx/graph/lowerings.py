@@ -56,9 +56,9 @@ def lower(
     Raises:
         UnsupportedOperator: No exact form has a kernel.
     """
-    constraints = {c.type_param_str: dtypes_in(frozenset(c.allowed_type_strs)) for c in schema.type_constraints}
+    constraints = _constraints(schema)
     version = g.opsets.get(domain) or schema.since_version
-    refused = {dtype for name, dtype in bound.items() if dtype not in constraints.get(name, {dtype})}
+    refused = {dtype for name, dtype in bound.items() if not allowed(schema, {name: dtype})}
     if refused and (refused != {_D.BFLOAT16} or _widened(domain, op_type, bound, constraints, version) is None):
         return None
     if runs_as_function(domain, op_type, version, tuple(bound.items())):
@@ -83,6 +83,16 @@ def lower(
     results = g.ops(op_type, *cast, domain=domain, outputs=outputs, **attributes)
     back = [schema.outputs[min(k, len(schema.outputs) - 1)].type_str for k in range(outputs)]
     return tuple(g.Cast(r, bound[b]) if b in widened else r for r, b in zip(results, back, strict=True))
+
+
+def _constraints(schema: onnx.defs.OpSchema) -> dict[str, frozenset[DataType]]:
+    return {c.type_param_str: dtypes_in(frozenset(c.allowed_type_strs)) for c in schema.type_constraints}
+
+
+def allowed(schema: onnx.defs.OpSchema, bound: Mapping[str, DataType]) -> bool:
+    """Tell whether ONNX's definition of an operator allows these types."""
+    constraints = _constraints(schema)
+    return all(dtype in constraints.get(name, {dtype}) for name, dtype in bound.items())
 
 
 def _widened(

@@ -39,7 +39,11 @@ WIDER = {
     torch.float32: torch.float64,
     torch.complex64: torch.complex128,
 }
+# Complex products cancel between their parts; twice torch's own error is allowed there, as in the half types.
+INEXACT_TYPES = HALF | {torch.complex64}
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+# torch promises eigenvalues in no order.
+UNORDERED = frozenset({"linalg.eig", "linalg.eigvals"})
 VECTORS = frozenset({"linalg.svd", "svd", "linalg.eigh", "svd_lowrank", "pca_lowrank"})
 TIES = frozenset({"topk", "kthvalue", "sort", "mode", "median", "nanmedian"})
 
@@ -276,9 +280,14 @@ def judge(case: Case, got: list[np.ndarray]) -> Outcome:
             picked = source.gather(dim, index if index.dim() == source.dim() else index.unsqueeze(dim))
             got = [got[0], array_of(picked if index.dim() == source.dim() else picked.squeeze(dim))]
             want[1] = want[0]
-    vectors = op.name in VECTORS and [a.shape for a in got] == [tuple(w.shape) for w in want]
+    if op.name in UNORDERED and [a.shape for a in got] == [as_array(w).shape for w in want]:
+        parts = [torch.view_as_complex(torch.from_numpy(np.ascontiguousarray(a))) for a in got]
+        return compare(op, [as_array(p) for p in aligned(parts, want)], [as_array(p) for p in aligned(want, want)])
+    vectors = op.name in VECTORS and [a.shape for a in got] == [as_array(w).shape for w in want]
     if vectors:
-        got, judged = [invariant(op.name, [torch.from_numpy(a) for a in got])], [invariant(op.name, want)]
+        parts = [torch.from_numpy(np.ascontiguousarray(a)) for a in got]
+        parts = [torch.view_as_complex(a) if w.is_complex() else a for a, w in zip(parts, want, strict=True)]
+        got, judged = [invariant(op.name, parts)], [invariant(op.name, want)]
     else:
         judged = [array_of(leaf) for leaf in want]
     outcome = compare(op, got, judged)
@@ -288,7 +297,7 @@ def judge(case: Case, got: list[np.ndarray]) -> Outcome:
         leaves = [leaf for leaf in torch.utils._pytree.tree_leaves(exact) if leaf is not None]
         leaves = [leaf.to(w.dtype) for leaf, w in zip(leaves, case.want, strict=True)]
         truth = [invariant(op.name, leaves)] if vectors else [array_of(leaf) for leaf in leaves]
-        return compare(op, got, truth, errors_of(judged, truth) if case.want[0].dtype in HALF else ())
+        return compare(op, got, truth, errors_of(judged, truth) if case.want[0].dtype in INEXACT_TYPES else ())
     return outcome
 
 
@@ -304,7 +313,7 @@ def draws_numbers(program: Any) -> bool:
 
 
 def invariant(name: str, parts: list[torch.Tensor]) -> np.ndarray:
-    """Return what a decomposition into vectors says whatever their signs: values, product, orthonormality.
+    """Return what a decomposition into vectors says whatever their signs or phases: values, product, orthonormality.
 
     Left and right vectors belong together, so their product with the values between is the source.
     """
@@ -312,14 +321,27 @@ def invariant(name: str, parts: list[torch.Tensor]) -> np.ndarray:
         return as_array(torch.cat([p.reshape(-1) for p in parts]))
     if "eigh" in name:
         values, left = parts
-        right = left.mT
+        right = left.mH
     else:
         left, values, right = parts
-        right = right.mT if name in ("svd", "svd_lowrank", "pca_lowrank") else right
+        right = right.mH if name in ("svd", "svd_lowrank", "pca_lowrank") else right
     k = values.shape[-1]
     product = (left[..., :k] * values.unsqueeze(-2)) @ right[..., :k, :]
-    units = [left.mT @ left, right @ right.mT]
+    units = [left.mH @ left, right @ right.mH]
     return as_array(torch.cat([p.reshape(-1) for p in (values, product, *units)]))
+
+
+def aligned(parts: list[torch.Tensor], like: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Return eigenvalues in the order of others, each by the nearest; of vectors their lengths and V · Λ · V⁻¹."""
+    values = parts[0].clone()
+    for row, other in zip(values.reshape(-1, values.shape[-1]), like[0].reshape(-1, values.shape[-1]), strict=True):
+        left = row.tolist()
+        for k, number in enumerate(other.tolist()):
+            row[k] = left.pop(min(range(len(left)), key=lambda j: abs(left[j] - number)))
+    if len(parts) == 1 or not parts[1].numel():
+        return [values, *parts[1:]]
+    vectors = parts[1]
+    return [values, vectors.abs().square().sum(-2), vectors @ torch.diag_embed(parts[0]) @ torch.linalg.inv(vectors)]
 
 
 def _dim_of(model: Wrapped) -> int:
