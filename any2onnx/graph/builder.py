@@ -20,7 +20,7 @@ from any2onnx.graph.constants import ConstantPool, Operand
 from any2onnx.graph.control_flow import ControlFlow
 from any2onnx.graph.definitions import definition, formal_input
 from any2onnx.graph.inference import Inferred, describe, infer_outputs, type_error
-from any2onnx.graph.kernels import has_kernel
+from any2onnx.graph.kernels import attribute_unserved, has_kernel
 from any2onnx.graph.names import Names
 from any2onnx.graph.operators import Operators
 from any2onnx.graph.opsets import CONTRIB, MAIN, ML, Opsets
@@ -278,7 +278,10 @@ class GraphBuilder(Operators, ControlFlow):
             if value is not None and value.dtype is not None and formal is not None:
                 bound.setdefault(formal.type_str, value.dtype)
         version = self.opsets.get(domain) or schema.since_version
-        if has_kernel(domain, op_type, version, tuple(bound.items())):
+        unserved = not domain and attribute_unserved(op_type, attributes, bound.values())
+        # onnxruntime has kernels for bfloat16 where ONNX's own definition does not allow it (Compress).
+        refused = DataType.BFLOAT16 in bound.values() and not lowerings.allowed(schema, bound)
+        if not unserved and not refused and has_kernel(domain, op_type, version, tuple(bound.items())):
             return None
         return lowerings.lower(self, schema, op_type, domain, values, outputs, attributes, bound)
 

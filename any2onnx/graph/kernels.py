@@ -7,10 +7,10 @@ the installed runtime so that the same model converts to the same bytes on every
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import Final
+from typing import Any, Final
 
 import onnx
 
@@ -73,6 +73,12 @@ def has_kernel(domain: str, op_type: str, version: int, dtypes: tuple[tuple[str,
     return any(kernel.serves(schema.since_version, bound) for kernel in kernels)
 
 
+def attribute_unserved(op_type: str, attributes: Mapping[str, Any], dtypes: Iterable[DataType]) -> bool:
+    """Tell whether a kernel that lists its types all the same fails on an attribute's value when it runs."""
+    name, types = _UNSERVED.get(op_type, ("", frozenset[DataType]()))
+    return attributes.get(name, "none") != "none" and not types.isdisjoint(dtypes)
+
+
 def runs(domain: str, op_type: str, version: int, dtypes: tuple[tuple[str, DataType], ...]) -> bool:
     """Tell whether onnxruntime runs an operator, by a kernel or by expanding ONNX's definition of it."""
     return has_kernel(domain, op_type, version, dtypes) or runs_as_function(domain, op_type, version, dtypes)
@@ -85,6 +91,11 @@ def runs_as_function(domain: str, op_type: str, version: int, dtypes: tuple[tupl
     first, last, types = _EXPANDED[op_type]
     return first <= version <= last and all(dtype in types for _, dtype in dtypes if dtype in FLOATS)
 
+
+# Measured with onnxruntime 1.32: "MLFloat16 data type is not supported with ScatterND when reduction is 'add'".
+_UNSERVED: Final[Mapping[str, tuple[str, frozenset[DataType]]]] = dict.fromkeys(
+    ("ScatterElements", "ScatterND"), ("reduction", frozenset({DataType.FLOAT16, DataType.BFLOAT16}))
+)
 
 _SINGLE: Final = frozenset({DataType.FLOAT, DataType.FLOAT16})
 _ALL: Final = _SINGLE | {DataType.DOUBLE}

@@ -56,9 +56,9 @@ def lower(
     Raises:
         UnsupportedOperator: No exact form has a kernel.
     """
-    constraints = {c.type_param_str: dtypes_in(frozenset(c.allowed_type_strs)) for c in schema.type_constraints}
+    constraints = _constraints(schema)
     version = g.opsets.get(domain) or schema.since_version
-    refused = {dtype for name, dtype in bound.items() if dtype not in constraints.get(name, {dtype})}
+    refused = {dtype for name, dtype in bound.items() if not allowed(schema, {name: dtype})}
     if refused and (refused != {_D.BFLOAT16} or _widened(domain, op_type, bound, constraints, version) is None):
         return None
     if runs_as_function(domain, op_type, version, tuple(bound.items())):
@@ -75,14 +75,24 @@ def lower(
             needs="another element type or opset",
             remedy='options={"precision": "float32"}, or compute_dtype="float32"',
         )
-    name, dtype = widened
     formals = [schema.inputs[min(k, len(schema.inputs) - 1)].type_str for k in range(len(values))]
     cast = [
-        g.Cast(v, dtype) if v is not None and formal == name else v for v, formal in zip(values, formals, strict=True)
+        g.Cast(v, widened[formal]) if v is not None and formal in widened else v
+        for v, formal in zip(values, formals, strict=True)
     ]
     results = g.ops(op_type, *cast, domain=domain, outputs=outputs, **attributes)
     back = [schema.outputs[min(k, len(schema.outputs) - 1)].type_str for k in range(outputs)]
-    return tuple(g.Cast(r, bound[name]) if b == name else r for r, b in zip(results, back, strict=True))
+    return tuple(g.Cast(r, bound[b]) if b in widened else r for r, b in zip(results, back, strict=True))
+
+
+def _constraints(schema: onnx.defs.OpSchema) -> dict[str, frozenset[DataType]]:
+    return {c.type_param_str: dtypes_in(frozenset(c.allowed_type_strs)) for c in schema.type_constraints}
+
+
+def allowed(schema: onnx.defs.OpSchema, bound: Mapping[str, DataType]) -> bool:
+    """Tell whether ONNX's definition of an operator allows these types."""
+    constraints = _constraints(schema)
+    return all(dtype in constraints.get(name, {dtype}) for name, dtype in bound.items())
 
 
 def _widened(
@@ -91,15 +101,17 @@ def _widened(
     bound: Mapping[str, DataType],
     constraints: Mapping[str, frozenset[DataType]],
     version: int,
-) -> tuple[str, DataType] | None:
-    """Return (type parameter, wider type) with which the operator has a kernel."""
+) -> dict[str, DataType] | None:
+    """Return type parameters and the wider types that have a kernel: one parameter, or all of one type."""
     for name, dtype in bound.items():
+        alike = [other for other, its in bound.items() if its == dtype]
         for wider in WIDER.get(dtype, ()):
-            if wider not in constraints.get(name, frozenset()):
-                continue
-            tried = {**bound, name: wider}
-            if runs(domain, op_type, version, tuple(tried.items())):
-                return name, wider
+            for names in ([name], alike):
+                if any(wider not in constraints.get(n, frozenset()) for n in names):
+                    continue
+                changed = dict.fromkeys(names, wider)
+                if runs(domain, op_type, version, tuple({**bound, **changed}.items())):
+                    return changed
     return None
 
 

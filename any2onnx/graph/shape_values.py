@@ -91,6 +91,8 @@ class ShapeValues:
         a, b = self.contents(inputs[0]), self.contents(inputs[1])
         if a is None or b is None or (len(a) != len(b) and 1 not in (len(a), len(b))):
             return None
+        if not a or not b:
+            return ()
         size = max(len(a), len(b))
         pairs = zip(a * (size // len(a)), b * (size // len(b)), strict=True)
         return tuple(_compute(op_type, x, y) for x, y in pairs)

@@ -71,6 +71,7 @@ TENSORS = table(
         "full": "full full_like new_full zeros zeros_like new_zeros zero empty.memory_format empty_like new_empty "
         "empty_strided new_empty_strided empty_permuted ones ones_like new_ones fill.Scalar fill.Tensor scalar_tensor",
         "eye": "eye eye.m",
+        "scatter_reduced": "scatter.reduce scatter.value_reduce scatter_reduce.two",
         "randn": "randn randn_like randn.generator normal_",
         "rand": "rand rand_like rand.generator uniform",
         "eq": "eq.Tensor eq.Scalar",
@@ -102,10 +103,51 @@ LINALG = table(
         "softmax": "softmax.int _softmax special_softmax log_softmax.int _log_softmax special_log_softmax",
         "conjugate_transposed": "mH adjoint matrix_H",
         "inverse": "linalg_inv_ex",
+        "logcumsumexp": "logcumsumexp",
+    },
+    prefix=PREFIX,
+)
+
+MATRICES = table(
+    "complex_matrices",
+    {
+        "det": "_linalg_det",
+        "slogdet": "_linalg_slogdet",
+        "solve": "_linalg_solve_ex",
+        "lu_factor": "linalg_lu_factor_ex",
+        "lu": "linalg_lu",
+        "lu_unpack": "lu_unpack",
+        "lu_solve": "linalg_lu_solve",
+        "cholesky": "linalg_cholesky_ex cholesky",
+        "cholesky_solve": "cholesky_solve",
+        "cholesky_inverse": "cholesky_inverse",
+        "solve_triangular": "linalg_solve_triangular",
+        "triangular_solve": "triangular_solve",
+        "matrix_exp": "linalg_matrix_exp matrix_exp",
+        "pinv": "linalg_pinv linalg_pinv.atol_rtol_float linalg_pinv.atol_rtol_tensor linalg_pinv.rcond_tensor",
+    },
+    prefix=PREFIX,
+)
+
+EIGENVALUES = table(
+    "eigenvalues",
+    {"eig": "linalg_eig", "eigvals": "linalg_eigvals _linalg_eigvals"},
+    prefix=PREFIX,
+)
+
+SPECTRA = table(
+    "complex_spectra",
+    {
+        "geqrf": "geqrf",
+        "qr": "linalg_qr",
+        "householder_product": "linalg_householder_product orgqr",
+        "ormqr": "ormqr",
+        "eigh": "_linalg_eigh",
+        "svd": "_linalg_svd",
     },
     prefix=PREFIX,
 )
 
 FOURIER = table("fft", {"c2c": "_fft_c2c", "r2c": "_fft_r2c", "c2r": "_fft_c2r"}, prefix=PREFIX)
 
-ROWS = (*PAIRS, *MATH, *TENSORS, *LINALG, *FOURIER)
+ROWS = (*PAIRS, *MATH, *TENSORS, *LINALG, *MATRICES, *SPECTRA, *EIGENVALUES, *FOURIER)

@@ -136,16 +136,15 @@ UNCHECKED = table(
     shapes="any2onnx.shape_calculators.pytorch.general:nothing_promised",
 )
 
-_EIGENVALUES = "eigenvalues of matrices that are not symmetric have no form in ONNX operators yet"
 _INDEFINITE = "factors of indefinite symmetric matrices have no form in ONNX operators yet; use linalg.solve"
 
+_SPARSE = "ONNX has no sparse tensors at run time"
+_LDL = "linalg_ldl_factor linalg_ldl_factor_ex linalg_ldl_solve"
+_TO_SPARSE = "_to_sparse _to_sparse.sparse_dim to_sparse to_sparse.sparse_dim"
+
 REFUSED = (
-    *refused(_EIGENVALUES, "linalg_eig linalg_eigvals _linalg_eigvals"),
-    *refused(_EIGENVALUES, "linalg_eig linalg_eigvals _linalg_eigvals", prefix="complex.aten."),
-    *refused(_INDEFINITE, "linalg_ldl_factor linalg_ldl_factor_ex linalg_ldl_solve"),
-    *refused(
-        "ONNX has no sparse tensors at run time", "_to_sparse _to_sparse.sparse_dim to_sparse to_sparse.sparse_dim"
-    ),
+    *(row for prefix in ("aten.", "complex.aten.") for row in refused(_INDEFINITE, _LDL, prefix=prefix)),
+    *(row for prefix in ("aten.", "complex.aten.") for row in refused(_SPARSE, _TO_SPARSE, prefix=prefix)),
     *refused("ONNX has no view of a number's bits", "hash_tensor"),
 )
 

@@ -50,7 +50,10 @@ SHAPES = table(
 
 SHAPES_OTHER = table(
     "shapes",
-    {"nothing": "torch._C._set_grad_enabled torch._check builtins.print torch.sym_constrain_range_for_size"},
+    {
+        "to": "prims.convert_element_type.default",
+        "nothing": "torch._C._set_grad_enabled torch._check builtins.print torch.sym_constrain_range_for_size",
+    },
     prefix="",
 )
 

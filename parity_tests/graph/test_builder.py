@@ -214,6 +214,39 @@ def test_small_integers_and_half_are_widened_without_loss() -> None:
     np.testing.assert_array_equal(got[1].numpy(), expected)
 
 
+@pytest.mark.parametrize("opset", [13, 18, 21, 28])
+def test_half_operands_of_several_type_parameters_are_widened_together(opset: int) -> None:
+    """Pow and BatchNormalization bind T, T1 and T2 to float16 at once; no kernel takes one of them alone."""
+    g, x = matrix(opset, DataType.FLOAT16)
+    four = np.ones(4, np.float16)
+    outputs = {"power": g.Pow(x, x), "normalized": g.op("BatchNormalization", x, four, four, four, four)}
+    assert {spec_of(v).dtype for v in outputs.values()} == {DataType.FLOAT16}
+    half = np.abs(X).astype(np.float16)
+    power, normalized = run(g.build(outputs), x=half)
+    np.testing.assert_array_equal(power, (half.astype(np.float32) ** half.astype(np.float32)).astype(np.float16))
+    np.testing.assert_allclose(normalized, half, rtol=2e-3)
+
+
+@pytest.mark.parametrize("operator", ["ScatterND", "ScatterElements"])
+def test_adding_to_half_tensors_is_done_in_float32(operator: str) -> None:
+    """onnxruntime lists kernels for float16 that fail when they run with a reduction."""
+    g, x = matrix(18, DataType.FLOAT16)
+    index = np.array([[0], [0]]) if operator == "ScatterND" else np.zeros((2, 4), np.int64)
+    new = np.full((2, 4), 0.5, np.float16)
+    (added,) = run(g.build({"y": g.op(operator, x, index, new, reduction="add")}), x=X.astype(np.float16))
+    want = X.astype(np.float16)
+    want[0] += 1
+    np.testing.assert_allclose(added, want, rtol=1e-3)
+    (plain,) = g.op(operator, x, index, new).producer().outputs
+    assert [v.dtype for v in plain.producer().inputs[::2]] == [DataType.FLOAT16] * 2, "no cast without a reduction"
+
+
+def test_empty_shape_arithmetic() -> None:
+    g, x = matrix()
+    scalar_shape = g.op("Shape", g.ReduceSum(x, None, keepdims=False))
+    assert dims_of(g.Reshape(g.const(np.zeros(())), g.Mul(scalar_shape, np.array([2]))).shape) == ()
+
+
 def test_an_operator_without_any_exact_form_is_refused() -> None:
     g = GraphBuilder()
     x = g.input("x", DataType.DOUBLE, ("n", 3, 8, 8))

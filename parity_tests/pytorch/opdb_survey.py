@@ -21,9 +21,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-DTYPES = ("float32", "float64", "int64", "bool")
+DTYPES = ("float32", "float64", "int64", "int32", "bool", "float16", "bfloat16", "complex64")
 MOST_FAILURES = 12
-SECONDS = 60
+# For a few samples together, on the wall.
+SECONDS = 120
+# Of one entry in one type, on the processor; what is left then counts as untried.
+LIMIT = 240.0
 
 
 class TooSlow(Exception):
@@ -32,6 +35,24 @@ class TooSlow(Exception):
 
 def _alarm(_number: int, _frame: Any) -> None:
     raise TooSlow(f"no result after {SECONDS} s")
+
+
+def _outcomes(op: Any, found: list[Any], opset: int) -> list[Any]:
+    """Check a few samples, together or, where that takes too long or fails, one by one."""
+    import opdb_support as opdb
+
+    signal.alarm(SECONDS)
+    try:
+        return list(opdb.check_all(op, found, opset))
+    except TooSlow as error:
+        outcome = opdb.Outcome("error", f"TooSlow: {error}")
+    except Exception as error:
+        outcome = opdb.Outcome("error", f"survey: {type(error).__name__}: {error}")
+    finally:
+        signal.alarm(0)
+    if len(found) == 1:
+        return [outcome]
+    return [o for sample in found for o in _outcomes(op, [sample], opset)]
 
 
 def survey_entry(op: Any, dtype_name: str, most: int, opset: int = 21) -> dict[str, Any]:
@@ -46,32 +67,26 @@ def survey_entry(op: Any, dtype_name: str, most: int, opset: int = 21) -> dict[s
     found = list(opdb.samples(op, dtype, every=True))
     step = max(len(found) / most, 1.0) if most else 1.0
     chosen = sorted({int(k * step) for k in range(int(len(found) / step))})
-    for k in chosen:
-        sample = found[k]
-        signal.alarm(SECONDS)
-        try:
-            outcome = opdb.check(op, sample, opset)
-        except opdb.NotExportable as error:
-            outcome = opdb.Outcome("not exportable", str(error))
-        except TooSlow as error:
-            outcome = opdb.Outcome("error", f"TooSlow: {error}")
-        except Exception as error:
-            outcome = opdb.Outcome("error", f"survey: {type(error).__name__}: {error}")
-        finally:
-            signal.alarm(0)
-        counts[outcome.status] += 1
-        if outcome.status != "same":
-            messages = details.setdefault(outcome.status, [])
-            text = f"[{k}] {outcome.detail}"
-            if len(messages) < 4 and all(m.partition("] ")[2] != outcome.detail for m in messages):
-                messages.append(text[:700])
-            if sum(counts[s] for s in ("refused", "wrong", "error")) >= MOST_FAILURES:
-                break
+    for start in range(0, len(chosen), opdb.TOGETHER):
+        places = chosen[start : start + opdb.TOGETHER]
+        for k, outcome in zip(places, _outcomes(op, [found[k] for k in places], opset), strict=True):
+            counts[outcome.status] += 1
+            if outcome.status != "same":
+                messages = details.setdefault(outcome.status, [])
+                if len(messages) < 4 and all(m.partition("] ")[2] != outcome.detail[:700] for m in messages):
+                    messages.append(f"[{k}] {outcome.detail[:700]}")
+        if (
+            sum(counts[s] for s in ("refused", "wrong", "error")) >= MOST_FAILURES
+            or time.process_time() - started > LIMIT
+        ):
+            break
+    tried = sum(counts.values())
     return {
         "entry": opdb.label(op),
         "dtype": dtype_name,
         "opset": opset,
         **dict(counts),
+        "untried": len(found) - tried,
         "seconds": round(time.process_time() - started, 2),
         "details": details,
     }
@@ -157,6 +172,7 @@ def main() -> None:
     parser.add_argument("--opset", type=int, default=21)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--resume", action="store_true", help="go on where an earlier run into --out ended")
     parser.add_argument("--show", action="store_true", help="print what does not pass")
     parser.add_argument("--again", type=Path, help="only what did not pass in this earlier survey")
     parser.add_argument("--markdown", type=Path, help="write a table of this and the --merge surveys")
@@ -168,7 +184,11 @@ def main() -> None:
         failed = {(e["entry"], e["dtype"]) for e in earlier if status_of(e) in ("wrong", "error", "refused")}
         work = [task for task in work if task[:2] in failed]
     lines = []
-    out = arguments.out.open("w") if arguments.out else None
+    if arguments.resume and arguments.out and arguments.out.exists():
+        lines = [json.loads(line) for line in arguments.out.read_text().splitlines()]
+        done = {(line["entry"], line["dtype"]) for line in lines}
+        work = [task for task in work if task[:2] not in done]
+    out = arguments.out.open("a" if arguments.resume else "w") if arguments.out else None
     context = multiprocessing.get_context("fork")
     with context.Pool(arguments.jobs, maxtasksperchild=100) as pool:
         for line in pool.imap_unordered(_worker, work):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from any2onnx.converters.pytorch.call import TorchCall, as_type, at_least_1d, axes_of, axis_of, refuse, scalar
+from any2onnx.converters.pytorch.call import TorchCall, as_type, at_least_1d, axes_of, axis_of, scalar
 from any2onnx.converters.pytorch.complex_math import conjugate, modulus, plus, quotient, scaled, times
 from any2onnx.converters.pytorch.complex_pairs import (
     COMPLEX_PREFIX,
@@ -100,16 +102,23 @@ def linear(g: GraphBuilder, call: TorchCall) -> Complex:
 
 
 def einsum(g: GraphBuilder, call: TorchCall) -> Complex:
-    """Einstein summation of one or two tensors."""
+    """Einstein summation."""
     tensors = call.params["tensors"]
     equation = call.params["equation"].replace(" ", "")
-    if len(tensors) == 1:
-        z = as_pair(g, tensors[0], part_dtype(call))
-        return apply_parts(z, lambda v: g.Einsum(v, equation=equation))
-    if len(tensors) > 2:
-        raise refuse(call, "equation", "more than two complex tensors are multiplied at once")
-    a, b = tensors
-    return _product(g, a, b, lambda x, y: g.Einsum(x, y, equation=equation), part_dtype(call))
+    if len(tensors) == 2:
+        a, b = tensors
+        return _product(g, a, b, lambda x, y: g.Einsum(x, y, equation=equation), part_dtype(call))
+    # The product of n sums of two parts: 2ⁿ terms, each with a power of i.
+    parts = [as_pair(g, z, part_dtype(call)) for z in tensors]
+    powers: list[list[Value]] = [[], [], [], []]
+    for chosen in itertools.product((0, 1), repeat=len(parts)):
+        term = g.Einsum(*((z.re, z.im)[k] for z, k in zip(parts, chosen, strict=True)), equation=equation)
+        powers[sum(chosen) % 4].append(term)
+    positive_re, positive_im, negative_re, negative_im = (functools.reduce(g.Add, p) if p else None for p in powers)
+    assert positive_re is not None
+    assert positive_im is not None
+    re = positive_re if negative_re is None else g.Sub(positive_re, negative_re)
+    return Complex(re, positive_im if negative_im is None else g.Sub(positive_im, negative_im))
 
 
 def convolution(g: GraphBuilder, call: TorchCall) -> Complex:
@@ -178,11 +187,11 @@ def prod(g: GraphBuilder, call: TorchCall) -> Complex:
     dim = dims_param(call)
     if dim is None:
         flat = apply_parts(z, lambda v: g.Reshape(v, [-1]))
-        return _multiplied(g, flat)[0]
+        return multiplied(g, flat)[0]
     if z.rank == 0:
         return z
     axis = axis_of(dim, z.rank)
-    result = _multiplied(g, _along(g, z, axis)[0])[0]
+    result = multiplied(g, _along(g, z, axis)[0])[0]
     return apply_parts(result, lambda v: g.Unsqueeze(v, axis)) if keepdim(call) else result
 
 
@@ -192,10 +201,30 @@ def cumprod(g: GraphBuilder, call: TorchCall) -> Complex:
     if z.rank == 0:
         return z
     moved, back = _along(g, z, axis_of(call.params["dim"], z.rank))
-    return apply_parts(_multiplied(g, moved)[1], lambda v: transposed(g, v, back))
+    return apply_parts(multiplied(g, moved)[1], lambda v: transposed(g, v, back))
 
 
-def _multiplied(g: GraphBuilder, z: Complex) -> tuple[Complex, Complex]:
+def logcumsumexp(g: GraphBuilder, call: TorchCall) -> Complex:
+    """Logarithm of the running sum of exponentials."""
+    from any2onnx.converters.pytorch.complex_math import log_sum
+
+    z = as_pair(g, call.params["self"], DOUBLE)
+    if z.rank == 0 or 0 in call.dims:
+        return as_pair(g, z, part_dtype(call))
+    moved, back = _along(g, z, axis_of(call.params["dim"], z.rank))
+    rest = g.Shape(moved.re, start=1)
+    ends = [scalar(g, v, DOUBLE) for v in (-math.inf, 0.0)]
+    start = [g.Expand(v, rest) if z.rank > 1 else v for v in ends]
+
+    def step(h: GraphBuilder, re: Value, im: Value, a: Value, b: Value) -> tuple[Value, ...]:
+        total = log_sum(h, Complex(re, im), Complex(a, b))
+        return total.re, total.im, h.op("Identity", total.re), h.op("Identity", total.im)
+
+    sums = Complex(*g.Scan(step, start, [moved.re, moved.im])[2:])
+    return apply_parts(sums, lambda v: g.Cast(transposed(g, v, back), part_dtype(call)))
+
+
+def multiplied(g: GraphBuilder, z: Complex) -> tuple[Complex, Complex]:
     """Return the product along the first dim, and the running products."""
     if shape_of(z.re)[0] == 0:
         return Complex(*(g.Expand(scalar(g, v, z.dtype), g.Shape(z.re, start=1)) for v in (1, 0))), z

@@ -371,9 +371,14 @@ def conj(g: GraphBuilder, call: TorchCall) -> Complex:
 
 def logaddexp(g: GraphBuilder, call: TorchCall) -> Complex:
     """log(exp(self) + exp(other)), shifted by the larger real part."""
-    a, b = (_pair(g, call, name, DOUBLE) for name in ("self", "other"))
+    result = log_sum(g, *(_pair(g, call, name, DOUBLE) for name in ("self", "other")))
+    return apply_parts(result, lambda v: g.Cast(v, part_dtype(call)))
+
+
+def log_sum(g: GraphBuilder, a: Complex, b: Complex) -> Complex:
+    """log(exp(a) + exp(b))."""
     swap = g.Less(a.re, b.re)
     large, small = where_pair(g, swap, b, a), where_pair(g, swap, a, b)
+    nothing = g.Equal(large.re, _same(g, large, -math.inf))
     e = exponential(g, minus(g, small, large))
-    result = plus(g, large, _log1p(g, e))
-    return apply_parts(result, lambda v: g.Cast(v, part_dtype(call)))
+    return where_pair(g, nothing, large, plus(g, large, _log1p(g, e)))

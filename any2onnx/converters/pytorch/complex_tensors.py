@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.pytorch.call import TorchCall, as_type, filled, scalar
-from any2onnx.converters.pytorch.complex_math import modulus
+from any2onnx.converters.pytorch.call import TorchCall, as_type, at_least_1d, axis_of, filled, refuse, scalar
+from any2onnx.converters.pytorch.complex_math import modulus, times
 from any2onnx.converters.pytorch.complex_pairs import (
     COMPLEX_PREFIX,
     Complex,
@@ -16,6 +16,7 @@ from any2onnx.converters.pytorch.complex_pairs import (
     as_pair,
     is_complex,
     joined_pair,
+    linear,
     part_dtype,
     real_dtype,
     split_pair,
@@ -131,6 +132,45 @@ def rand(g: GraphBuilder, call: TorchCall) -> Any:
     shape = filled(g, call, 0, dtype)
     re, im = (g.RandomUniformLike(shape, dtype=int(dtype)) for _ in range(2))
     return Complex(re, im)
+
+
+# --- scatter ----------------------------------------------------------------------------------------------------------
+
+
+def scatter_reduced(g: GraphBuilder, call: TorchCall) -> Any:
+    """Elements added or multiplied along a dim: sums part by part, products one step along the dim after another."""
+    if call.params["reduce"] in ("add", "sum"):
+        return linear(g, call)
+    if call.params["reduce"] not in ("multiply", "prod"):
+        raise refuse(call, "reduce", "complex numbers have no order")
+    if not call.params.get("include_self", True):
+        raise refuse(call, "include_self", "products of complex numbers start from self")
+    z, index = as_pair(g, call.params["self"], part_dtype(call)), g.Cast(call.params["index"], DataType.INT64)
+    if 0 in call.dims or 0 in call.dims_of("index"):
+        return z
+    given = call.params["src"] if "src" in call.params else call.params["value"]
+    source = as_pair(g, given, z.dtype)
+    flat = z.rank == 0
+    z, source = (apply_parts(v, lambda part: at_least_1d(g, part)) for v in (z, source))
+    index = at_least_1d(g, index)
+    axis = axis_of(call.params["dim"], z.rank)
+    spread = "src" not in call.params
+    shape = g.Shape(index)
+    begin, axes = g.const(np.zeros(z.rank, np.int64)), g.const(np.arange(z.rank, dtype=np.int64))
+    source = apply_parts(source, lambda v: g.Expand(v, shape) if spread else g.Slice(v, begin, shape, axes))
+
+    def step(h: GraphBuilder, k: Value, going: Value, re: Value, im: Value) -> tuple[Value, ...]:
+        # Within one step no place repeats.
+        at = h.Unsqueeze(k, 0)
+        place = h.Gather(index, at, axis=axis)
+        old = apply_parts(Complex(re, im), lambda v: h.op("GatherElements", v, place, axis=axis))
+        new = times(h, old, apply_parts(source, lambda v: h.Gather(v, at, axis=axis)))
+        re, im = (h.op("ScatterElements", v, place, n, axis=axis) for v, n in ((re, new.re), (im, new.im)))
+        return h.op("Identity", going), re, im
+
+    steps = g.Squeeze(g.dim(index, axis), 0)
+    result = Complex(*g.Loop(step, [z.re, z.im], trip_count=steps, condition=True))
+    return apply_parts(result, lambda v: g.Squeeze(v, 0)) if flat else result
 
 
 # --- questions --------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from any2onnx.converters.pytorch.call import TorchCall, as_type, at_least_1d, axis_of, scalar
+from any2onnx.converters.pytorch.compute_dtype import in_float32
 from any2onnx.converters.pytorch.indexing import nonzero_rows, scattered_rows
 from any2onnx.converters.pytorch.linalg import norm_of
 from any2onnx.converters.pytorch.pointwise import floored
@@ -113,6 +114,7 @@ def histc(g: GraphBuilder, call: TorchCall) -> Value:
     return _added(g, call, start, index, g.Cast(inside, dtype))
 
 
+@in_float32
 def put(g: GraphBuilder, call: TorchCall) -> Value:
     """Elements of the flattened tensor replaced, or added to."""
     x, source = call.first, call.params["source"]
@@ -121,6 +123,7 @@ def put(g: GraphBuilder, call: TorchCall) -> Value:
     return g.Reshape(written, call.shape(g)) if call.dims else g.Squeeze(written, 0)
 
 
+@in_float32
 def index_reduce(g: GraphBuilder, call: TorchCall) -> Value:
     """Slices of source combined with slices of self: prod, mean, amax, amin."""
     p = call.params
@@ -165,6 +168,7 @@ def nonzero_static(g: GraphBuilder, call: TorchCall) -> Value:
     return g.Pad(kept, pads, scalar(g, fill, INT64))
 
 
+@in_float32
 def embedding_bag(g: GraphBuilder, call: TorchCall) -> list[Value | None]:
     """Sum, mean or maximum of the rows of each bag; empty bags give zeros."""
     p = call.params

@@ -8,6 +8,7 @@ from typing import Any
 import ml_dtypes
 
 from any2onnx.converters.pytorch.call import TorchCall, as_type, refuse, scalar
+from any2onnx.converters.pytorch.compute_dtype import in_float32
 from any2onnx.converters.pytorch.pointwise import (
     infinite,
     keeps_integers,
@@ -74,6 +75,7 @@ def neg(g: GraphBuilder, call: TorchCall) -> Value:
     return g.Neg(x)
 
 
+@in_float32
 def rsqrt(g: GraphBuilder, call: TorchCall) -> Value:
     """1 / sqrt(x)."""
     return g.Reciprocal(sqrt(g, call))
@@ -97,6 +99,7 @@ def frac(g: GraphBuilder, call: TorchCall) -> Value:
     return g.Sub(x, truncated(g, x))
 
 
+@in_float32
 def round_even(g: GraphBuilder, call: TorchCall) -> Value:
     """Rounded to the nearest, halves to even; to `decimals` digits."""
     x = call.first
@@ -113,21 +116,25 @@ def round_even(g: GraphBuilder, call: TorchCall) -> Value:
     return g.Mul(g.Round(g.Div(x, ten)), ten)
 
 
+@in_float32
 def log2(g: GraphBuilder, call: TorchCall) -> Value:
     """Logarithm to base 2."""
     return g.Div(log(g, call), scalar(g, math.log(2), call.dtype))
 
 
+@in_float32
 def log10(g: GraphBuilder, call: TorchCall) -> Value:
     """Logarithm to base 10."""
     return g.Div(log(g, call), scalar(g, math.log(10), call.dtype))
 
 
+@in_float32
 def exp2(g: GraphBuilder, call: TorchCall) -> Value:
     """2 ** x."""
     return g.Pow(scalar(g, 2, call.dtype), g.Cast(call.first, call.dtype))
 
 
+@in_float32
 def log1p(g: GraphBuilder, call: TorchCall) -> Value:
     """log(1 + x) without the rounding of 1 + x."""
     return log1p_of(g, g.Cast(call.first, call.dtype))
@@ -145,6 +152,7 @@ def log1p_of(g: GraphBuilder, x: Value) -> Value:
     return g.Where(rounds, x, large)
 
 
+@in_float32
 def expm1(g: GraphBuilder, call: TorchCall) -> Value:
     """exp(x) - 1 without cancellation."""
     return expm1_of(g, g.Cast(call.first, call.dtype))
@@ -158,6 +166,7 @@ def expm1_of(g: GraphBuilder, x: Value) -> Value:
     return g.Where(g.Less(g.Abs(x), one), near, g.Sub(e, one))
 
 
+@in_float32
 def erfc(g: GraphBuilder, call: TorchCall) -> Value:
     """1 - erf(x), in float64 inside, without cancellation for large x."""
     from any2onnx.graph.special_functions import erfc_double
@@ -165,6 +174,7 @@ def erfc(g: GraphBuilder, call: TorchCall) -> Value:
     return g.Cast(erfc_double(g, g.Cast(call.first, DataType.DOUBLE)), call.dtype)
 
 
+@in_float32
 def logit(g: GraphBuilder, call: TorchCall) -> Value:
     """log(x / (1 - x)), x limited to [eps, 1 - eps] where eps is given."""
     x = g.Cast(call.first, call.dtype)
@@ -175,6 +185,7 @@ def logit(g: GraphBuilder, call: TorchCall) -> Value:
     return g.Log(g.Div(x, g.Sub(one, x)))
 
 
+@in_float32
 def sinc(g: GraphBuilder, call: TorchCall) -> Value:
     """sin(πx) / (πx), 1 at 0."""
     x = g.Cast(call.first, call.dtype)
@@ -183,6 +194,7 @@ def sinc(g: GraphBuilder, call: TorchCall) -> Value:
     return g.Where(zero, scalar(g, 1, call.dtype), g.Div(g.Sin(angle), angle))
 
 
+@in_float32
 def atan2(g: GraphBuilder, call: TorchCall) -> Value:
     """Angle of the point (other, self), signed zeros included."""
     return angle_of_point(g, *operands(g, call))
@@ -219,6 +231,7 @@ def copysign(g: GraphBuilder, call: TorchCall) -> Value:
     return g.Where(_has_sign(g, b), g.Neg(size), size)
 
 
+@in_float32
 def hypot(g: GraphBuilder, call: TorchCall) -> Value:
     """sqrt(self² + other²), scaled so that squares do not overflow."""
     return hypotenuse(g, *operands(g, call))
@@ -237,12 +250,14 @@ def hypotenuse(g: GraphBuilder, x: Value, y: Value) -> Value:
     return g.Where(g.Or(g.Equal(a, infinity), g.Equal(b, infinity)), infinity, length)
 
 
+@in_float32
 def xlogy(g: GraphBuilder, call: TorchCall) -> Value:
     """self · log(other), 0 where self is 0."""
     a, b = operands(g, call)
     return _zero_times(g, a, b, g.Log(b))
 
 
+@in_float32
 def xlog1py(g: GraphBuilder, call: TorchCall) -> Value:
     """self · log1p(other), 0 where self is 0."""
     a, b = operands(g, call)
@@ -255,12 +270,14 @@ def _zero_times(g: GraphBuilder, a: Value, b: Value, factor: Value) -> Value:
     return g.Where(g.IsNaN(b), b, product)
 
 
+@in_float32
 def logaddexp(g: GraphBuilder, call: TorchCall) -> Value:
     """log(exp(self) + exp(other))."""
     a, b = operands(g, call)
     return log_add(g, a, b, 1.0)
 
 
+@in_float32
 def logaddexp2(g: GraphBuilder, call: TorchCall) -> Value:
     """log2(2 ** self + 2 ** other)."""
     a, b = operands(g, call)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from any2onnx.converters.pytorch.call import TorchCall, as_type, refuse, scalar
+from any2onnx.converters.pytorch.compute_dtype import in_float32
 from any2onnx.converters.pytorch.shapes import sliced
 from any2onnx.errors import OpsetNotSupported
 from any2onnx.graph.builder import GraphBuilder
@@ -113,6 +114,7 @@ def _counted(
 _NEUTRAL = {"sum": 0.0, "mean": 0.0, "prod": 1.0, "max": -math.inf, "min": math.inf}
 
 
+@in_float32
 def segment_reduce(g: GraphBuilder, call: TorchCall) -> Value:
     """Sum, mean, product, maximum or minimum of the segments of a dim, given by their lengths or borders."""
     p = call.params

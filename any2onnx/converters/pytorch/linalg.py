@@ -237,7 +237,7 @@ def solve(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value, Value, Value]
         b = g.Unsqueeze(b, rank_of(b))
     elif not left:
         b = transposed_last(g, b)
-    b = _same_batch(g, factors.packed, b)
+    b = same_batch(g, factors.packed, b)
     if rank_of(b) > rank_of(a):
         raise refuse(call, "B", "it has more batch dims than A")
     x = factors.solve(g, b)
@@ -245,7 +245,7 @@ def solve(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value, Value, Value]
     return g.Cast(x, call.dtype), g.Cast(factors.packed, call.dtype), factors.pivots, factors.info(g)
 
 
-def _same_batch(g: GraphBuilder, a: Value, b: Value) -> Value:
+def same_batch(g: GraphBuilder, a: Value, b: Value) -> Value:
     """Return b with the batch dims of a."""
     if rank_of(a) == rank_of(b) and dims_of(a.shape) is not None and dims_of(b.shape) is not None:
         first, second = dims_of(a.shape) or (), dims_of(b.shape) or ()
@@ -294,7 +294,7 @@ def cholesky_solve(g: GraphBuilder, call: TorchCall) -> Value:
     """X with A · X = B for A given by its Cholesky factor."""
     b, factor = wide(g, call.params["self"]), wide(g, call.params["input2"])
     lower = transposed_last(g, factor) if call.params["upper"] else factor
-    b = _same_batch(g, lower, b)
+    b = same_batch(g, lower, b)
     half = substituted(g, lower, b, upper=False, unit=False)
     return g.Cast(substituted(g, transposed_last(g, lower), half, upper=True, unit=False), call.dtype)
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from any2onnx.converters.pytorch.call import TorchCall, as_type, refuse, scalar
+from any2onnx.converters.pytorch.complex_pairs import real_dtype
 from any2onnx.converters.pytorch.linalg import diagonal_of, positions, skips_empty, transposed_last, wide
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dims_of, dtype_of, rank_of
@@ -81,7 +82,7 @@ def reflected(g: GraphBuilder, packed: Value, factors: Value, c: Value, *, trans
     return g.Loop(apply, [c], trip_count=count, condition=True)[0]
 
 
-def _identity(g: GraphBuilder, a: Value, columns: Value) -> Value:
+def unit_columns(g: GraphBuilder, a: Value, columns: Value) -> Value:
     """Return the first columns of identity matrices with as many rows as A, batched as A."""
     rank = rank_of(a)
     rows = g.Unsqueeze(positions(g, a, rank - 2), 1)
@@ -97,7 +98,7 @@ def qr_of(g: GraphBuilder, a: Value, *, complete: bool = False) -> tuple[Value, 
     packed, factors = reflections(g, a)
     height, width = g.dim(a, rank - 2), g.dim(a, rank - 1)
     columns = height if complete else g.Min(height, width)
-    q = reflected(g, packed, factors, _identity(g, a, columns))
+    q = reflected(g, packed, factors, unit_columns(g, a, columns))
     rows = g.Unsqueeze(positions(g, a, rank - 2), 1)
     r = g.Where(g.LessOrEqual(rows, positions(g, a, rank - 1)), packed, _number(g, 0.0))
     return q, g.Slice(r, g.const(np.zeros(1, np.int64)), columns, [rank - 2])
@@ -132,7 +133,7 @@ def _empty_qr(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value]:
             continue
         value = g.Expand(scalar(g, 0, call.dtype), call.sizes.vector(g, shape))
         if k == 0 and call.params["mode"] == "complete":
-            unit = g.Cast(_identity(g, value, g.dim(value, rank_of(value) - 1)), call.dtype)
+            unit = g.Cast(unit_columns(g, value, g.dim(value, rank_of(value) - 1)), call.dtype)
             value = g.Add(value, unit)
         results.append(value)
     return results[0], results[1]
@@ -141,7 +142,7 @@ def _empty_qr(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value]:
 def householder_product(g: GraphBuilder, call: TorchCall) -> Value:
     """The first columns of the product of reflections."""
     packed, factors = wide(g, call.params["input"]), wide(g, call.params["tau"])
-    start = _identity(g, packed, g.dim(packed, rank_of(packed) - 1))
+    start = unit_columns(g, packed, g.dim(packed, rank_of(packed) - 1))
     if 0 in call.dims or 0 in call.dims_of("tau"):
         return g.Cast(start, call.dtype)
     return g.Cast(reflected(g, packed, factors, start), call.dtype)
@@ -163,7 +164,7 @@ def ormqr(g: GraphBuilder, call: TorchCall) -> Value:
 # --- rounds of disjoint rotations -------------------------------------------------------------------------------------
 
 
-def _partners(g: GraphBuilder, round_number: Value, n: Value, line: Value) -> Value:
+def partners(g: GraphBuilder, round_number: Value, n: Value, line: Value) -> Value:
     """Return each player's partner in a round of a round-robin tournament: i + j ≡ round, modulo the number of rounds.
 
     The player who would meet himself meets the last one; with an odd number of players he rests.
@@ -180,7 +181,7 @@ def _partners(g: GraphBuilder, round_number: Value, n: Value, line: Value) -> Va
     return g.Where(g.GreaterOrEqual(partner, n), line, partner)
 
 
-def _rotation(g: GraphBuilder, gram: Value, partner: Value, line: Value) -> Value:
+def rotation(g: GraphBuilder, gram: Value, partner: Value, line: Value) -> Value:
     """Return the matrices that make the elements of all pairs zero in a symmetric matrix."""
     rank = rank_of(gram)
     zero, one, half = _number(g, 0.0), _number(g, 1.0), _number(g, 0.5)
@@ -209,11 +210,13 @@ def _rotation(g: GraphBuilder, gram: Value, partner: Value, line: Value) -> Valu
     return g.Where(unit, g.Unsqueeze(cosine, row), turned)
 
 
-def _some(g: GraphBuilder, condition: Value) -> Value:
+def some(g: GraphBuilder, condition: Value) -> Value:
+    """Tell whether a condition holds anywhere."""
     return g.Greater(g.ReduceSum(g.Cast(condition, INT64), None, keepdims=False), scalar(g, 0, INT64))
 
 
-def _limit(g: GraphBuilder, n: Value) -> Value:
+def most_rounds(g: GraphBuilder, n: Value) -> Value:
+    """Return the number of rounds after which Jacobi's method ends in any case."""
     return g.Mul(g.Add(n, scalar(g, 1, INT64)), scalar(g, _SWEEPS, INT64))
 
 
@@ -235,17 +238,17 @@ def eigh_of(g: GraphBuilder, a: Value) -> tuple[Value, Value]:
     sweep = g.Max(g.Sub(g.Mul(g.Div(g.Add(n, one), scalar(g, 2, INT64)), scalar(g, 2, INT64)), one), one)
 
     def turn(h: GraphBuilder, i: Value, going: Value, m: Value, v: Value, quiet: Value) -> tuple[Value, ...]:
-        partner = _partners(h, i, n, line)
+        partner = partners(h, i, n, line)
         paired = h.And(h.Equal(h.Unsqueeze(partner, 1), line), h.Not(unit))
-        due = _some(h, h.And(paired, h.Greater(h.Abs(m), tiny)))
-        r = _rotation(h, m, partner, line)
+        due = some(h, h.And(paired, h.Greater(h.Abs(m), tiny)))
+        r = rotation(h, m, partner, line)
         m = h.MatMul(transposed_last(h, r), h.MatMul(m, r))
         quiet = h.Where(due, scalar(h, 0, INT64), h.Add(quiet, scalar(h, 1, INT64)))
         return h.Less(quiet, sweep), m, h.MatMul(v, r), quiet
 
     shapes = [dims_of(a.shape), dims_of(a.shape), ()]
     start = [a, identity, scalar(g, 0, INT64)]
-    m, v = g.Loop(turn, start, trip_count=_limit(g, n), condition=True, state_shapes=shapes)[:2]
+    m, v = g.Loop(turn, start, trip_count=most_rounds(g, n), condition=True, state_shapes=shapes)[:2]
     values = g.Add(diagonal_of(g, m), zero)
     values, order = g.TopK(values, g.Unsqueeze(n, 0), axis=rank - 2, largest=False, sorted=True)
     index = g.Expand(g.Unsqueeze(order, rank - 2), g.Shape(v))
@@ -288,20 +291,20 @@ def svd_of(g: GraphBuilder, a: Value) -> tuple[Value, Value, Value]:
     scaled = g.Div(a, size)
 
     def turn(h: GraphBuilder, i: Value, going: Value, b: Value, v: Value, quiet: Value) -> tuple[Value, ...]:
-        partner = _partners(h, i, n, line)
+        partner = partners(h, i, n, line)
         gram = h.MatMul(transposed_last(h, b), b)
         lengths = h.Sqrt(diagonal_of(h, gram))
         scale = h.Mul(h.Unsqueeze(lengths, rank - 1), h.Unsqueeze(lengths, rank - 2))
         paired = h.And(h.Equal(h.Unsqueeze(partner, 1), line), h.Not(unit))
         limit = h.Add(h.Mul(scale, _number(h, 2.0**-51)), _number(h, 2.0**-110))
-        due = _some(h, h.And(paired, h.Greater(h.Abs(gram), limit)))
-        r = _rotation(h, gram, partner, line)
+        due = some(h, h.And(paired, h.Greater(h.Abs(gram), limit)))
+        r = rotation(h, gram, partner, line)
         quiet = h.Where(due, scalar(h, 0, INT64), h.Add(quiet, scalar(h, 1, INT64)))
         return h.Less(quiet, sweep), h.MatMul(b, r), h.MatMul(v, r), quiet
 
     shapes: list[Sequence[int | str | None] | None] = [dims_of(a.shape), dims_of(identity.shape), ()]
     start = [scaled, identity, scalar(g, 0, INT64)]
-    b, v = g.Loop(turn, start, trip_count=_limit(g, n), condition=True, state_shapes=shapes)[:2]
+    b, v = g.Loop(turn, start, trip_count=most_rounds(g, n), condition=True, state_shapes=shapes)[:2]
     lengths = g.Sqrt(g.ReduceSum(g.Mul(b, b), rank - 2, keepdims=False))
     values, order = g.TopK(lengths, g.Unsqueeze(n, 0), axis=rank - 2, largest=True, sorted=True)
 
@@ -330,7 +333,12 @@ def _left_vectors(g: GraphBuilder, b: Value, *, full: bool) -> Value:
     return g.Mul(q, g.Unsqueeze(signs, rank - 2))
 
 
-def _tall(call: TorchCall) -> bool:
+def is_tall(call: TorchCall) -> bool:
+    """Tell whether a call's matrices have at least as many rows as columns.
+
+    Raises:
+        UnsupportedParameter: It depends on sizes that are not known yet.
+    """
     rows, columns = call.dims_of("self" if "self" in call.metas else "A")[-2:]
     if isinstance(rows, int) and isinstance(columns, int):
         return rows >= columns
@@ -341,7 +349,7 @@ def _tall(call: TorchCall) -> bool:
 
 def svd_parts(g: GraphBuilder, call: TorchCall, a: Value, *, full: bool) -> tuple[Value, Value, Value]:
     """Return U, the singular values and Vᵀ."""
-    tall = _tall(call)
+    tall = is_tall(call)
     b, values, right = svd_of(g, a if tall else transposed_last(g, a))
     left = _left_vectors(g, b, full=full)
     return (left, values, transposed_last(g, right)) if tall else (right, values, transposed_last(g, left))
@@ -355,7 +363,7 @@ def svd(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value, Value]:
     if not p["compute_uv"]:
         nothing = g.const(np.zeros(0, dtype.numpy()))
         a = wide(g, call.first)
-        values = svd_of(g, a if _tall(call) else transposed_last(g, a))[1]
+        values = svd_of(g, a if is_tall(call) else transposed_last(g, a))[1]
         return nothing, g.Cast(values, dtype), nothing
     u, values, vh = svd_parts(g, call, wide(g, call.first), full=bool(p["full_matrices"]))
     return g.Cast(u, dtype), g.Cast(values, dtype), g.Cast(vh, dtype)
@@ -368,7 +376,7 @@ def _empty_svd(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value, Value]:
         shape = call.sizes_of_result(k)
         value = g.Expand(scalar(g, 0, call.dtype), call.sizes.vector(g, shape))
         if k != 1 and len(shape) > 1 and shape[-1] == shape[-2] != 0:
-            value = g.Add(value, g.Cast(_identity(g, value, g.dim(value, rank_of(value) - 1)), call.dtype))
+            value = g.Add(value, g.Cast(unit_columns(g, value, g.dim(value, rank_of(value) - 1)), call.dtype))
         results.append(value)
     return results[0], results[1], results[2]
 
@@ -380,8 +388,13 @@ def pinv(g: GraphBuilder, call: TorchCall) -> Value:
     if 0 in dims:
         return g.Expand(scalar(g, 0, call.dtype), call.shape(g))
     a = wide(g, call.first)
-    if p["hermitian"]:
-        values, vectors = eigh_of(g, symmetric(g, a, "L"))
+    return g.Cast(pinv_of(g, call, symmetric(g, a, "L") if p["hermitian"] else a), call.dtype)
+
+
+def pinv_of(g: GraphBuilder, call: TorchCall, a: Value) -> Value:
+    """Return the pseudo-inverse for a call's tolerances; `a` is symmetric where the call says so."""
+    if call.params["hermitian"]:
+        values, vectors = eigh_of(g, a)
         left, right, sizes = vectors, transposed_last(g, vectors), g.Abs(values)
     else:
         u, values, vh = svd_parts(g, call, a, full=False)
@@ -391,14 +404,14 @@ def pinv(g: GraphBuilder, call: TorchCall) -> Value:
     limit = _tolerance(g, call, largest, last)
     kept = g.Greater(sizes, limit)
     inverse = g.Where(kept, g.Div(_number(g, 1.0), g.Where(kept, values, _number(g, 1.0))), _number(g, 0.0))
-    return g.Cast(g.MatMul(g.Mul(left, g.Unsqueeze(inverse, last)), right), call.dtype)
+    return g.MatMul(g.Mul(left, g.Unsqueeze(inverse, last)), right)
 
 
 def _tolerance(g: GraphBuilder, call: TorchCall, largest: Value, last: int) -> Value:
     """max(atol, rtol · largest); without either, rtol is the type's resolution times the longer side."""
     p = call.params
     rows, columns = (g.Cast(call.sizes.scalar(g, d), DOUBLE) for d in call.dims_of("self")[-2:])
-    usual = g.Mul(g.Max(rows, columns), _number(g, float(np.finfo(call.dtype.numpy()).eps)))
+    usual = g.Mul(g.Max(rows, columns), _number(g, float(np.finfo(real_dtype(call.result).numpy()).eps)))
 
     def given(name: str) -> Value | None:
         value = p.get(name)

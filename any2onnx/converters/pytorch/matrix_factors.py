@@ -23,7 +23,7 @@ INT64, DOUBLE = DataType.INT64, DataType.DOUBLE
 Three = tuple[Value | None, Value | None, Value | None]
 
 
-def _order(g: GraphBuilder, pivots: Value, count: Value) -> Value:
+def order_of(g: GraphBuilder, pivots: Value, count: Value) -> Value:
     """Return the order of rows [..., count] that the exchanges of rows, numbered from 1, lead to."""
     rank = rank_of(pivots)
     line = g.Range(scalar(g, 0, INT64), count, scalar(g, 1, INT64))
@@ -39,18 +39,18 @@ def _order(g: GraphBuilder, pivots: Value, count: Value) -> Value:
     return g.Loop(exchange, [start], trip_count=g.Squeeze(g.dim(pivots, rank - 1), 0), condition=True)[0]
 
 
-def _permutation(g: GraphBuilder, order: Value, dtype: DataType) -> Value:
+def permutation_of(g: GraphBuilder, order: Value, dtype: DataType) -> Value:
     """Return matrices P with P[order[k], k] = 1."""
     rank = rank_of(order)
     rows = g.Unsqueeze(positions(g, order, rank - 1), 1)
     return g.Cast(g.Equal(rows, g.Unsqueeze(order, rank - 1)), dtype)
 
 
-def _triangles(g: GraphBuilder, packed: Value) -> tuple[Value, Value]:
-    """Return L with ones on its diagonal, and U."""
+def triangles_of(g: GraphBuilder, packed: Value, *, unit: bool = True) -> tuple[Value, Value]:
+    """Return L with ones (or zeros) on its diagonal, and U."""
     rank = rank_of(packed)
     rows, columns = g.Unsqueeze(positions(g, packed, rank - 2), 1), positions(g, packed, rank - 1)
-    zero, one = (scalar(g, v, dtype_of(packed)) for v in (0, 1))
+    zero, one = (scalar(g, v, dtype_of(packed)) for v in (0, int(unit)))
     shorter = g.Min(g.dim(packed, rank - 2), g.dim(packed, rank - 1))
     lower = g.Where(g.Less(columns, rows), packed, g.Where(g.Equal(rows, columns), one, zero))
     upper = g.Where(g.LessOrEqual(rows, columns), packed, zero)
@@ -67,9 +67,9 @@ def lu_unpack(g: GraphBuilder, call: TorchCall) -> Three:
     upper: Value | None = nothing
     if call.params["unpack_pivots"]:
         count = g.Squeeze(g.dim(packed, rank_of(packed) - 2), 0)
-        permutation = _permutation(g, _order(g, pivots, count), dtype_of(packed))
+        permutation = permutation_of(g, order_of(g, pivots, count), dtype_of(packed))
     if call.params["unpack_data"]:
-        lower, upper = _triangles(g, packed)
+        lower, upper = triangles_of(g, packed)
     return permutation, lower, upper
 
 
@@ -78,9 +78,9 @@ def lu(g: GraphBuilder, call: TorchCall) -> Three:
     if not call.params["pivot"]:
         raise refuse(call, "pivot", "elimination without exchanging rows")
     factors = Factors(g, wide(g, call.first))
-    lower, upper = _triangles(g, factors.packed)
+    lower, upper = triangles_of(g, factors.packed)
     dtype = dtype_of(call.first)
-    return _permutation(g, factors.order, dtype), g.Cast(lower, dtype), g.Cast(upper, dtype)
+    return permutation_of(g, factors.order, dtype), g.Cast(lower, dtype), g.Cast(upper, dtype)
 
 
 @skips_empty()
@@ -94,7 +94,7 @@ def lu_solve(g: GraphBuilder, call: TorchCall) -> Value:
         b, adjoint = transposed_last(g, b), not adjoint
     rank = len(call.dims)
     n = g.Squeeze(g.dim(packed, rank_of(packed) - 1), 0)
-    order = _order(g, p["pivots"], n)
+    order = order_of(g, p["pivots"], n)
     if rank > 2:
         batch = call.sizes.vector(g, call.dims[:-2])
 
@@ -129,8 +129,12 @@ _DEGREE = 16
 
 @skips_empty()
 def matrix_exp(g: GraphBuilder, call: TorchCall) -> Value:
-    """Exponential of matrices: Taylor's polynomial of A / 2ˢ with a norm of 1/2 at most, squared s times."""
-    a = wide(g, call.first)
+    """Exponential of matrices."""
+    return g.Cast(exponential_of(g, wide(g, call.first)), call.dtype)
+
+
+def exponential_of(g: GraphBuilder, a: Value) -> Value:
+    """Return the exponential: Taylor's polynomial of A / 2ˢ with a norm of 1/2 at most, squared s times."""
     rank = rank_of(a)
     half, one, zero = (scalar(g, v, DOUBLE) for v in (0.5, 1.0, 0.0))
     norm = g.ReduceMax(g.ReduceSum(g.Abs(a), rank - 2), [rank - 1])
@@ -147,8 +151,7 @@ def matrix_exp(g: GraphBuilder, call: TorchCall) -> Value:
         due = h.Less(h.Cast(i, DOUBLE), squarings)
         return h.op("Identity", going), h.Where(due, h.MatMul(x, x), x)
 
-    result = g.Loop(square, [result], trip_count=longest, condition=True)[0]
-    return g.Cast(result, call.dtype)
+    return g.Loop(square, [result], trip_count=longest, condition=True)[0]
 
 
 def _taylor(g: GraphBuilder, a: Value) -> Value:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from any2onnx.converters.pytorch.call import TorchCall, as_type, refuse, scalar
+from any2onnx.converters.pytorch.compute_dtype import in_float32
 from any2onnx.graph import convolutions
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import FLOATS, DataType, Value, dtype_of, rank_of
@@ -121,18 +122,21 @@ def addmm(g: GraphBuilder, call: TorchCall) -> Value:
     return _plus(g, call, c, g.MatMul(a, b))
 
 
+@in_float32
 def plus_product(g: GraphBuilder, call: TorchCall) -> Value:
     """beta · self + alpha · a · b for addmv, baddbmm."""
     c, a, b = call.inputs[:3]
     return _plus(g, call, c, g.MatMul(a, b))
 
 
+@in_float32
 def addbmm(g: GraphBuilder, call: TorchCall) -> Value:
     """beta · self + alpha · the sum of the batch's products."""
     c, a, b = call.inputs[:3]
     return _plus(g, call, c, g.ReduceSum(g.MatMul(a, b), 0, keepdims=False))
 
 
+@in_float32
 def addr(g: GraphBuilder, call: TorchCall) -> Value:
     """beta · self + alpha · outer(vec1, vec2)."""
     c, a, b = (as_type(g, v, call.dtype) for v in call.inputs[:3])
@@ -185,6 +189,7 @@ def spelled_out(equation: str, ranks: Sequence[int]) -> str:
     return ",".join(parts) + "->" + right.replace("...", names)
 
 
+@in_float32
 def bilinear(g: GraphBuilder, call: TorchCall) -> Value:
     """input1 · weight[k] · input2 for every k, plus bias."""
     a, b, w, bias = (call.params[n] for n in ("input1", "input2", "weight", "bias"))

@@ -16,6 +16,7 @@ from any2onnx.converters.pytorch.call import (
     promoted,
     scalar,
 )
+from any2onnx.converters.pytorch.compute_dtype import in_float32
 from any2onnx.converters.pytorch.sizes import floor_div
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import FLOATS, DataType, Value, dtype_of
@@ -276,6 +277,7 @@ def where(g: GraphBuilder, call: TorchCall) -> Value:
     return g.Where(condition, a, b)
 
 
+@in_float32
 def lerp(g: GraphBuilder, call: TorchCall) -> Value:
     """self + weight · (end - self), from the nearer end as torch does."""
     a, b, w = (as_type(g, call.params[n], call.dtype) for n in ("self", "end", "weight"))
@@ -286,11 +288,13 @@ def lerp(g: GraphBuilder, call: TorchCall) -> Value:
     return g.Where(g.Less(g.Abs(w), scalar(g, 0.5, call.dtype)), near, far)
 
 
+@in_float32
 def addcmul(g: GraphBuilder, call: TorchCall) -> Value:
     """self + value · tensor1 · tensor2."""
     return _with_product(g, call, "Mul")
 
 
+@in_float32
 def addcdiv(g: GraphBuilder, call: TorchCall) -> Value:
     """self + value · tensor1 / tensor2."""
     return _with_product(g, call, "Div")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from any2onnx.converters.pytorch.call import TorchCall, as_int_vector, as_type, axes_of, axis_of, scalar
+from any2onnx.converters.pytorch.compute_dtype import in_float32
 from any2onnx.converters.pytorch.shapes import transposed
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import FLOATS, DataType, Value, dtype_of, rank_of, shape_of
@@ -195,21 +196,25 @@ def _moments(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value]:
     return g.Div(total, count), centre if keep else g.Squeeze(centre, axes)
 
 
+@in_float32
 def var(g: GraphBuilder, call: TorchCall) -> Value:
     """Variance; infinite or NaN where too few elements are left after the correction, as in torch."""
     return _moments(g, call)[0]
 
 
+@in_float32
 def std(g: GraphBuilder, call: TorchCall) -> Value:
     """Standard deviation."""
     return g.Sqrt(_moments(g, call)[0])
 
 
+@in_float32
 def var_mean(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value]:
     """Variance and mean."""
     return _moments(g, call)
 
 
+@in_float32
 def std_mean(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value]:
     """Standard deviation and mean."""
     variance, centre = _moments(g, call)
@@ -219,6 +224,7 @@ def std_mean(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value]:
 # --- norms, log-sum-exp ---------------------------------------------------------------------------------------------
 
 
+@in_float32
 def logsumexp(g: GraphBuilder, call: TorchCall) -> Value:
     """log(sum(exp(x))), shifted by the largest element."""
     x = g.Cast(call.first, call.dtype)
@@ -232,6 +238,7 @@ def logsumexp(g: GraphBuilder, call: TorchCall) -> Value:
     return result if keepdim(call) else g.Squeeze(result, axes)
 
 
+@in_float32
 def vector_norm(g: GraphBuilder, call: TorchCall) -> Value:
     """Norm of any order over dims."""
     order = call.params.get("ord", call.params.get("p"))
@@ -252,6 +259,7 @@ def _norm(g: GraphBuilder, x: Value, order: float, dims: Any, keep: bool) -> Val
     return g.Pow(total, scalar(g, 1 / order, dtype_of(x)))
 
 
+@in_float32
 def dist(g: GraphBuilder, call: TorchCall) -> Value:
     """Norm of the difference of two tensors."""
     a, b = (as_type(g, call.params[n], call.dtype) for n in ("self", "other"))
@@ -269,6 +277,7 @@ def cumsum(g: GraphBuilder, call: TorchCall) -> Value:
     return g.CumSum(x, scalar(g, axis_of(call.params["dim"], rank_of(x)), DataType.INT64))
 
 
+@in_float32
 def cumprod(g: GraphBuilder, call: TorchCall) -> Value:
     """Running product."""
     x = g.Cast(call.first, call.dtype)
@@ -277,6 +286,7 @@ def cumprod(g: GraphBuilder, call: TorchCall) -> Value:
     return _scanned(g, x, axis_of(call.params["dim"], rank_of(x)), 1, lambda inner, a, b: inner.Mul(a, b))
 
 
+@in_float32
 def logcumsumexp(g: GraphBuilder, call: TorchCall) -> Value:
     """Running log-sum-exp."""
     from any2onnx.converters.pytorch.functions import log_add
