@@ -48,7 +48,7 @@ def frexp(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value]:
 
 def nextafter(g: GraphBuilder, call: TorchCall) -> Value:
     """The neighbour of self on the way to other."""
-    limits = ml_dtypes.finfo(call.dtype.numpy())
+    limits = ml_dtypes.finfo(call.dtype.numpy())  # type: ignore[no-untyped-call]
     x, y = (as_type(g, call.params[n], DOUBLE) for n in ("self", "other"))
     zero, one, half = (scalar(g, v, DOUBLE) for v in (0.0, 1.0, 0.5))
     if call.dims:
