@@ -198,7 +198,14 @@ class _Run:
         self._emit(scope, container)
         return [(str(v.raw_name), self._output(v)) for v in outputs]
 
+    def _model_type(self) -> DataType:
+        """Return the type of the model's floats, which is what the converter was written for: float32, for most."""
+        context: Context = self.call.params["context"]
+        return context.model_type
+
     def _variable(self, scope: Scope, value: Value) -> Any:
+        if value.dtype == DataType.DOUBLE and self._model_type() == DataType.FLOAT:
+            value = self.g.Cast(value, DataType.FLOAT)
         name = scope.get_unique_variable_name(str(value.name))
         self.values[name] = value
         variable = make_variable(name, name, type_object(spec_of(value)))
@@ -212,7 +219,7 @@ class _Run:
             return list(declared) if isinstance(declared, list | tuple) else [declared]
         operator = scope.declare_local_operator(self.adapter.alias, model)
         operator.inputs.extend(inputs)
-        for name, spec in _usual_outputs(self.call):
+        for name, spec in _usual_outputs(self.call, self._model_type()):
             operator.outputs.append(scope.declare_local_variable(name, type_object(spec)))
         return operator.outputs
 
@@ -366,6 +373,11 @@ class _Run:
                 raise PromiseBroken(error.summary, where=self.call.location or None) from error
         return value
 
+    def _wide(self, value: Value) -> Value:
+        """Return a result in float64 where the steps around this one compute in it."""
+        inner = self.call.params["float_type"] == DataType.DOUBLE and self._model_type() == DataType.FLOAT
+        return self.g.Cast(value, DataType.DOUBLE) if inner and value.dtype == DataType.FLOAT else value
+
     def by_method(self, outputs: list[tuple[str, Value]]) -> Results:
         """Return the outputs under the methods that they stand for."""
         if self.call.methods == (ALL_OUTPUTS,):
@@ -374,7 +386,7 @@ class _Run:
         found: Results = {}
         for method, (_, value) in zip(usual, outputs, strict=False):
             flat = method == "predict" and value.shape is not None and rank_of(value) == 2 and width_of(value) == 1
-            found[method] = as_vector(self.g, value) if flat else value
+            found[method] = self._wide(as_vector(self.g, value) if flat else value)
         missing = [method for method in self.call.methods if method not in found]
         if missing:
             raise UsageError(
@@ -400,11 +412,10 @@ def _usual_methods(model: Any) -> list[tuple[str, str]]:
     return [("transform", "variable")]
 
 
-def _usual_outputs(call: Call) -> list[tuple[str, TensorSpec]]:
+def _usual_outputs(call: Call, floating: DataType) -> list[tuple[str, TensorSpec]]:
     """Return the outputs as skl2onnx declares them before the shape calculator runs."""
     from any2onnx.shape_calculators.sklearn.common import label_dtype
 
-    floating = call.params["float_type"]
     outputs = []
     for _, name in _usual_methods(call.source):
         dtype = floating

@@ -40,12 +40,14 @@ class Context:
         options: As the user gave them.
         opset: Version of ai.onnx.
         float_type: Element type of all floating results, FLOAT or DOUBLE.
+        model_type: The same for the model as a whole; steps before its end may have to give DOUBLE where it is FLOAT.
     """
 
     registry: Registry
     options: Options
     opset: int
     float_type: DataType
+    model_type: DataType = DataType.DOUBLE
 
     def key_of(self, cls: type) -> str:
         """Return the key of a class: its own, or that of a base class where the subclass only changes training.
