@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,23 +20,55 @@ def _spatial(call: TorchCall) -> int:
     return next(n for n in (1, 2, 3) if f"{n}d" in call.key)
 
 
-def _settings(call: TorchCall, n: int) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Return kernel, strides, padding and the further padding at the end that rounding up asks for."""
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Windows of a pooling operator, for each spatial dim.
+
+    Attributes:
+        extra: Padding at the end, beyond `padding`, that rounding the number of windows up asks for; an int64 vector
+            where it depends on dynamic sizes.
+    """
+
+    kernel: list[int]
+    stride: list[int]
+    padding: list[int]
+    dilation: list[int]
+    extra: list[int] | Value
+
+    def ends(self) -> list[int] | None:
+        """Return the whole padding at the end; None where it is not known yet."""
+        if isinstance(self.extra, Value):
+            return None
+        return [p + e for p, e in zip(self.padding, self.extra, strict=True)]
+
+    def padded(self, g: GraphBuilder, x: Value, number: float) -> Value:
+        """Return images [N, C, …] with the padding around them."""
+        ends, none = self.ends(), [0, 0]
+        if ends is not None:
+            return g.Pad(x, [*none, *self.padding, *none, *ends], scalar(g, number, dtype_of(x)))
+        after = g.Add(self.extra, g.const(np.asarray(self.padding, np.int64)))
+        before = g.const(np.asarray([*none, *self.padding, *none], np.int64))
+        return g.Pad(x, g.op("Concat", before, after, axis=0), scalar(g, number, dtype_of(x)))
+
+
+def _windows_of(g: GraphBuilder, call: TorchCall, n: int) -> Windows:
     p = call.params
     kernel = repeated(p["kernel_size"], n)
     stride = repeated(p["stride"], n) if p.get("stride") not in (None, []) else kernel
     padding = repeated(p["padding"], n)
     dilation = repeated(p.get("dilation", 1), n)
-    extra = [0] * n
+    extra: list[int] | Value = [0] * n
     if p.get("ceil_mode"):
-        sizes = call.dims_of("self")[-n:]
-        results = call.dims[-n:]
-        for k in range(n):
-            if not (isinstance(sizes[k], int) and isinstance(results[k], int)):
-                raise refuse(call, "ceil_mode", "the size of the image is dynamic")
-            reached = (results[k] - 1) * stride[k] + dilation[k] * (kernel[k] - 1) + 1
-            extra[k] = max(reached - sizes[k] - 2 * padding[k], 0)
-    return kernel, stride, padding, extra
+        sizes, results = call.dims_of("self")[-n:], call.dims[-n:]
+        span = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+        if all(isinstance(v, int) for v in (*sizes, *results)):
+            reached = [(r - 1) * s + w for r, s, w in zip(results, stride, span, strict=True)]
+            extra = [max(e - s - 2 * q, 0) for e, s, q in zip(reached, sizes, padding, strict=True)]
+        else:
+            steps, rest = np.asarray(stride, np.int64), np.asarray(span) - stride - 2 * np.asarray(padding)
+            reach = g.Add(g.Mul(call.sizes.vector(g, results), g.const(steps)), g.const(rest.astype(np.int64)))
+            extra = g.Max(g.Sub(reach, call.sizes.vector(g, sizes)), g.const(np.zeros(n, np.int64)))
+    return Windows(kernel, stride, padding, dilation, extra)
 
 
 def _with_batch(g: GraphBuilder, x: Value, n: int) -> tuple[Value, int]:
@@ -62,55 +95,95 @@ def max_pool_with_indices(g: GraphBuilder, call: TorchCall) -> tuple[Value, Valu
 
 def _max_pool(g: GraphBuilder, call: TorchCall, *, indices: bool) -> tuple[Value, Value | None]:
     n = _spatial(call)
-    kernel, stride, padding, extra = _settings(call, n)
+    windows = _windows_of(g, call, n)
     x, added = _with_batch(g, call.params["self"], n)
     dtype = dtype_of(x)
     if dtype not in (DataType.FLOAT, DataType.DOUBLE, DataType.FLOAT16, DataType.BFLOAT16):
         x = g.Cast(x, DataType.DOUBLE)
+    ends = windows.ends()
+    # onnxruntime takes no padding as wide as the kernel; dilation and rounding up lead there.
+    inside = ends is not None and all(e < k for e, k in zip(ends, windows.kernel, strict=True))
+    if not inside:
+        x = windows.padded(g, x, -math.inf)
     settings: dict[str, Any] = {
-        "kernel_shape": kernel,
-        "strides": stride,
-        "pads": padding + [p + e for p, e in zip(padding, extra, strict=True)],
-        "dilations": repeated(call.params["dilation"], n),
+        "kernel_shape": windows.kernel,
+        "strides": windows.stride,
+        "pads": windows.padding + (ends or []) if inside else [0] * (2 * n),
+        "dilations": windows.dilation,
     }
     if not indices:
         return g.Cast(_without(g, g.MaxPool(x, **settings), added), dtype), None
     value, flat = g.ops("MaxPool", x, outputs=2, **settings)
     # ONNX counts through the whole tensor, torch through one image.
-    area = g.ReduceProd(call.sizes.vector(g, call.dims_of("self")[-n:]), None, keepdims=False)
-    return g.Cast(_without(g, value, added), dtype), _without(g, g.Mod(flat, area), added)
+    area = g.ReduceProd(g.Shape(x, start=2), None, keepdims=False)
+    position = g.Mod(flat, area)
+    if not inside:
+        position = _without_padding(g, call, x, position, windows.padding)
+    return g.Cast(_without(g, value, added), dtype), _without(g, position, added)
+
+
+def _without_padding(g: GraphBuilder, call: TorchCall, x: Value, position: Value, padding: list[int]) -> Value:
+    """Return positions in images for positions in padded ones."""
+    n = len(padding)
+    result: Value | None = None
+    area = scalar(g, 1, DataType.INT64)
+    for k in reversed(range(n)):
+        wide, size = g.Squeeze(g.dim(x, 2 + k), 0), call.sizes.scalar(g, call.dims_of("self")[-n:][k])
+        place = g.Sub(g.Mod(position, wide), scalar(g, padding[k], DataType.INT64))
+        place = g.Mul(place, area)
+        result = place if result is None else g.Add(result, place)
+        position, area = g.Div(position, wide), g.Mul(area, size)
+    assert result is not None
+    return result
 
 
 def avg_pool(g: GraphBuilder, call: TorchCall) -> Value:
     """Mean of every window; the divisor counts padding or not, or is given."""
     n = _spatial(call)
     p = call.params
-    kernel, stride, padding, extra = _settings(call, n)
+    windows = _windows_of(g, call, n)
     x, added = _with_batch(g, p["self"], n)
     counts_padding = bool(p["count_include_pad"])
     divisor = p.get("divisor_override")
-    pads = padding + [a + b for a, b in zip(padding, extra, strict=True)]
-    if dtype_of(x) not in FLOATS:
-        return _without(g, _whole_means(g, call, x, (kernel, stride, padding, pads)), added)
-    plain = divisor is None and (not any(extra) or not counts_padding)
-    if plain:
+    ends, whole = windows.ends(), dtype_of(x) not in FLOATS
+    if ends is not None and not whole and divisor is None and (ends == windows.padding or not counts_padding):
+        pads, kernel, stride = windows.padding + ends, windows.kernel, windows.stride
         y = g.AveragePool(x, kernel_shape=kernel, strides=stride, pads=pads, count_include_pad=int(counts_padding))
         return _without(g, y, added)
     # The sum of every window, over torch's own divisor.
-    total = g.AveragePool(
-        g.Pad(x, [0, 0, *pads[:n], 0, 0, *pads[n:]]), kernel_shape=kernel, strides=stride, pads=[0] * (2 * n)
-    )
-    area = math.prod(kernel)
-    if divisor is not None:
-        return _without(g, g.Mul(total, scalar(g, area / divisor, dtype_of(x))), added)
-    factor = np.ones((), np.float64)
-    sizes, results = call.dims_of("self")[-n:], call.dims[-n:]
+    padded = windows.padded(g, x, 0)
+    counts = None if divisor is not None else _counts(g, call, windows, counts_padding)
+    if whole:
+        # Of integers the mean is cut towards zero.
+        total = g.Cast(window_sums(g, padded, windows.kernel, windows.stride), dtype_of(x))
+        mean = g.Div(total, scalar(g, int(divisor), dtype_of(x)) if counts is None else g.Cast(counts, dtype_of(x)))
+        return _without(g, mean, added)
+    mean = g.AveragePool(padded, kernel_shape=windows.kernel, strides=windows.stride, pads=[0] * (2 * n))
+    area = math.prod(windows.kernel)
+    if counts is None:
+        factor = scalar(g, area / divisor, dtype_of(x))
+    else:
+        factor = g.Cast(g.Div(scalar(g, float(area), DataType.DOUBLE), g.Cast(counts, DataType.DOUBLE)), dtype_of(x))
+    return _without(g, g.Mul(mean, factor), added)
+
+
+def _counts(g: GraphBuilder, call: TorchCall, windows: Windows, counts_padding: bool) -> Value:
+    """Return the number of elements that torch counts in each window, int64 [1, 1, …sizes of the result]."""
+    n, integer = len(windows.kernel), DataType.INT64
+    total: Value | None = None
     for k in range(n):
-        starts = np.arange(int(results[k])) * stride[k] - padding[k]
+        size, result = (call.sizes.scalar(g, dims[-n:][k]) for dims in (call.dims_of("self"), call.dims))
+        line = g.Range(scalar(g, 0, integer), result, scalar(g, 1, integer))
+        pad, zero = scalar(g, windows.padding[k], integer), scalar(g, 0, integer)
+        starts = g.Sub(g.Mul(line, scalar(g, windows.stride[k], integer)), pad)
         # torch's window ends with the padding, not with what rounding up adds.
-        ends = np.minimum(starts + kernel[k], int(sizes[k]) + padding[k])
-        factor = factor[..., None] * (kernel[k] / (ends - starts))
-    return _without(g, g.Mul(total, g.const(factor.astype(dtype_of(x).numpy()))), added)
+        ends = g.Min(g.Add(starts, scalar(g, windows.kernel[k], integer)), g.Add(size, pad))
+        if not counts_padding:
+            starts, ends = g.Max(starts, zero), g.Min(ends, size)
+        count = g.Unsqueeze(g.Sub(ends, starts), [axis for axis in range(n + 2) if axis != k + 2])
+        total = count if total is None else g.Mul(total, count)
+    assert total is not None
+    return total
 
 
 # --- adaptive -------------------------------------------------------------------------------------------------------
@@ -198,27 +271,6 @@ def _positions(size: int, count: int) -> Any:
     windows = _windows(size, count)
     width = max((end - start for start, end in windows), default=1)
     return np.asarray([[start + (j if start + j < end else 0) for j in range(width)] for start, end in windows])
-
-
-def _whole_means(g: GraphBuilder, call: TorchCall, x: Value, settings: tuple[list[int], ...]) -> Value:
-    """Means of integers, cut towards zero: the exact sum of every window over its divisor."""
-    kernel, stride, padding, pads = settings
-    n, p = len(kernel), call.params
-    padded = g.Pad(x, [0, 0, *pads[:n], 0, 0, *pads[n:]])
-    total = g.Cast(window_sums(g, padded, kernel, stride), dtype_of(x))
-    if p.get("divisor_override") is not None:
-        return g.Div(total, scalar(g, int(p["divisor_override"]), dtype_of(x)))
-    divisor: Any = np.ones((), np.int64)
-    for k in range(n):
-        size, result = call.dims_of("self")[-n:][k], call.dims[-n:][k]
-        if not isinstance(size, int) or not isinstance(result, int):
-            raise refuse(call, "self", "the size of an image of integers is dynamic")
-        starts = np.arange(result) * stride[k] - padding[k]
-        ends = np.minimum(starts + kernel[k], size + padding[k])
-        if not p["count_include_pad"]:
-            starts, ends = np.maximum(starts, 0), np.minimum(ends, size)
-        divisor = divisor[..., None] * (ends - starts)
-    return g.Div(total, g.const(divisor.astype(dtype_of(x).numpy())))
 
 
 def fractional_max_pool(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value]:
