@@ -34,7 +34,7 @@ from any2onnx.io.external import ExternalFiles
 from any2onnx.io.limits import EXTERNAL_DATA_LIMIT, EXTERNAL_TENSOR_THRESHOLD, PROTOBUF_LIMIT
 from any2onnx.io.proto_stream import Parts, model_parts
 from any2onnx.io.proto_walk import tensor_nbytes, walk_graphs, walk_tensors
-from any2onnx.io.skeleton import PENDING, inline_external, set_location, split_weights, strip_provenance
+from any2onnx.io.skeleton import PENDING, inline_external, set_location, split_weights, strip_provenance, without_weight_types
 from any2onnx.io.tensor_stream import TensorWriter
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def to_proto(model: onnx_ir.Model) -> onnx.ModelProto:
         raise NotAModel(f"to_proto takes an onnx_ir.Model, got {type(model).__name__}")
     _refuse_external_attributes(model)
     with _loaded_externals(model):
-        return onnx_ir.to_proto(model)
+        return without_weight_types(onnx_ir.to_proto(model))
 
 
 def save_model(
@@ -291,7 +291,7 @@ def _split_ir(model: onnx_ir.Model, writer: TensorWriter, threshold: int) -> onn
                 doc_string=tensor.doc_string,
                 metadata_props=dict(tensor.metadata_props),
             )
-        return onnx_ir.to_proto(model)
+        return without_weight_types(onnx_ir.to_proto(model))
     finally:
         for value, tensor in swapped:
             value.const_value = tensor
