@@ -313,8 +313,8 @@ def convert_pytorch(
         doc_string: Of the model.
         optimize: Run the graph passes.
         registry: Converters to use; the default ones and those registered by default.
-        external_data: Weights beside the file; None decides by size.
-        output_path: Write the model there; weights go straight to the file and are never copied.
+        external_data: Weights in a data file beside the model; by default where they are more than 16 MiB.
+        output_path: Write the model there; the weights of a data file go straight to it and are never copied.
         parity: "off", "smoke" or "full", see `convert_sklearn`.
         finishing: See `convert_sklearn`.
 
@@ -326,6 +326,7 @@ def convert_pytorch(
     from any2onnx.conversion import finish_and_check, finishing_arguments
     from any2onnx.converters.pytorch.walk import build_pytorch
     from any2onnx.graph.opsets import Opsets
+    from any2onnx.io.limits import STREAMED_DATA_LIMIT
     from any2onnx.operator_mappings.user_layer import current_registry
 
     with _CAPTURE:
@@ -343,9 +344,8 @@ def convert_pytorch(
             compute_dtype=compute_dtype,
             name=name or type(model).__name__,
         )
-    request = finishing_arguments(
-        "torch", name, doc_string, {**finishing, "external_data": external_data}, output_path or f, optimized=optimize
-    )
+    finishing = {"external_data_from": STREAMED_DATA_LIMIT, **finishing, "external_data": external_data}
+    request = finishing_arguments("torch", name, doc_string, finishing, output_path or f, optimized=optimize)
     return finish_and_check(model, built, request, parity, data=args if args and not kwargs else None)
 
 

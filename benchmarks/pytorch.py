@@ -1,11 +1,13 @@
 """Conversion of PyTorch models, side by side with torch.onnx in one run.
 
-    python benchmarks/pytorch.py [--repeats 2] [--only mlp resnet50 ...] [--no-peer]
+    python benchmarks/pytorch.py [--repeats 3] [--only mlp resnet50 ...] [--no-peer]
 
-Every measurement runs in a process of its own: torch.export alone, any2onnx with its passes and the written file,
-torch.onnx.export(dynamo=True) with the written file. Times are CPU seconds of the process (the best of the repeats), so
-that a busy machine does not decide; memory is the peak during conversion over what the process held before it; the
-graph is the .onnx file without weights; latency is onnxruntime's, one thread, median.
+Every tool runs in a process of its own: torch.export alone; any2onnx, with its passes and checks; and
+torch.onnx.export(dynamo=True). The last two write the model with its weights in a data file, as torch.onnx does by
+default. Writing is timed on its own ("+ s"), for both; "copy" is what writing the bare bytes of the weights takes.
+Times are CPU seconds of the process, the best of the repeats, so that a busy machine does not decide. Memory is the
+peak of conversion and writing over what the process held before. The graph is the .onnx file. Latency is onnxruntime's,
+batch 1, one thread: the median of 15 runs of each model in turn, in one process.
 """
 
 from __future__ import annotations
@@ -25,7 +27,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
 from torch import nn
 
@@ -135,95 +136,155 @@ def _memory(field: str) -> float:
     return 0.0
 
 
-def _empty_weights() -> Any:
+def _torchvision_operators() -> Any:
+    """Declare what transformers' import asks of torchvision, whose wheel may lack its compiled library."""
+    import importlib.util
+
+    if importlib.util.find_spec("torchvision") is None or hasattr(torch.ops.torchvision, "nms"):
+        return None
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return library
+
+
+def _without_initialisation() -> None:
     """Leave out the random numbers of weights: they cost more than the conversion of a large model."""
     for name in dir(nn.init):
         if name.endswith("_") and not name.startswith("_") and name not in ("zeros_", "ones_", "constant_"):
             setattr(nn.init, name, lambda tensor, *args, **kwargs: tensor)
 
 
-def _convert(tool: str, model: nn.Module, sample: Sample, path: Path) -> None:
-    args, dims = sample
+def _fill(model: nn.Module) -> None:
+    """Give every weight numbers of its own, so that its memory is there and none equals another."""
+    noise = torch.randn(1 << 22).mul_(0.02)
+    with torch.no_grad():
+        for k, parameter in enumerate(model.parameters()):
+            flat = parameter.view(-1)
+            for start in range(0, len(flat), len(noise)):
+                part = flat[start : start + len(noise)]
+                part.copy_(noise[: len(part)])
+            flat[0] = k
+
+
+def _dynamic(model: nn.Module, dims: tuple[dict[int, str], ...]) -> tuple[Any, ...]:
     # Transformers have a table of positions, which bounds the length.
     most = {"length": 512}
     labels = {label: torch.export.Dim(label, max=most.get(label)) for entry in dims for label in entry.values()}
     shapes: tuple[Any, ...] = tuple({axis: labels[label] for axis, label in entry.items()} for entry in dims)
-    if isinstance(model, Answer):
-        shapes = (shapes,)
+    return (shapes,) if isinstance(model, Answer) else shapes
+
+
+class _Timer:
+    """Adds up the CPU seconds of a function that is called inside another."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function, self.seconds = function, 0.0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        start = time.process_time()
+        try:
+            return self.function(*args, **kwargs)
+        finally:
+            self.seconds += time.process_time() - start
+
+
+def _convert(tool: str, model: nn.Module, sample: Sample, path: Path) -> tuple[float, float]:
+    """Return the seconds of the conversion and of writing the file."""
+    args, dims = sample
+    shapes = _dynamic(model, dims)
+    start = time.process_time()
     if tool == "any2onnx":
         import any2onnx
+        from any2onnx.converters import finish
 
-        any2onnx.convert_pytorch(model, args, dynamic_shapes=shapes, target_opset=OPSET, output_path=path)
-        return
+        finish.save_model = writing = _Timer(getattr(finish.save_model, "function", finish.save_model))
+        any2onnx.convert_pytorch(
+            model, args, dynamic_shapes=shapes, target_opset=OPSET, output_path=path, external_data=True
+        )
+        return time.process_time() - start - writing.seconds, writing.seconds
     with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
         if tool == "export":
             torch.export.export(model, args, dynamic_shapes=shapes, strict=False)
-        else:
-            torch.onnx.export(
-                model, args, str(path), dynamo=True, dynamic_shapes=shapes, opset_version=OPSET, external_data=True
-            )
+            return time.process_time() - start, 0.0
+        program = torch.onnx.export(model, args, dynamo=True, dynamic_shapes=shapes, opset_version=OPSET)
+        converted = time.process_time()
+        assert program is not None
+        program.save(str(path), external_data=True)
+        return converted - start, time.process_time() - converted
 
 
-def graph_size(path: Path) -> int:
-    """Return the bytes of a written model without its weights."""
-    proto = onnx.load(str(path), load_external_data=False)
-    for tensor in proto.graph.initializer:
-        for field in ("raw_data", "float_data", "int64_data"):
-            tensor.ClearField(field)
-    return proto.ByteSize()
+def _plain_copy(model: nn.Module, folder: Path) -> float:
+    """Return the seconds that writing the bytes of all weights takes, and nothing else."""
+    start = time.process_time()
+    with (folder / "weights").open("wb", buffering=0) as stream:
+        for parameter in model.parameters():
+            stream.write(parameter.detach().view(-1).view(torch.uint8).numpy().data)
+    seconds = time.process_time() - start
+    (folder / "weights").unlink()
+    return seconds
 
 
-def latency(path: Path, sample: Sample) -> float:
-    """Return onnxruntime's median time of one call in milliseconds, one thread, CPU seconds."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    feeds = {i.name: a[:1].numpy() for i, a in zip(session.get_inputs(), sample[0], strict=True)}
-    session.run(None, feeds)
-    times = []
-    for _ in range(7):
-        start = time.process_time()
-        session.run(None, feeds)
-        times.append(time.process_time() - start)
-    return statistics.median(times) * 1000
-
-
-def child(name: str, tool: str, repeats: int) -> None:
-    """Measure one tool on one model and print the result as JSON."""
+def _quiet() -> Any:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    large = name == "decoder-1b"
-    if large:
-        _empty_weights()
+    return _torchvision_operators()
+
+
+def child(name: str, tool: str, repeats: int, folder: Path) -> None:
+    """Measure one tool on one model and print the result as JSON; the model stays in the folder."""
+    library = _quiet()
+    if name == "decoder-1b":
+        _without_initialisation()
+        repeats = 1
     make, sampler = MODELS[name]
     model, sample = make().eval(), sampler()
-    result: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        # What every first call loads is not what is measured.
-        _convert(tool, mlp().eval(), MODELS["mlp"][1](), Path(folder) / "warm.onnx")
-        path = Path(folder) / "model.onnx"
-        times = []
-        before = _memory("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")
-        for _ in range(1 if large else repeats):
-            start = time.process_time()
-            _convert(tool, model, sample, path)
-            times.append(time.process_time() - start)
-        result = {"seconds": min(times), "before": before, "peak": _memory("VmHWM")}
-        if tool != "export":
-            result["graph"] = graph_size(path)
-            if not large:
-                result["latency"] = latency(path, sample)
+    if name == "decoder-1b":
+        _fill(model)
+    # What every first call loads is not what is measured.
+    _convert(tool, mlp().eval(), MODELS["mlp"][1](), folder / "warm.onnx")
+    path = folder / f"{tool}.onnx"
+    before = _memory("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    times = [_convert(tool, model, sample, path) for _ in range(repeats)]
+    result = {"seconds": min(t for t, _ in times), "writing": min(t for _, t in times)}
+    result |= {"before": before, "peak": _memory("VmHWM")}
+    if tool == "export":
+        result["copy"] = min(_plain_copy(model, folder) for _ in range(repeats))
+    else:
+        result["graph"] = path.stat().st_size
+    del library
     print(json.dumps(result))
+
+
+def latency(name: str, folder: Path) -> None:
+    """Print onnxruntime's median milliseconds of one call of each tool's model."""
+    import onnxruntime as ort
+
+    library = _quiet()
+    sample = MODELS[name][1]()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    sessions = {
+        tool: ort.InferenceSession(str(folder / f"{tool}.onnx"), options, providers=["CPUExecutionProvider"])
+        for tool in TOOLS[1:]
+    }
+    times: dict[str, list[float]] = {tool: [] for tool in sessions}
+    for _ in range(16):
+        for tool, session in sessions.items():
+            feeds = {i.name: a[:1].numpy() for i, a in zip(session.get_inputs(), sample[0], strict=True)}
+            start = time.process_time()
+            session.run(None, feeds)
+            times[tool].append(time.process_time() - start)
+    del library
+    print(json.dumps({tool: statistics.median(found[1:]) * 1000 for tool, found in times.items()}))
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
 
 
-def _measured(name: str, tool: str, repeats: int) -> dict[str, float]:
-    command = [sys.executable, __file__, "--child", name, tool, "--repeats", str(repeats)]
+def _measured(name: str, tool: str, repeats: int, folder: str) -> dict[str, float]:
+    command = [sys.executable, __file__, "--child", name, tool, "--repeats", str(repeats), "--folder", folder]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{name} with {tool} failed:\n{done.stderr[-3000:]}")
@@ -231,39 +292,48 @@ def _measured(name: str, tool: str, repeats: int) -> dict[str, float]:
 
 
 def row(name: str, repeats: int, *, peer: bool) -> None:
-    """Measure one model with every tool and print its row."""
-    alone, own = _measured(name, "export", repeats), _measured(name, "any2onnx", repeats)
-    text = (
-        f"{name:<10} export {alone['seconds']:6.2f} s  any2onnx {own['seconds']:6.2f} s "
-        f"({own['seconds'] / alone['seconds']:.2f} × export)  memory {own['peak'] / own['before']:.2f} ×"
-    )
-    if peer:
-        other = _measured(name, "torch.onnx", max(1, repeats - 1))
-        text += (
-            f"  torch.onnx {other['seconds']:6.2f} s ({other['seconds'] / own['seconds']:.1f} × any2onnx), "
-            f"memory {other['peak'] / other['before']:.2f} ×  graph {own['graph'] / 1000:.0f} kB against "
-            f"{other['graph'] / 1000:.0f} kB ({other['graph'] / own['graph']:.1f} ×)"
+    """Measure one model with every tool and print its lines."""
+    with tempfile.TemporaryDirectory() as folder:
+        alone, own = _measured(name, "export", repeats, folder), _measured(name, "any2onnx", repeats, folder)
+        total, ratio = own["seconds"] + own["writing"], own["seconds"] / alone["seconds"]
+        print(
+            f"{name:<10} export {alone['seconds']:.3f} s  any2onnx {own['seconds']:.3f} s = {ratio:.2f} × export, "
+            f"+ {own['writing']:.3f} s (copy {alone['copy']:.3f} s), all {total / alone['seconds']:.2f} × export  "
+            f"memory {own['peak'] / own['before']:.2f} × of {own['before']:.0f} MB  graph {own['graph'] / 1000:.0f} kB",
+            flush=True,
         )
-        if "latency" in own:
-            text += f"  latency {own['latency']:.1f} ms against {other['latency']:.1f} ms"
-    else:
-        text += f"  graph {own['graph'] / 1000:.0f} kB"
-    print(text, flush=True)
+        if not peer:
+            return
+        other = _measured(name, "torch.onnx", max(1, repeats - 1), folder)
+        both = other["seconds"] + other["writing"]
+        text = (
+            f"{'':<10} torch.onnx {other['seconds']:.3f} s = {other['seconds'] / own['seconds']:.1f} × any2onnx, "
+            f"+ {other['writing']:.3f} s, all {both / total:.1f} × any2onnx  "
+            f"memory {other['peak'] / other['before']:.2f} ×  "
+            f"graph {other['graph'] / 1000:.0f} kB = {other['graph'] / own['graph']:.1f} ×"
+        )
+        if name != "decoder-1b":  # float16: onnxruntime computes it in float32 on CPU, in seconds
+            times = _measured(name, "latency", repeats, folder)
+            text += f"  latency {times['any2onnx']:.2f} ms against {times['torch.onnx']:.2f} ms"
+        print(text, flush=True)
 
 
 def main() -> None:
     """Measure every model, or those that are named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--no-peer", action="store_true", help="leave out torch.onnx")
     parser.add_argument("--child", nargs=2, metavar=("MODEL", "TOOL"), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.child:
-        child(*arguments.child, arguments.repeats)
-        return
-    for name in arguments.only:
-        row(name, arguments.repeats, peer=not arguments.no_peer)
+    if arguments.child and arguments.child[1] == "latency":
+        latency(arguments.child[0], arguments.folder)
+    elif arguments.child:
+        child(*arguments.child, arguments.repeats, arguments.folder)
+    else:
+        for name in arguments.only:
+            row(name, arguments.repeats, peer=not arguments.no_peer)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ import onnx_ir as ir
 from any2onnx.errors import GraphError
 from any2onnx.graph.opsets import ML
 from any2onnx.graph.provenance import strip_provenance
+from any2onnx.io.limits import EXTERNAL_DATA_LIMIT
 from any2onnx.io.proto_walk import tensor_nbytes
-from any2onnx.io.save import save_model, to_proto
+from any2onnx.io.save import model_nbytes, save_model, to_proto
 from any2onnx.passes.pipeline import optimize
 
 # Constants up to this many bytes can matter for the checker's inference (shapes, axes).
@@ -44,6 +45,7 @@ class Finish:
         strip: Leave out where each node comes from.
         output_path: Write the model there, streamed, and return the proto that refers to it.
         external_data: Weights beside the file; None decides by size.
+        external_data_from: The size in bytes of all weights that decides.
         steps: Changes of the finished message (operators whose types the graph cannot carry).
     """
 
@@ -59,6 +61,7 @@ class Finish:
     strip: bool = False
     output_path: str | Path | None = None
     external_data: bool | None = None
+    external_data_from: int = EXTERNAL_DATA_LIMIT
     steps: Sequence[Callable[[onnx.ModelProto], onnx.ModelProto]] = ()
 
 
@@ -84,7 +87,10 @@ def _write(model: ir.Model, request: Finish) -> onnx.ModelProto:
     assert request.output_path is not None
     # Steps work on the message; without one the weights stream from where they are.
     result = _apply(to_proto(model), request.steps) if request.steps else model
-    proto = save_model(result, request.output_path, external_data=request.external_data)
+    external = request.external_data
+    if external is None:
+        external = model_nbytes(result) > request.external_data_from
+    proto = save_model(result, request.output_path, external_data=external)
     check(proto)
     return proto
 

@@ -14,6 +14,10 @@ GIB = 1 << 30
 #: graph itself, and readers that count in signed 32-bit integers, need the margin.
 EXTERNAL_DATA_LIMIT = int(1.8 * GIB)
 
+#: The same for a conversion that writes its file itself: above it the weights go from the framework's own memory to the
+#: data file. In one file with the graph they would be copied, since the message that is returned would hold them.
+STREAMED_DATA_LIMIT = 16 * MIB
+
 #: Tensors of at most this many bytes stay inside the .onnx file: shapes and axes must be readable without the data.
 EXTERNAL_TENSOR_THRESHOLD = 1024
 

@@ -35,7 +35,14 @@ from any2onnx.io.limits import EXTERNAL_DATA_LIMIT, EXTERNAL_TENSOR_THRESHOLD, P
 from any2onnx.io.proto_numbers import Message, to_message
 from any2onnx.io.proto_stream import Parts, model_parts
 from any2onnx.io.proto_walk import tensor_nbytes, walk_graphs, walk_tensors
-from any2onnx.io.skeleton import PENDING, inline_external, set_location, split_weights, strip_provenance
+from any2onnx.io.skeleton import (
+    PENDING,
+    inline_external,
+    set_location,
+    split_weights,
+    strip_provenance,
+    without_weight_types,
+)
 from any2onnx.io.tensor_stream import TensorWriter
 
 if TYPE_CHECKING:
@@ -96,7 +103,9 @@ def _message(model: onnx_ir.Model) -> Message:
     """Return what `to_proto` does, with the serialised nodes that it has met on the way."""
     _refuse_external_attributes(model)
     with _loaded_externals(model):
-        return to_message(model)
+        message = to_message(model)
+    without_weight_types(message.proto)
+    return message
 
 
 def save_model(
@@ -298,7 +307,7 @@ def _split_ir(model: onnx_ir.Model, writer: TensorWriter, threshold: int) -> onn
                 doc_string=tensor.doc_string,
                 metadata_props=dict(tensor.metadata_props),
             )
-        return to_message(model).proto
+        return without_weight_types(to_message(model).proto)
     finally:
         for value, tensor in swapped:
             value.const_value = tensor

@@ -142,6 +142,20 @@ def set_location(model: onnx.ModelProto, name: str) -> None:
                 entry.value = name
 
 
+def without_weight_types(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Remove, in place, the types of initializers from value_info, where onnx_ir repeats what the tensors say."""
+    for graph, _ in walk_graphs(model):
+        weights = {tensor.name for tensor in getattr(graph, "initializer", ())}
+        count = 0
+        # They come first.
+        for info in graph.value_info:
+            if info.name not in weights or info.metadata_props or info.doc_string:
+                break
+            count += 1
+        del graph.value_info[:count]
+    return model
+
+
 def _is_pending(tensor: onnx.TensorProto) -> bool:
     return any(entry.key == "location" and entry.value == PENDING for entry in tensor.external_data)
 

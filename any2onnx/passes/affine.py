@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
@@ -30,6 +31,8 @@ Vector = npt.NDArray[np.float64]
 
 # Elements that are converted to float64 at a time.
 _BLOCK = 1 << 16
+# Bytes of a weight that is computed only when it is written.
+_LARGE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +140,30 @@ def bias_vector(value: ir.Value | None, channels: int) -> Vector | None:
 def scaled(weight: ir.TensorProtocol, factor: npt.NDArray[np.float64]) -> ir.TensorProtocol | None:
     """Return ``weight * factor`` (broadcast), computed in float64 and rounded once to the type of the weight.
 
-    None when a finite weight would become infinite.
+    A large weight is computed when it is written: never are all of them in memory beside the originals.
+
+    Returns:
+        The tensor; None when a finite weight would become infinite.
     """
+    if weight.nbytes < _LARGE or not _stays_finite(weight, factor):
+        return _scaled_now(weight, factor)
+
+    def compute() -> ir.TensorProtocol:
+        result = _scaled_now(weight, factor)
+        assert result is not None
+        return result
+
+    return ir.LazyTensor(compute, dtype=weight.dtype, shape=ir.Shape(tensor_shape(weight)))
+
+
+def _stays_finite(weight: ir.TensorProtocol, factor: npt.NDArray[np.float64]) -> bool:
+    """Tell, without making a new array, whether no product can come near the largest number; False where unsure."""
+    array = weight.numpy()
+    largest = max(float(array.max()), -float(array.min())) * float(np.abs(factor).max())
+    return largest < float(ml_dtypes.finfo(array.dtype).max) / 2
+
+
+def _scaled_now(weight: ir.TensorProtocol, factor: npt.NDArray[np.float64]) -> ir.TensorProtocol | None:
     before = weight.numpy()
     array = contiguous(before)
     # A copy is ours: it is scaled in place.

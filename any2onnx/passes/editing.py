@@ -281,8 +281,19 @@ def inherit(target: ir.Node, *sources: ir.Node, join: bool = False) -> None:
             present = target.metadata_props.get(key)
             if present is None:
                 target.metadata_props[key] = text
-            elif join and text not in present.split(" + "):
-                target.metadata_props[key] = f"{present} + {text}"
+            elif join:
+                target.metadata_props[key] = _joined(present, text)
+
+
+def _joined(present: str, text: str) -> str:
+    """Return both origins; a line of code that they share is written once: ``conv1 + bn1 ← net.py:41   …``."""
+    if text in present.split(" + "):
+        return present
+    scope, arrow, line = text.partition(" ← ")
+    if arrow and present.endswith(arrow + line):
+        before = present.removesuffix(arrow + line)
+        return present if scope in before.split(" + ") else f"{before} + {text}"
+    return f"{present} + {text}"
 
 
 def new_node(

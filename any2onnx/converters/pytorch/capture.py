@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from any2onnx.converters.pytorch.quick_trace import limits_as_guards, quick_trace
 from any2onnx.converters.pytorch.recurrent_trace import recurrent_layers_whole
 from any2onnx.converters.pytorch.structures import outputs_registered, register_structures
 from any2onnx.converters.pytorch.trace_errors import explained, without_dumps
@@ -71,7 +72,7 @@ def _exported(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], spec: A
     attempts = [{text: torch.export.Dim(text) for text in sorted(repeated)}, {}] if repeated else [{}]
     for k, shared in enumerate(attempts):
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), limits_as_guards(set(shared)):
                 warnings.simplefilter("ignore")
                 return torch.export.export(
                     model, args, kwargs, dynamic_shapes=_without_texts(spec, shared), strict=False
@@ -109,6 +110,7 @@ def _settings(torch: Any) -> Iterator[None]:
     with (
         torch.fx.experimental._config.patch(backed_size_oblivious=True),
         recurrent_layers_whole(),
+        quick_trace(),
         without_dumps(),
         torch.no_grad(),
     ):

@@ -37,13 +37,16 @@ def conv(g: GraphBuilder, call: TorchCall) -> Value:
         pads = [t // 2 for t in total] + [t - t // 2 for t in total]
     else:
         pads = repeated(padding, n) * 2
-    settings = {
-        "strides": repeated(call.params["stride"], n),
-        "pads": pads,
-        "dilations": dilation,
+    settings: dict[str, Any] = {
+        # What ONNX takes for granted is left out: a network has a hundred of these.
+        "strides": _unless_all(1, repeated(call.params["stride"], n)),
+        "pads": _unless_all(0, pads),
+        "dilations": _unless_all(1, dilation),
         "group": call.params["groups"],
         "kernel_shape": kernel,
     }
+    if settings["group"] == 1:
+        del settings["group"]
     # Integers are multiplied as integers.
     form = g.Conv if dtype_of(x) in FLOATS else functools.partial(convolutions.conv, g)
     return _batched(g, x, n, lambda v: form(v, weight, call.params["bias"], **settings))
@@ -81,6 +84,10 @@ def conv_transpose(g: GraphBuilder, call: TorchCall) -> Value:
 def convolution(g: GraphBuilder, call: TorchCall) -> Value:
     """aten.convolution: either kind."""
     return conv_transpose(g, call) if call.params["transposed"] else conv(g, call)
+
+
+def _unless_all(default: int, numbers: Sequence[int]) -> Sequence[int] | None:
+    return None if all(number == default for number in numbers) else numbers
 
 
 def _batched(g: GraphBuilder, x: Value, spatial: int, apply: Any) -> Value:
