@@ -380,7 +380,8 @@ def _build_torch(op: Any) -> tuple[Any, ...]:
 
     packet = getattr(torch.ops.aten, op.aten_name or op.name, None)
     overloads = [getattr(packet, name) for name in packet.overloads()] if packet is not None else []
-    if any(torch.Tag.nondeterministic_seeded in overload.tags for overload in overloads):
+    # rrelu carries no tag, and on some inputs the same noise again and again.
+    if op.name.endswith("rrelu") or any(torch.Tag.nondeterministic_seeded in item.tags for item in overloads):
         raise CannotBuild("its answers are random")
     leaves, spec = _torch_sample(op)
     tensors = tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))

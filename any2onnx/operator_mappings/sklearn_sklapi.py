@@ -7,7 +7,7 @@ from typing import Final
 
 from any2onnx.operator_mappings import sklearn_options, sklearn_text
 from any2onnx.operator_mappings.mapping import OperatorMapping
-from any2onnx.operator_mappings.sklearn_rows import EVERY_METHOD, META_OPTIONS, row
+from any2onnx.operator_mappings.sklearn_rows import META_OPTIONS, row
 
 _HERE: Final = "skl2onnx.sklapi"
 _TEXT: Final = {row.key.rpartition(".")[2]: row for row in sklearn_text.ROWS}
@@ -22,7 +22,7 @@ ROWS: Final[tuple[OperatorMapping, ...]] = (
     row(
         f"{_HERE}.cast_regressor.CastRegressor",
         "skl2onnx_estimators:cast_regressor",
-        methods=EVERY_METHOD,
+        methods="predict decision_function",
         honours="dtype estimator",
         options=META_OPTIONS,
     ),

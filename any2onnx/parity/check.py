@@ -13,7 +13,8 @@ from any2onnx.errors import MalformedFile, UnknownOption, UsageError, did_you_me
 from any2onnx.parity.arrays import ArrayStore
 from any2onnx.parity.cases import Case, Skip
 from any2onnx.parity.divergence import locate
-from any2onnx.parity.evaluate import Evaluator, Options
+from any2onnx.parity.evaluate import Evaluator
+from any2onnx.parity.judging import Options
 from any2onnx.parity.proofs import proofs
 from any2onnx.parity.providers import resolved
 from any2onnx.parity.reference import Binding, FrameworkRejects, OutputRequest, Reference, make_reference

@@ -62,6 +62,11 @@ def tolerance(dtype: np.dtype[Any], widest_input: np.dtype[Any] | None = None) -
     return max(found)
 
 
+def epsilon(dtype: np.dtype[Any]) -> float:
+    """Return the distance from 1 to the next number of a floating dtype."""
+    return 2.0**-7 if dtype.name == "bfloat16" else float(np.finfo(dtype).eps)
+
+
 @dataclasses.dataclass(frozen=True)
 class FloatErrors:
     """Errors of one output on one case; arrays have one entry per unit: a row, or an element of a row.

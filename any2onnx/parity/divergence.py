@@ -214,23 +214,12 @@ def _blame(scene: Scene) -> Divergence:
 
 def _rounded_weights(scene: Scene, lifted: dict[str, Array]) -> bool:
     """Tell whether moving the weights by half an ulp of float32 changes the output about as much as it is off."""
-    import onnx
-    from onnx import numpy_helper
-
     if not is_float(scene.wanted.dtype) or not is_float(lifted[scene.output].dtype):
         return False
     off = relative(lifted[scene.output], scene.wanted)
-    rng = np.random.default_rng(0)
-    for _ in range(2):
-        twin = onnx.ModelProto()
-        twin.CopyFrom(scene.graph.proto)
-        for tensor in twin.graph.initializer:
-            value = numpy_helper.to_array(tensor)
-            if value.dtype == np.float32:
-                moved = value.astype(np.float64) + half_ulp(value) * rng.choice([-1.0, 1.0], value.shape)
-                tensor.CopyFrom(numpy_helper.from_array(moved, tensor.name))
+    for twin in scene.engine.with_moved_constants(2):
         try:
-            change = relative(LiftedGraph(twin).run(scene.feeds).arrays[scene.output], lifted[scene.output])
+            change = relative(twin.run(scene.feeds).arrays[scene.output], lifted[scene.output])
         except CannotRun:
             return False
         if np.isfinite(off) and change * AMPLIFICATION >= off:
@@ -355,17 +344,16 @@ def _own_error(scene: Scene, number: int, name: str) -> tuple[float, float] | No
     Expected is what onnx.reference errs there, or what half an ulp of the inputs makes.
     """
     known = {source: scene.shown[source] for source in scene.graph.sources(number) if source in scene.shown}
-    place = list(scene.graph.proto.graph.node[number].output).index(name)
     known.update(_constants(scene.graph, number))
     rng = np.random.default_rng(0)
     try:
-        exact = np.asarray(scene.engine.run_one(number, known)[place])
-        second = np.asarray(scene.engine.run_one(number, known, wide=False)[place])
+        exact = np.asarray(scene.engine.run_one(number, known)[name])
+        second = np.asarray(scene.engine.run_one(number, known, wide=False)[name])
         expected = relative(second, exact)
         # By luck the second opinion may be nearly exact: what half an ulp of the inputs does is no one's fault either.
         for _ in range(_DRAWS):
             moved = {source: _moved(value, rng) for source, value in known.items()}
-            expected = max(expected, relative(np.asarray(scene.engine.run_one(number, moved)[place]), exact))
+            expected = max(expected, relative(np.asarray(scene.engine.run_one(number, moved)[name]), exact))
     except CannotRun:
         return None
     return relative(scene.shown[name], exact), expected

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from any2onnx.parity import compare, details, stability
-from any2onnx.parity.arrays import ArrayStore, Compared
-from any2onnx.parity.compare import FloatErrors, Judgement, as_floats, comparable_as_floats
-from any2onnx.parity.excuses import Excuse, Excuses
-from any2onnx.parity.graph_opinion import GraphOpinion
-from any2onnx.parity.labels import Flags, compare_labels
+from any2onnx.parity import compare, stability
+from any2onnx.parity.arrays import ArrayStore
+from any2onnx.parity.compare import as_floats, comparable_as_floats
+from any2onnx.parity.excuses import Excuses
+from any2onnx.parity.graph_scores import GraphScores
+from any2onnx.parity.judging import Judge, Options
 from any2onnx.parity.reference import Binding, Bound, FrameworkRejects
 from any2onnx.parity.report import OutputResult
-from any2onnx.parity.results import dtype_name, failure, float_result
+from any2onnx.parity.results import failure
 from any2onnx.parity.runtime import Leaf, OnnxFile, RuntimeFailure
 from any2onnx.parity.slots import Slot, learn_slot
-from any2onnx.parity.structure import Pair, conform, merge_leaves, pair_up
-from any2onnx.parity.ulp import Array, is_float
+from any2onnx.parity.structure import conform
 from any2onnx.parity.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from any2onnx.parity.cases import Case
     from any2onnx.parity.running import Runs, Sides
     from any2onnx.parity.sensitivity import Key, Results
+    from any2onnx.parity.signature import Feeds
     from any2onnx.parity.suites import Plan
 
 # The sensitivity of all rows is measured only where a run of the model is cheap; elsewhere only that of rows in need.
@@ -41,45 +37,6 @@ _CHEAP_ELEMENTS = 1 << 16
 _BY_COLUMN = frozenset({"transform", "inverse_transform", "predict"})
 # A rebuilt float64 model that is further off than this share of the scale is not the same model.
 _LOST = 0.1
-# Neither ONNX nor the tensor frameworks pin down what these do with NaN: TensorFlow's max pooling drops it and
-# PyTorch's keeps it, onnxruntime's ReduceMax drops it and its MaxPool keeps it; its GRU and LSTM limit the arguments
-# of their activations and so drop it; interpolation may or may not multiply it with a weight of 0.
-_LOOSE_NAN = frozenset(
-    {
-        "ArgMax",
-        "ArgMin",
-        "GRU",
-        "GlobalMaxPool",
-        "GridSample",
-        "LSTM",
-        "Max",
-        "MaxPool",
-        "Min",
-        "ReduceMax",
-        "ReduceMin",
-        "Resize",
-        "TopK",
-    }
-)
-# Beside an infinite score TensorFlow's softmax gives 0 where others give NaN.
-_LOOSE_INFINITY = frozenset({"LogSoftmax", "Softmax"})
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What the caller chose: a float64 reference or not, a fixed relative budget or None."""
-
-    double: bool = True
-    budget: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Work:
-    """One pair to judge, with its counterpart from the session without graph optimisations."""
-
-    key: Key
-    pair: Pair
-    plain: Pair | None
 
 
 class Evaluator:
@@ -104,18 +61,13 @@ class Evaluator:
         keep: ArrayStore | None = None,
     ) -> None:
         self._runs = self.runs = runs
-        self._keep = keep
         self._bound = binding.bound
         self._plan = plan
-        self._signature = plan.signature
         self._options = options
         self._file = onnx_file
-        self._growth = math.sqrt(onnx_file.contraction)
-        self._operators = onnx_file.operators
+        self._keep = keep
         self._slots: dict[Key, Slot] = {}
-        self._cheap = len(onnx_file.payload) <= _CHEAP_BYTES
-        self._excuses = Excuses(runs, plan, {})
-        self._opinion = GraphOpinion(onnx_file, plan.signature)
+        self._judge = self._judge_for({}, cheap=False)
 
     # --- the first case ---
 
@@ -126,7 +78,6 @@ class Evaluator:
             Notes for the report.
         """
         first = self._runs.framework(case.feeds, case.rows)
-        self._cheap &= sum(values.size for values in case.feeds.values()) <= _CHEAP_ELEMENTS
         second = self._runs.framework(case.feeds, case.rows)
         ref = self._runs.reference(case.feeds, case.rows)
         notes = []
@@ -141,9 +92,24 @@ class Evaluator:
         if ref is not None and self._is_lost(first, ref, case.rows):
             notes.append("the float64 copy of the model answers differently: the framework as run is the reference")
             self._runs.double = False
-        by_column = [key for key, slot in sorted(self._slots.items()) if slot.columns is not None]
-        self._excuses = Excuses(self._runs, self._plan, case.feeds, by_column)
+        small = sum(values.size for values in case.feeds.values()) <= _CHEAP_ELEMENTS
+        self._judge = self._judge_for(case.feeds, cheap=small and len(self._file.payload) <= _CHEAP_BYTES)
         return notes
+
+    def _judge_for(self, baseline: Feeds, *, cheap: bool) -> Judge:
+        by_column = [key for key, slot in sorted(self._slots.items()) if slot.columns is not None]
+        excuses = Excuses(self._runs, self._plan, baseline, by_column, GraphScores(self._file, self._plan.signature))
+        return Judge(
+            self._runs,
+            self._bound,
+            self._plan,
+            self._file,
+            self._options,
+            slots=self._slots,
+            excuses=excuses,
+            cheap=cheap,
+            keep=self._keep,
+        )
 
     def _by_column(self, i: int) -> bool:
         """Tell whether the columns of a result are quantities of their own."""
@@ -186,7 +152,7 @@ class Evaluator:
         odd = self._odd_when_empty(sides) if case.empty else ""
         if odd:
             return self._empty_batch(case, odd)
-        results = self._judge_all(case, sides)
+        results = self._judge.judge(case, sides)
         return self._with_pieces(case, sides, results) if case.parts else results
 
     def _repeated(self, case: Case) -> list[OutputResult]:
@@ -271,232 +237,3 @@ class Evaluator:
         if not self._runs.runner.conventional:
             return shape[1:] == rows
         return conform(np.zeros((0, *rows)), shape, bound.source) is not None
-
-    # --- judging ---
-
-    def _judge_all(self, case: Case, sides: Sides) -> list[OutputResult]:
-        work: list[Work] = []
-        results: list[OutputResult] = []
-        for i, bound in enumerate(self._bound):
-            plain = self._pairs(bound, sides.fw[i], sides.plain) if sides.plain is not None else []
-            for j, pair in enumerate(self._pairs(bound, sides.fw[i], sides.ox)):
-                if pair.problem:
-                    results.append(dataclasses.replace(failure(case, bound, pair.problem), output=pair.name))
-                else:
-                    work.append(Work((i, j), pair, plain[j] if j < len(plain) else None))
-            if sides.plain_error:
-                results.append(dataclasses.replace(failure(case, bound, sides.plain_error), optimised=False))
-        excuses = self._measure_excuses(case, sides, work)
-        return results + [self._judge_both(case, sides, item, excuses.get(item.key)) for item in work]
-
-    def _pairs(self, bound: Bound, fw: Sequence[Array], found: list[list[Leaf]] | None) -> list[Pair]:
-        if found is None:
-            return []
-        scores = bound.source in ("predict_proba", "predict_log_proba", "decision_function")
-        return pair_up(
-            bound.name,
-            bound.source,
-            fw,
-            merge_leaves(bound.name, [found[port] for port in bound.ports]),
-            label=bound.label,
-            conventional=self._runs.runner.conventional,
-            widest_float=self._signature.widest_float,
-            classes=[self._runs.runner.classes(k) if scores else None for k in range(len(fw))],
-        )
-
-    def _truth(self, sides: Sides, key: Key, pair: Pair) -> Array | None:
-        """Return the float64 answer in the shape of the pair, or None when it is not float64 after all."""
-        if sides.ref is None:
-            return None
-        ref = sides.ref[key[0]][key[1]]
-        if self._runs.runner.conventional:
-            return conform(ref, pair.ox.shape, self._bound[key[0]].source)
-        if ref.shape != pair.ox.shape or (is_float(ref.dtype) and ref.dtype != np.float64):
-            return None
-        return ref
-
-    def _errors(self, sides: Sides, key: Key, pair: Pair, rows: int) -> tuple[FloatErrors, float]:
-        """Measure a pair; the second value is the tolerance of its dtype."""
-        truth = self._truth(sides, key, pair)
-        wide = None if truth is None else as_floats(truth)
-        slot = self._slots[key]
-        errors = compare.measure(
-            as_floats(pair.fw),
-            wide,
-            as_floats(pair.ox),
-            rows,
-            slot.floor,
-            by_column=slot.columns is not None and pair.ox.shape == (rows, len(slot.columns)),
-        )
-        tol = compare.tolerance(pair.ox.dtype, self._signature.widest_float)
-        if is_float(pair.fw.dtype):
-            # A framework that answers in float32, whatever it is given, says no more than float32 can.
-            tol = max(tol, compare.tolerance(pair.fw.dtype))
-        # Without a float64 answer the rounding of long sums cannot be told from errors; it grows with their root.
-        return errors, tol if truth is not None else tol * self._growth
-
-    def _measure_excuses(self, case: Case, sides: Sides, work: Sequence[Work]) -> Mapping[Key, Excuse]:
-        need: set[int] = set()
-        floats = False
-        for item in work:
-            if not self._by_budget(item):
-                continue
-            floats = True
-            for candidate in (item.pair, item.plain):
-                if candidate is not None and not candidate.problem:
-                    errors, tol = self._errors(sides, item.key, candidate, case.rows)
-                    need.update(int(row) for row in compare.rows_in_need(errors, tol))
-        everything = case.measure and self._cheap and floats
-        return self._excuses.measure(case, sides, sorted(need), everything=everything)
-
-    def _by_budget(self, item: Work) -> bool:
-        """Tell whether a pair is judged by error and budget; labels and whole numbers are judged by equality."""
-        pair = item.pair
-        return comparable_as_floats(pair.fw) and comparable_as_floats(pair.ox) and not self._bound[item.key[0]].label
-
-    def _judge_both(self, case: Case, sides: Sides, item: Work, excuse: Excuse | None) -> OutputResult:
-        """Judge both sessions; the worse finding counts, and says from which one it comes."""
-        result, compared = self._judge(case, sides, item, item.pair, excuse)
-        if item.plain is not None and (item.plain.problem or not _same_bits(item.pair.ox, item.plain.ox)):
-            if item.plain.problem:
-                second = dataclasses.replace(
-                    failure(case, self._bound[item.key[0]], item.plain.problem), output=item.pair.name
-                )
-                other = Compared(item.plain.fw, None, item.plain.ox)
-            else:
-                second, other = self._judge(case, sides, item, item.plain, excuse)
-            if second.badness > result.badness:
-                result, compared = dataclasses.replace(second, optimised=False), other
-        if self._keep is not None:
-            self._keep.add(case, result, compared)
-        return result
-
-    def _judge(
-        self, case: Case, sides: Sides, item: Work, pair: Pair, excuse: Excuse | None
-    ) -> tuple[OutputResult, Compared]:
-        """Judge one session; the second value is what the result was computed from."""
-        if self._by_budget(item):
-            return self._judge_floats(case, sides, item.key, pair, excuse)
-        return self._judge_labels(case, sides, item.key, pair)
-
-    def _judge_floats(
-        self, case: Case, sides: Sides, key: Key, pair: Pair, excuse: Excuse | None
-    ) -> tuple[OutputResult, Compared]:
-        errors, tol = self._errors(sides, key, pair, case.rows)
-        slot, truth = self._slots[key], self._truth(sides, key, pair)
-        fitting = excuse if excuse is not None and excuse.sensitivity.size == errors.onnx.size else None
-        sensitivity = None if fitting is None else fitting.sensitivity.reshape(-1)
-
-        own_tol = tol
-
-        def judged(factor: float, growth: float = 1.0) -> Judgement:
-            return compare.judge(
-                errors,
-                tol=own_tol * growth,
-                sensitivity=sensitivity,
-                framework_noise=None if fitting is None else fitting.noise.reshape(-1),
-                noise=slot.noise,
-                fixed_budget=self._options.budget,
-                profile=slot.profile if sides.ref is not None else None,
-                framework_factor=factor,
-            )
-
-        factor, notes = compare.FRAMEWORK_FACTOR, [pair.note, errors.special_note]
-        judgement = judged(factor)
-        imprecise = judgement.verdict is Verdict.CONVERTER_IMPRECISE
-        # The graph is asked only where its answer matters: near the budget.
-        if imprecise and truth is not None and judged(compare.ROUNDING_FACTOR, compare.MOST_GROWTH).verdict.passed:
-            growth = self._right_graph(case, key, pair, truth, judgement, errors, tol)
-            wider = judged(compare.ROUNDING_FACTOR, growth)
-            if growth and wider.verdict.passed:
-                judgement, factor, tol = wider, compare.ROUNDING_FACTOR, tol * growth
-                notes.append("the graph is right in float64: rounding errors of long sums")
-        if judgement.verdict is Verdict.INCONCLUSIVE:
-            notes.append(f"two runs of the framework differ by {slot.noise:.2g} of the scale")
-        note = "; ".join(text for text in notes if text)
-        result = float_result(self._bound[key[0]], case, pair, errors, judgement, known=truth is not None, note=note)
-        arrays = (as_floats(pair.fw), None if truth is None else as_floats(truth), as_floats(pair.ox))
-        detail = details.float_detail((case.suite, case.name), case.rows, case.feeds, arrays, errors, judgement)
-        result = dataclasses.replace(result, detail=detail)
-        nan_at_fault = errors.wrong_specials > 0 and bool((np.isnan(pair.ox) | np.isnan(pair.fw)).any())
-        compared = Compared(
-            pair.fw,
-            truth,
-            pair.ox,
-            columns=errors.columns,
-            scale=errors.scale,
-            sensitivity=sensitivity,
-            own=judgement.own,
-            framework_factor=factor,
-            repeat=slot.noise,
-            tolerance=tol,
-            fixed_budget=self._options.budget,
-        )
-        return (self._without_loose_nan(case, result) if nan_at_fault else result), compared
-
-    def _right_graph(
-        self, case: Case, key: Key, pair: Pair, truth: Array, judgement: Judgement, errors: FloatErrors, tol: float
-    ) -> float:
-        """Return by how much rounding may grow in a graph that is right in float64, 0 for one that is not."""
-        if len(self._bound[key[0]].ports) != 1 or "[" in pair.name:
-            return 0.0
-        allowed = tol * errors.scale.reshape(-1, errors.columns).min(axis=1)
-        longest = self._opinion.longest_sum(case.feeds, pair.name, truth, judgement.failing, allowed)
-        return compare.growth(longest) if longest else 0.0
-
-    def _without_loose_nan(self, case: Case, result: OutputResult) -> OutputResult:
-        """Leave undecided what no specification decides: NaN in tensor models with operators that may drop it."""
-        loose = _LOOSE_NAN if case.name == "NaN" else _LOOSE_NAN | _LOOSE_INFINITY
-        found = [name for name in self._operators if name in loose]
-        if case.suite != "special" or self._runs.runner.framework == "scikit-learn" or not found:
-            return result
-        names = ", ".join(found)
-        note = f"not judged, since what {names} do with NaN and infinities differs between runtimes: {result.note}"
-        return dataclasses.replace(result, verdict=None, budget_used=0.0, note=note)
-
-    def _judge_labels(self, case: Case, sides: Sides, key: Key, pair: Pair) -> tuple[OutputResult, Compared]:
-        bound = self._bound[key[0]]
-        truth, fw = self._truth(sides, key, pair), pair.fw
-        if is_float(pair.ox.dtype) and is_float(fw.dtype):
-            # Labels such as 0.1 are stored in the dtype of the output.
-            fw = compare.narrow(fw, pair.ox.dtype)
-            truth = None if truth is None else compare.narrow(truth, pair.ox.dtype)
-
-        def ties(rows: npt.NDArray[np.intp], answered: Array) -> Flags:
-            return self._excuses.ties(case, key, rows, answered, label=bound.label)
-
-        counts = compare_labels(fw, truth, pair.ox, case.rows, ties)
-        verdict = counts.verdict
-        note = "; ".join(text for text in (pair.note, counts.note) if text)
-        if verdict.failed and self._slots[key].random_labels:
-            verdict, note = Verdict.INCONCLUSIVE, "two runs of the framework give different answers"
-        result = OutputResult(
-            pair.name,
-            bound.source,
-            case.suite,
-            case.name,
-            verdict,
-            rows=case.rows,
-            dtype=dtype_name(pair.ox),
-            shape=pair.ox.shape,
-            budget_used=math.inf if verdict.failed else 0.0,
-            equal=counts.equal,
-            tied=counts.tied,
-            wrong=counts.wrong,
-            worst_row=counts.first_wrong[0] if counts.first_wrong else 0,
-            reference="float64" if truth is not None else "framework",
-            note=note,
-            detail=details.label_detail(
-                (case.suite, case.name), case.rows, case.feeds, (fw, truth, pair.ox), wrong=verdict.failed
-            ),
-        )
-        compared = Compared(pair.fw, self._truth(sides, key, pair), pair.ox)
-        return (self._without_loose_nan(case, result) if verdict.failed else result), compared
-
-
-def _same_bits(a: Array, b: Array) -> bool:
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    if a.dtype.kind == "O":
-        return bool(np.array_equal(a, b))
-    return a.tobytes() == b.tobytes()

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from any2onnx.parity import compare
 from any2onnx.parity.compare import Floats, by_row
+from any2onnx.parity.graph_scores import GraphScores, gaps
 from any2onnx.parity.reference import FrameworkRejects
 from any2onnx.parity.sensitivity import (
     Key,
@@ -24,6 +25,7 @@ from any2onnx.parity.sensitivity import (
     take_rows,
     to_float64,
 )
+from any2onnx.parity.ulp import Array, is_float
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -33,10 +35,11 @@ if TYPE_CHECKING:
     from any2onnx.parity.running import Runs, Sides
     from any2onnx.parity.signature import Feeds
     from any2onnx.parity.suites import Plan
-    from any2onnx.parity.ulp import Array
 
 Rows = npt.NDArray[np.intp]
 _TIE_ROWS = 512
+# The graph in float64 is slow: rows beyond so many numbers are judged by perturbations alone.
+_GRAPH_ELEMENTS = 1 << 17
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,13 +58,18 @@ class Excuses:
         plan: The inputs and their random streams.
         baseline: Inputs that the model accepts, for the usual size of the scores behind labels.
         by_column: The arrays whose elements are units of their own.
+        graph_scores: Finds the scores behind the discrete outputs of tensor models.
     """
 
-    def __init__(self, runs: Runs, plan: Plan, baseline: Feeds, by_column: Collection[Key] = ()) -> None:
+    def __init__(
+        self, runs: Runs, plan: Plan, baseline: Feeds, by_column: Collection[Key], graph_scores: GraphScores
+    ) -> None:
         self._runs = runs
         self._plan = plan
         self._baseline = baseline
         self._by_column = frozenset(by_column)
+        self._graph_scores = graph_scores
+        self._rounding: tuple[Case, Results] | None = None
 
     def measure(self, case: Case, sides: Sides, need: Sequence[int], *, everything: bool) -> dict[Key, Excuse]:
         """Measure the rows in need, or the sensitivity of all rows.
@@ -88,6 +96,45 @@ class Excuses:
         return {
             key: Excuse(values, noise.get(key, np.zeros_like(values))) for key, values in sorted(sensitivity.items())
         }
+
+    def rounding(self, case: Case, sides: Sides, key: Key) -> Floats | None:
+        """Return how far rounding on the way moves each unit of an array, measured on the framework's own computation.
+
+        All results of its operators are moved, by a unit in the last place, and by as much as the budget allows: a
+        steep function that has saturated answers to the second only. None when the framework does not let that happen.
+        """
+        if self._rounding is None or self._rounding[0] is not case:
+            self._rounding = (case, self._measure_rounding(case, sides.fw))
+        measured = self._rounding[1]
+        if not measured:
+            return None
+        values: Floats = measured[key[0]][key[1]]
+        return (values if key in self._by_column else compare.row_max(values)[:, None]).reshape(-1)
+
+    def _measure_rounding(self, case: Case, base: Results) -> Results:
+        rng = self._plan.rng("rounding", f"{case.suite}/{case.name}")
+        largest = [[np.zeros(by_row(array, case.rows).shape) for array in group] for group in base]
+        # Half of a whole unit's change counts, and of the larger steps what the budget multiplies it with again.
+        most = round(compare.SENSITIVITY_FACTOR / 2)
+        for units, share in ((1, 0.5), (most, 1 / compare.SENSITIVITY_FACTOR)):
+            for _ in range(compare.PERTURBATIONS):
+                found = self._runs.rounded(case.feeds, case.rows, rng, units)
+                if found is None:
+                    return []
+                largest = self._largest_changes(largest, found, base, case.rows, share)
+        return largest
+
+    @staticmethod
+    def _largest_changes(largest: Results, found: Results, base: Results, rows: int, share: float) -> Results:
+        """Return the larger of what was seen before and a share of what changed now, element by element."""
+        changed: Results = []
+        for before, group, start in zip(largest, found, base, strict=True):
+            changed.append([])
+            for known, values, array in zip(before, group, start, strict=True):
+                comparable = is_float(array.dtype) and values.shape == array.shape
+                now = compare.unit_difference(values, array, rows, by_column=True) if comparable else 0.0
+                changed[-1].append(np.maximum(known, share * now))
+        return changed
 
     @staticmethod
     def _picked(case: Case, base: Results, rows: Rows | None) -> tuple[Feeds, Results, int]:
@@ -142,7 +189,9 @@ class Excuses:
 
     # --- ties ---
 
-    def ties(self, case: Case, key: Key, rows: Rows, answered: Array, *, label: bool) -> Flags:
+    def ties(
+        self, case: Case, key: Key, rows: Rows, answered: Array, wanted: Array, *, output: str, label: bool
+    ) -> Flags:
         """Return which of the differing discrete answers are ties.
 
         Args:
@@ -150,12 +199,18 @@ class Excuses:
             key: The array.
             rows: The rows that differ; beyond ``_TIE_ROWS`` of them the rest counts as wrong.
             answered: ONNX's answers in these rows, ``[n, columns]``.
+            wanted: The framework's.
+            output: The ONNX output.
             label: The answers are labels, with scores behind them.
         """
         found = np.zeros(answered.shape, dtype=bool)
-        rows, answered = rows[:_TIE_ROWS], answered[:_TIE_ROWS]
+        rows, answered, wanted = rows[:_TIE_ROWS], answered[:_TIE_ROWS], wanted[:_TIE_ROWS]
         try:
             found[: len(rows)] = self._ties(case, key, rows, answered, label)
+            if not self._runs.runner.conventional:
+                elements = sum(values.size for values in case.feeds.values()) // max(case.rows, 1)
+                few = slice(max(1, _GRAPH_ELEMENTS // max(elements, 1)))
+                found[few] |= self._graph_ties(case, rows[few], answered[few], wanted[few], output)
         except FrameworkRejects:
             # Scores that cannot be had excuse nothing.
             return found
@@ -171,6 +226,39 @@ class Excuses:
         if case.at_thresholds or not can_perturb(self._plan.signature, double=self._runs.double, at_thresholds=False):
             return np.zeros(answered.shape, dtype=bool)
         return self._reached(case, key, feeds, rows, answered, rng)
+
+    def _graph_ties(self, case: Case, rows: Rows, answered: Array, wanted: Array, output: str) -> Flags:
+        """Judge by the scores that the graph chooses from, if the framework computes the same ones."""
+        none = np.zeros(answered.shape, dtype=bool)
+        scores, signature = self._graph_scores, self._plan.signature
+        choice = scores.choice(output) if scores.row_wise and self._runs.double else None
+        if choice is None or answered.shape != wanted.shape or answered.dtype.kind not in "biuf":
+            return none
+        feeds = take_rows(case.feeds, rows)
+        points = to_float64(feeds, signature)
+        values, usual = scores.values(choice, points), scores.values(choice, to_float64(self._baseline, signature))
+        if values is None or usual is None:
+            return none
+        if not scores.confirmed(choice, values, self._runs.runner.intermediates(points, double=True, finely=True)):
+            return none
+        apart = gaps(choice, values, answered, wanted, len(rows))
+        if apart is None:
+            return none
+        rng = self._plan.rng("scores", f"{case.suite}/{case.name}")
+        change = np.zeros(len(rows))
+        if can_perturb(signature, double=True, at_thresholds=False):
+            for _ in range(compare.PERTURBATIONS):
+                moved, scale = perturbed(feeds, signature, rng, double=True)
+                other = scores.values(choice, moved) or values
+                for one, two in zip(values, other, strict=True):
+                    change = np.maximum(change, scale * compare.row_difference(one, two, len(rows)))
+        size = np.full(len(rows), max(compare.robust_scale(array) for array in usual))
+        for array in values:
+            table = np.abs(by_row(array, len(rows)))
+            size = np.maximum(size, compare.row_max(np.where(np.isfinite(table), table, 0.0)))
+        tol = compare.tolerance(np.dtype(np.float64), signature.widest_float)
+        budget = np.maximum(compare.SENSITIVITY_FACTOR * change, tol * size)[:, None]
+        return np.asarray(np.isfinite(apart) & (apart <= budget))
 
     def _scores(self, feeds: Feeds, columns: int, *, label: bool) -> list[LabelScores]:
         points = to_float64(feeds, self._plan.signature) if self._runs.double else feeds

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from any2onnx.parity.compare import unit_difference
 from any2onnx.parity.lifted import CannotRun, LiftedGraph
 from any2onnx.parity.sensitivity import take_rows
@@ -17,7 +19,6 @@ from any2onnx.parity.sensitivity import take_rows
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
     import numpy.typing as npt
 
     from any2onnx.parity.compare import Floats
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
     from any2onnx.parity.ulp import Array
 
 MAX_ROWS = 4
-# The graph holds constants such as epsilon in float32 where the framework has them in float64.
+# Of the tolerance: the graph holds constants such as epsilon in float32 where the framework has them in float64.
 AGREEMENT = 0.1
+# Random changes of all constants are samples of what their rounding did.
+CONSTANTS_FACTOR = 4.0
+DRAWS = 4
 
 
 class GraphOpinion:
@@ -43,7 +47,15 @@ class GraphOpinion:
         self._signature = signature
         self._graph: LiftedGraph | None = None
 
-    def longest_sum(self, feeds: Feeds, output: str, truth: Array, worst: npt.NDArray[np.intp], allowed: Floats) -> int:
+    def longest_sum(
+        self,
+        feeds: Feeds,
+        output: str,
+        truth: Array,
+        worst: npt.NDArray[np.intp],
+        allowed: Floats,
+        constants: bool = False,
+    ) -> int:
         """Tell whether the graph in float64 gives the reference's answer in some rows, and how much it adds up.
 
         Args:
@@ -51,20 +63,21 @@ class GraphOpinion:
             output: ONNX output.
             truth: The float64 answer, of the shape of the output.
             worst: The rows in question, the worst first.
-            allowed: The tolerance of each row, in the units of the output.
+            allowed: How far the graph may be off in each row, in the units of the output.
+            constants: It may be off as far as half a unit in the last place of its constants goes, too.
 
         Returns:
-            The length of the longest sum in the graph, at least 1, when the graph differs by no more than
-            ``AGREEMENT`` of the tolerance. 0 when it differs, when it holds operators that run in float32 only, and
-            when it cannot be cut into rows.
+            The length of the longest sum in the graph, at least 1, when it agrees. 0 when it differs, when it holds
+            operators that run in float32 only, and when it cannot be cut into rows.
         """
         rows = worst[:MAX_ROWS]
         if self._signature.batch_symbol is None or not truth.ndim or len(truth) <= rows.max(initial=0):
             return 0
         if self._graph is None:
             self._graph = LiftedGraph(self._file.load())
+        picked = take_rows(feeds, rows)
         try:
-            found = self._graph.run(take_rows(feeds, rows))
+            found = self._graph.run(picked)
         except CannotRun:
             # No second opinion: the first one stands.
             return 0
@@ -72,9 +85,24 @@ class GraphOpinion:
         if found.narrow or values is None or values.shape != truth[rows].shape:
             return 0
         apart = unit_difference(values, truth[rows], len(rows))[:, 0]
-        if not (apart <= AGREEMENT * allowed[rows]).all():
+        limit = allowed[rows]
+        if constants and not (apart <= limit).all():
+            limit = np.maximum(limit, CONSTANTS_FACTOR * self._change_by_constants(picked, output, values))
+        if not (apart <= limit).all():
             return 0
         return max((terms(node, found.arrays) for node in self._graph.nodes), default=1)
+
+    def _change_by_constants(self, feeds: Feeds, output: str, values: Array) -> Floats:
+        """Return how far half-ulp changes of the float32 constants change each row of an output."""
+        assert self._graph is not None
+        largest = np.zeros(len(values))
+        for twin in self._graph.with_moved_constants(DRAWS):
+            try:
+                other = twin.run(feeds).arrays[output]
+            except CannotRun:
+                break
+            largest = np.maximum(largest, unit_difference(other, values, len(values))[:, 0])
+        return largest
 
 
 _ALONG_ONE_AXIS = frozenset({"CumSum", "LogSoftmax", "LpNormalization", "Softmax"})

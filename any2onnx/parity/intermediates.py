@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from any2onnx.parity.signature import to_numpy
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -94,69 +92,3 @@ def _dense(result: Any) -> Iterator[Array]:
     array = np.asarray(result.toarray() if hasattr(result, "toarray") else result)
     if array.dtype.kind in "fiub":
         yield array
-
-
-@contextlib.contextmanager
-def recorded_keras(model: Any, found: list[Intermediate]) -> Iterator[None]:
-    """Record what every layer of a Keras model returns while it runs.
-
-    The model must be a private copy: its layers are wrapped, and unwrapped at the end.
-    """
-    import keras
-
-    wrapped = []
-    for layer in model._flatten_layers(include_self=False, recursive=True) if hasattr(model, "_flatten_layers") else ():
-        if "call" in vars(layer):
-            continue
-        call, name = layer.call, layer.path if getattr(layer, "path", "") else layer.name
-
-        def recording(*arguments: Any, _call: Any = call, _name: str = name, **options: Any) -> Any:
-            result = _call(*arguments, **options)
-            for leaf in keras.tree.flatten(result):
-                if leaf is not None and hasattr(leaf, "dtype") and "string" not in str(leaf.dtype):
-                    values = to_numpy(leaf) if hasattr(leaf, "detach") else np.asarray(leaf)
-                    found.append(Intermediate(_name, values))
-            return result
-
-        object.__setattr__(layer, "call", recording)
-        wrapped.append(layer)
-    try:
-        yield
-    finally:
-        for layer in wrapped:
-            object.__delattr__(layer, "call")
-
-
-@contextlib.contextmanager
-def recorded_torch(module: Any, found: list[Intermediate]) -> Iterator[None]:
-    """Record what every ATen operator returns while a module runs, under the path of the sub-module that called it."""
-    import torch
-    from torch.utils import _pytree as pytree
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    paths = {part: name for name, part in module.named_modules()}
-    stack: list[str] = []
-    handles = []
-    for part in paths:
-        handles.append(part.register_forward_pre_hook(lambda owner, _: stack.append(paths[owner])))
-        handles.append(part.register_forward_hook(lambda *_: stack.pop() and None, always_call=True))
-
-    class Recorder(TorchDispatchMode):
-        def __torch_dispatch__(
-            self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-        ) -> Any:
-            result = func(*args, **(kwargs or {}))
-            for leaf in pytree.tree_leaves(result):
-                if isinstance(leaf, torch.Tensor) and not leaf.is_sparse:
-                    place = stack[-1] if stack else ""
-                    name = f"{place}: {func.__name__}" if place else func.__name__
-                    # A copy: operators in place change what came before.
-                    found.append(Intermediate(name, to_numpy(leaf.detach().clone())))
-            return result
-
-    try:
-        with Recorder():
-            yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from any2onnx.parity.runtime import OnnxFile, OnnxSession, RuntimeFailure, one_line
-from any2onnx.parity.ulp import Array, is_float
+from any2onnx.parity.ulp import Array, half_ulp, is_float
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +25,8 @@ _FLOAT, _FLOAT16, _DOUBLE, _BFLOAT16 = 1, 10, 11, 16
 _NARROW = (_FLOAT, _FLOAT16, _BFLOAT16)
 # Attributes that name the dtype of a result.
 _DTYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_dtype", "stash_type", "softmax_precision"})
+# onnx.reference takes these for granted and reads neither other ones nor the lengths of sequences.
+_DEFAULT_ACTIVATIONS = {"GRU": (b"Sigmoid", b"Tanh"), "LSTM": (b"Sigmoid", b"Tanh", b"Tanh"), "RNN": (b"Tanh",)}
 
 
 class CannotRun(Exception):
@@ -60,6 +62,22 @@ class LiftedGraph:
         """The nodes of the main graph, in order."""
         return list(self._proto.graph.node)
 
+    def with_moved_constants(self, times: int) -> Iterator[LiftedGraph]:
+        """Yield copies with every float32 weight moved by half a unit in its last place, up or down at random."""
+        import onnx
+        from onnx import numpy_helper
+
+        rng = np.random.default_rng(0)
+        for _ in range(times):
+            twin = onnx.ModelProto()
+            twin.CopyFrom(self._proto)
+            for tensor in twin.graph.initializer:
+                value = numpy_helper.to_array(tensor)
+                if value.dtype == np.float32:
+                    moved = value.astype(np.float64) + half_ulp(value) * rng.choice([-1.0, 1.0], value.shape)
+                    tensor.CopyFrom(numpy_helper.from_array(moved, tensor.name))
+            yield LiftedGraph(twin)
+
     def run(self, feeds: Mapping[str, Array], *, wide: bool = True) -> Values:
         """Run all nodes.
 
@@ -79,21 +97,24 @@ class LiftedGraph:
         narrow: set[str] = set()
         for i, node in enumerate(self._proto.graph.node):
             results, lifted = self._run_node(i, node, known, wide)
-            for name, value in zip(node.output, results, strict=False):
+            # Outputs without a name are not computed, so that the results are those of the named ones.
+            for name, value in zip((name for name in node.output if name), results, strict=True):
                 known[name] = _widened(value, wide)
-                if name and not lifted:
+                if not lifted:
                     narrow.add(name)
         arrays = {name: value for name, value in known.items() if isinstance(value, np.ndarray)}
         return Values(arrays, frozenset(narrow))
 
-    def run_one(self, number: int, known: Mapping[str, Any], *, wide: bool = True) -> list[Any]:
-        """Run one node on given inputs.
+    def run_one(self, number: int, known: Mapping[str, Any], *, wide: bool = True) -> dict[str, Any]:
+        """Run one node on given inputs; returns its named results.
 
         Raises:
             CannotRun: It runs nowhere.
         """
         inputs = {name: _widened(value, wide) for name, value in known.items()}
-        return self._run_node(number, self.nodes[number], {"": None, **inputs}, wide)[0]
+        node = self.nodes[number]
+        results = self._run_node(number, node, {"": None, **inputs}, wide)[0]
+        return dict(zip((name for name in node.output if name), results, strict=True))
 
     def _run_node(self, number: int, node: Any, known: Mapping[str, Any], wide: bool) -> tuple[list[Any], bool]:
         """Return the results of a node, and whether they are in the dtype that was asked for."""
@@ -112,6 +133,8 @@ class LiftedGraph:
     def _in_reference(self, number: int, node: Any, inputs: Mapping[str, Any], wide: bool) -> list[Any]:
         from onnx.reference import ReferenceEvaluator
 
+        if node.op_type in _DEFAULT_ACTIVATIONS:
+            _require_plain(node)
         key = number if wide else -1 - number
         if key not in self._lifted:
             self._lifted[key] = ReferenceEvaluator(one_node_model(self._proto, node, inputs, wide=wide))
@@ -123,6 +146,21 @@ class LiftedGraph:
         narrowed = {name: _narrowed(value) for name, value in inputs.items()}
         model = one_node_model(self._proto, node, narrowed, wide=False)
         return run_model(model, narrowed)
+
+
+def _require_plain(node: Any) -> None:
+    """Raise NotImplementedError for a recurrent node with a feature that onnx.reference passes over in silence."""
+    usual = _DEFAULT_ACTIVATIONS[node.op_type]
+    if len(node.input) > 4 and node.input[4]:
+        raise NotImplementedError("the lengths of sequences")
+    for attribute in node.attribute:
+        # One direction or two, in any case of letters.
+        named = tuple(name.lower() for name in attribute.strings)
+        plain = tuple(name.lower() for name in usual)
+        if attribute.name == "activations" and named not in (plain, plain * 2):
+            raise NotImplementedError("other activations than the usual ones")
+        if attribute.name in ("clip", "input_forget"):
+            raise NotImplementedError(attribute.name)
 
 
 def run_model(model: Any, feeds: Mapping[str, Any]) -> list[Any]:

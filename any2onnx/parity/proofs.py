@@ -219,7 +219,7 @@ def bounds_of(graph: Graph, feeds: Mapping[str, Array], shown: Mapping[str, Arra
         if not all(name in known for name in sources) or len(node.output) != 1 or node.output[0] not in shown:
             continue
         unit = _UNITS.get(shown[node.output[0]].dtype.name)
-        exact = engine.run_one(number, {name: known[name].exact for name in sources})[0]
+        exact = engine.run_one(number, {name: known[name].exact for name in sources})[node.output[0]]
         varying = [name for name in sources if known[name].varies]
         if not varying:
             known[node.output[0]] = _Known(_wide(np.asarray(exact)), np.zeros(np.shape(exact)), varies=False)
@@ -245,7 +245,7 @@ def _bound(
     varying = [name for name in sources if known[name].varies]
 
     def run(values: Mapping[str, Array]) -> Array:
-        return np.asarray(engine.run_one(number, values)[0], dtype=np.float64)
+        return np.asarray(engine.run_one(number, values)[node.output[0]], dtype=np.float64)
 
     exacts = {name: known[name].exact for name in sources}
     if kind in _MOVES:

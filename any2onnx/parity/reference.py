@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import numpy as np
-
 from any2onnx.errors import InvalidType, NotAModel, UsageError
-from any2onnx.parity.runtime import OnnxFile, Port, one_sentence
+from any2onnx.parity.runtime import OnnxFile, Port
 from any2onnx.parity.signature import Feeds, Signature, to_numpy
 from any2onnx.tree_ensemble.sources import library_of
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from any2onnx.parity.intermediates import Intermediate
     from any2onnx.parity.labels import LabelScores
     from any2onnx.parity.ulp import Array
@@ -106,16 +106,23 @@ class Reference(Protocol):
     def run_float64(self, feeds: Feeds) -> list[list[Array]] | None:
         """Run in float64 on float64 feeds; None when there is no such reference."""
 
+    def rounded(self, feeds: Feeds, rng: np.random.Generator, units: int) -> list[list[Array]] | None:
+        """Run as the user does, with every rounded result on the way moved at random by up to ``units`` last places.
+
+        None where the framework computes in more than the dtype of its answers, or does not let itself be moved.
+        """
+
     def label_scores(self, feeds: Feeds, columns: int) -> list[LabelScores]:
         """Return the scores behind each of ``columns`` columns of labels, empty when there are none to be had."""
 
     def ranked_scores(self, feeds: Feeds) -> list[LabelScores]:
         """Return the scores of all candidates behind an output of ranked numbers (neighbours), empty without any."""
 
-    def intermediates(self, feeds: Feeds, *, double: bool) -> list[Intermediate]:
+    def intermediates(self, feeds: Feeds, *, double: bool, finely: bool = False) -> list[Intermediate]:
         """Return what the framework computes on the way, in order; empty when it shows nothing.
 
-        ``double`` asks for the float64 reference, on float64 feeds.
+        ``double`` asks for the float64 reference, on float64 feeds; ``finely`` for single operators instead of layers
+        where the framework shows both.
         """
 
     def classes(self, leaf: int) -> Array | None:
@@ -169,6 +176,8 @@ def make_reference(model: Any) -> Reference:
         from any2onnx.parity.reference_torch import TorchReference
 
         return TorchReference(model)
+    from any2onnx.parity.reference_callable import CallableReference
+
     return CallableReference(model)
 
 
@@ -240,83 +249,6 @@ def request_names(request: OutputRequest) -> list[str] | None:
     if isinstance(request, str):
         return [request]
     return [str(name) for name in request]
-
-
-class CallableReference:
-    """A plain function of arrays; it is called with one positional array per ONNX input."""
-
-    framework: Framework = "callable"
-    version = ""
-    row_wise = False
-    conventional = False
-    float64_problem = ""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-        self.model_name = getattr(function, "__qualname__", type(function).__qualname__)
-        self._names: tuple[str, ...] = ()
-
-    def refine(self, signature: Signature, data: Any) -> Signature:
-        """A function says nothing about its inputs."""
-        return signature
-
-    def select(self, data: Any) -> Any:
-        """A function takes what it is given."""
-        return data
-
-    def prepare(self, signature: Signature) -> None:
-        """Remember the order of the inputs."""
-        self._names = signature.names
-
-    def accepts(self, feeds: Feeds) -> None:
-        """Call the function."""
-        self._call(feeds)
-
-    def fixed_axes(self, signature: Signature) -> list[str]:
-        """A function does not say which of its axes are free."""
-        return []
-
-    def bind(self, ports: Sequence[Port], request: OutputRequest, onnx_file: OnnxFile, feeds: Feeds) -> Binding:
-        """Tie results to outputs by name (dict results) or position."""
-        result = self._call(feeds)
-        natural = list(result) if isinstance(result, dict) else None
-        names = request_names(request) or declared_outputs(onnx_file)
-        return bind_by_position(ports, len(flatten(result)), names, natural)
-
-    def run(self, feeds: Feeds) -> list[list[Array]]:
-        """Call the function on the feeds as they are."""
-        return [[array] for array in flatten(self._call(feeds))]
-
-    def run_float64(self, feeds: Feeds) -> list[list[Array]] | None:
-        """Call the function on float64 feeds; None when it refuses them."""
-        try:
-            return [[array] for array in flatten(self._call(feeds))]
-        except FrameworkRejects as error:
-            self.float64_problem = str(error)
-            return None
-
-    def label_scores(self, feeds: Feeds, columns: int) -> list[LabelScores]:
-        """A function shows no scores."""
-        return []
-
-    def ranked_scores(self, feeds: Feeds) -> list[LabelScores]:
-        """A function ranks nothing."""
-        return []
-
-    def intermediates(self, feeds: Feeds, *, double: bool) -> list[Intermediate]:
-        """A function shows nothing of its inside."""
-        return []
-
-    def classes(self, leaf: int) -> Array | None:
-        """A function has no classes."""
-        return None
-
-    def _call(self, feeds: Feeds) -> Any:
-        try:
-            with np.errstate(all="ignore"):
-                return self._function(*(feeds[name] for name in self._names))
-        except Exception as error:
-            raise FrameworkRejects(one_sentence(error)) from error
 
 
 def flatten(result: Any) -> list[Array]:

@@ -10,34 +10,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from any2onnx.errors import MissingDependency, NotFitted
-from any2onnx.parity.reference import (
-    Binding,
-    Framework,
-    FrameworkRejects,
-    OutputRequest,
-    bind_by_position,
-    declared_outputs,
-    request_names,
-)
-from any2onnx.parity.runtime import OnnxFile, Port, one_sentence
+from any2onnx.parity.reference import Framework, FrameworkRejects
+from any2onnx.parity.reference_tensor import TensorReference
+from any2onnx.parity.runtime import one_sentence
 from any2onnx.parity.signature import Feeds, InputSpec, Signature, to_numpy
 from any2onnx.parity.ulp import Array, is_float
 
 if TYPE_CHECKING:
     from any2onnx.parity.intermediates import Intermediate
-    from any2onnx.parity.labels import LabelScores
 
 _FLOAT_NAMES = frozenset({"float16", "bfloat16", "float32", "mixed_float16", "mixed_bfloat16"})
 
 
-class KerasReference:
+class KerasReference(TensorReference):
     """A Keras model or layer; the user's object is never changed."""
 
     framework: Framework = "keras"
-    row_wise = False
-    conventional = False
 
     def __init__(self, model: Any) -> None:
+        super().__init__()
         try:
             import keras
         except ImportError as error:
@@ -49,11 +40,10 @@ class KerasReference:
         self._model = model
         self.model_name = type(model).__name__
         self.version = f"keras {keras.__version__} ({keras.backend.backend()})"
-        self._names: tuple[str, ...] = ()
         self._keys: tuple[Any, ...] = ()
         self._moved: frozenset[str] = frozenset()
         self._double: Any = None
-        self.float64_problem = ""
+        self._moved_model: Any = None
 
     # --- inputs ---
 
@@ -71,10 +61,6 @@ class KerasReference:
         inputs = getattr(self._model, "inputs", None) or []
         return [(tensor.name, tuple(tensor.shape)) for tensor in inputs]
 
-    def select(self, data: Any) -> Any:
-        """A model of tensors takes what it is given."""
-        return data
-
     def prepare(self, signature: Signature) -> None:
         """Match inputs by name, else by position, and notice channels-first ONNX inputs."""
         shapes = self._input_shapes()
@@ -90,10 +76,6 @@ class KerasReference:
         )
         struct = getattr(self._model, "_inputs_struct", None)
         self._keys = tuple(struct) if isinstance(struct, Mapping) else ()
-
-    def accepts(self, feeds: Feeds) -> None:
-        """Run the model."""
-        self._call(self._model, feeds)
 
     def fixed_axes(self, signature: Signature) -> list[str]:
         """Return, in words, the axes that the model leaves free and the ONNX model has baked in."""
@@ -112,18 +94,7 @@ class KerasReference:
             ]
         return found
 
-    # --- outputs ---
-
-    def bind(self, ports: Sequence[Port], request: OutputRequest, onnx_file: OnnxFile, feeds: Feeds) -> Binding:
-        """Tie results to outputs by name (dict results, declared names) or position."""
-        result = self._call(self._model, feeds)
-        natural = [str(key) for key in sorted(result)] if isinstance(result, Mapping) else None
-        names = request_names(request) or declared_outputs(onnx_file)
-        return bind_by_position(ports, len(_arrays(result)), names, natural)
-
-    def run(self, feeds: Feeds) -> list[list[Array]]:
-        """Run in inference mode."""
-        return [[array] for array in _arrays(self._call(self._model, feeds))]
+    # --- answers ---
 
     def run_float64(self, feeds: Feeds) -> list[list[Array]] | None:
         """Run a copy that was rebuilt from its configuration in float64; None when that is not possible."""
@@ -140,33 +111,52 @@ class KerasReference:
             self._double = None
             return None
 
-    def label_scores(self, feeds: Feeds, columns: int) -> list[LabelScores]:
-        """A model shows no scores."""
-        return []
+    def rounded(self, feeds: Feeds, rng: np.random.Generator, units: int) -> list[list[Array]] | None:
+        """Run the model with the results of the backend's operators moved; None when the backend does not allow it."""
+        from any2onnx.parity.operators_keras import MovedModel
 
-    def ranked_scores(self, feeds: Feeds) -> list[LabelScores]:
-        """A model does not show what it ranks."""
-        return []
+        if self._moved_model is None:
+            self._moved_model = MovedModel(lambda given: self._model(given, training=False))
+        try:
+            result = self._moved_model.run(self._arguments(feeds), rng, units)
+        except Exception:
+            # Whatever a model raises that cannot be traced: then nothing is known.
+            return None
+        return None if result is None else [[array] for array in _arrays(result)]
 
-    def intermediates(self, feeds: Feeds, *, double: bool) -> list[Intermediate]:
-        """Return what every layer computes, in the float64 copy or in another private copy."""
-        from any2onnx.parity.intermediates import recorded_keras
+    def intermediates(self, feeds: Feeds, *, double: bool, finely: bool = False) -> list[Intermediate]:
+        """Return what every layer computes in the float64 copy, else what every operator of the backend does."""
+        from any2onnx.parity.operators_keras import recorded_keras, recorded_operators
 
         found: list[Intermediate] = []
-        if double and self._double is None and self.run_float64(feeds) is None:
-            return found
-        # The user's own model is never touched: without a float64 copy nothing is shown.
-        if not double:
-            return found
-        with _x64(), recorded_keras(self._double, found):
-            self._call(self._double, feeds)
+        if double and (self._double is not None or self.run_float64(feeds) is not None):
+            recorded = recorded_operators if finely else recorded_keras
+            with _x64(), recorded(self._double, found):
+                self._call(self._double, feeds)
+        else:
+            # The user's own model is never touched: there the backend is asked.
+            with recorded_operators(self._model, found):
+                self._call(self._model, feeds)
         return found
 
-    def classes(self, leaf: int) -> Array | None:
-        """A model has no classes."""
-        return None
+    def _answer(self, feeds: Feeds) -> Any:
+        return self._call(self._model, feeds)
+
+    def _arrays(self, result: Any) -> list[Array]:
+        return _arrays(result)
+
+    @staticmethod
+    def _natural(result: Mapping[Any, Any]) -> list[str]:
+        return [str(key) for key in sorted(result)]
 
     def _call(self, model: Any, feeds: Feeds) -> Any:
+        try:
+            return model(self._arguments(feeds), training=False)
+        except Exception as error:
+            raise FrameworkRejects(one_sentence(error)) from error
+
+    def _arguments(self, feeds: Feeds) -> Any:
+        """Return the model's argument from one array per ONNX input."""
         import keras
 
         tensors = []
@@ -175,13 +165,9 @@ class KerasReference:
             if name in self._moved:
                 values = np.moveaxis(values, 1, -1)
             tensors.append(_tensor(values, keras))
-        arguments: Any = tensors[0] if len(tensors) == 1 else tensors
         if self._keys:
-            arguments = dict(zip(self._keys, tensors, strict=True))
-        try:
-            return model(arguments, training=False)
-        except Exception as error:
-            raise FrameworkRejects(one_sentence(error)) from error
+            return dict(zip(self._keys, tensors, strict=True))
+        return tensors[0] if len(tensors) == 1 else tensors
 
 
 def channels_moved(onnx_shape: Sequence[Any], keras_shape: Sequence[int | None]) -> bool:

@@ -66,6 +66,7 @@ class SklearnReference:
         self._template: Any = None
         self._vector = _takes_vector(model)
         self._wide: Any = None
+        self._wide_does_not_help = False
         _require_fitted(model)
 
     # --- inputs ---
@@ -282,17 +283,36 @@ class SklearnReference:
     def run_float64(self, feeds: Feeds) -> list[list[Array]] | None:
         """Run the same methods of the same estimator on float64 rows.
 
-        Estimators fitted on float32 rows may insist on float32, or round float64 rows to it and answer in float32: then
-        on a copy whose arrays are float64.
+        Estimators fitted on float32 rows may insist on float32, or answer in it whatever they are given: then on a
+        copy whose arrays are float64.
         """
         table = self.table(feeds)
         if self._wide is None:
-            with contextlib.suppress(FrameworkRejects):
-                found = self._results(self._model, table)
-                if not any(array.dtype == np.float32 for arrays in found for array in arrays):
-                    return found
-            self._wide = widened(self._model)
+            try:
+                results = self._results(self._model, table)
+            except FrameworkRejects:
+                self._wide = widened(self._model)
+            else:
+                return results if self._wide_does_not_help else self._wider(results, table)
         return self._results(self._wide, table)
+
+    def _wider(self, results: list[list[Array]], table: Any) -> list[list[Array]]:
+        """Return the answers of a copy with float64 arrays where the estimator itself answers in float32 only."""
+        narrow = [array.dtype == np.float32 for group in results for array in group]
+        if not any(narrow):
+            return results
+        twin = widened(self._model)
+        try:
+            found = self._results(twin, table)
+        except Exception:
+            # Whatever a widened estimator raises (a compiled search tree of float32, say): there is no such copy.
+            found = results
+        better = any(array.dtype == np.float64 for group in found for array in group if array.dtype.kind == "f")
+        if found is results or not better or not _same_answers(results, found):
+            self._wide_does_not_help = True
+            return results
+        self._wide = twin
+        return found
 
     def _results(self, model: Any, table: Any) -> list[list[Array]]:
         cache: dict[str, list[Array]] = {}
@@ -317,12 +337,16 @@ class SklearnReference:
 
     # --- what stands behind labels ---
 
-    def intermediates(self, feeds: Feeds, *, double: bool) -> list[Intermediate]:
+    def intermediates(self, feeds: Feeds, *, double: bool, finely: bool = False) -> list[Intermediate]:
         """Return the result of every pipeline step, and the scores of the last one."""
         from any2onnx.parity.intermediates import of_estimator
 
         model = self._wide if double and self._wide is not None else self._model
         return of_estimator(model, self.table(feeds), _method)
+
+    def rounded(self, feeds: Feeds, rng: np.random.Generator, units: int) -> list[list[Array]] | None:
+        """Return nothing: scikit-learn computes in float64, so that rounding to float32 is the converter's choice."""
+        return None
 
     def classes(self, leaf: int) -> Array | None:
         """Return ``classes_`` (of one output, when there are several), or None."""
@@ -418,6 +442,21 @@ def _widen(value: Any) -> Any:
     return value
 
 
+def _same_answers(found: list[list[Array]], wider: list[list[Array]]) -> bool:
+    """Tell whether a widened copy is still the same estimator: its answers are near those of the original."""
+    for group, others in zip(found, wider, strict=True):
+        for one, other in zip(group, others, strict=True):
+            if one.shape != other.shape:
+                return False
+            if one.dtype.kind != "f":
+                continue
+            finite = np.isfinite(one) & np.isfinite(other)
+            apart, size = np.abs(one[finite].astype(np.float64) - other[finite]), np.abs(other[finite])
+            if finite.any() and np.median(apart) > _LOST * size.max():
+                return False
+    return True
+
+
 def _has_float64(feeds: Feeds) -> bool:
     return any(values.dtype == np.float64 for values in feeds.values())
 
@@ -437,6 +476,8 @@ def _require_fitted(model: Any) -> None:
         return
 
 
+# A widened estimator whose answers are usually off by more than this share of their size is another estimator.
+_LOST: Final = 0.01
 _NUMBER: Final = re.compile(r"_\d+$")
 
 

@@ -5,38 +5,28 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from any2onnx.errors import MissingDependency, UsageError
-from any2onnx.parity.reference import (
-    Binding,
-    Framework,
-    FrameworkRejects,
-    OutputRequest,
-    bind_by_position,
-    declared_outputs,
-    request_names,
-)
-from any2onnx.parity.runtime import OnnxFile, Port, one_sentence
+from any2onnx.parity.reference import Framework, FrameworkRejects
+from any2onnx.parity.reference_tensor import TensorReference
+from any2onnx.parity.runtime import one_sentence
 from any2onnx.parity.signature import Feeds, Signature, to_numpy
 
 if TYPE_CHECKING:
     from any2onnx.parity.intermediates import Intermediate
-    from any2onnx.parity.labels import LabelScores
     from any2onnx.parity.ulp import Array
 
 
-class TorchReference:
+class TorchReference(TensorReference):
     """A ``torch.nn.Module`` or ``torch.export.ExportedProgram``; the user's object is never changed."""
 
     framework: Framework = "torch"
-    row_wise = False
-    conventional = False
 
     def __init__(self, model: Any) -> None:
+        super().__init__()
         try:
             import torch
         except ImportError as error:
@@ -52,8 +42,6 @@ class TorchReference:
         else:
             self._module = model
         self._double: Any = None
-        self.float64_problem = ""
-        self._names: tuple[str, ...] = ()
         self._by_keyword = False
 
     def refine(self, signature: Signature, data: Any) -> Signature:
@@ -70,10 +58,6 @@ class TorchReference:
             ]
         )
 
-    def select(self, data: Any) -> Any:
-        """A model of tensors takes what it is given."""
-        return data
-
     def prepare(self, signature: Signature) -> None:
         """Pass inputs by keyword when the ONNX names are those of ``forward``, else by position."""
         self._names = signature.names
@@ -83,25 +67,6 @@ class TorchReference:
             name in forward and forward[name].kind in kinds for name in signature.names
         )
 
-    def accepts(self, feeds: Feeds) -> None:
-        """Run the module."""
-        self._call(self._module, feeds)
-
-    def fixed_axes(self, signature: Signature) -> list[str]:
-        """A module does not say which of its axes are free."""
-        return []
-
-    def bind(self, ports: Sequence[Port], request: OutputRequest, onnx_file: OnnxFile, feeds: Feeds) -> Binding:
-        """Tie results to outputs by name (dict results, declared names) or position."""
-        result = self._call(self._module, feeds)
-        natural = [str(key) for key in result] if isinstance(result, Mapping) else None
-        names = request_names(request) or declared_outputs(onnx_file)
-        return bind_by_position(ports, len(_tensors(result)), names, natural)
-
-    def run(self, feeds: Feeds) -> list[list[Array]]:
-        """Run the module in the mode it is in, without gradients."""
-        return [[to_numpy(tensor)] for tensor in _tensors(self._call(self._module, feeds))]
-
     def run_float64(self, feeds: Feeds) -> list[list[Array]] | None:
         """Run a copy of the module with all floating weights in float64; None when it cannot run so."""
         if self.float64_problem:
@@ -109,23 +74,15 @@ class TorchReference:
         if self._double is None:
             self._double = copy.deepcopy(self._module).double()
         try:
-            return [[to_numpy(tensor)] for tensor in _tensors(self._call(self._double, feeds))]
+            return [[array] for array in self._arrays(self._call(self._double, feeds))]
         except FrameworkRejects as error:
             # Modules that name float32 in their code mix dtypes after the cast; such a module has no float64 answer.
             self.float64_problem = str(error)
             return None
 
-    def label_scores(self, feeds: Feeds, columns: int) -> list[LabelScores]:
-        """A module shows no scores."""
-        return []
-
-    def ranked_scores(self, feeds: Feeds) -> list[LabelScores]:
-        """A module does not show what it ranks."""
-        return []
-
-    def intermediates(self, feeds: Feeds, *, double: bool) -> list[Intermediate]:
+    def intermediates(self, feeds: Feeds, *, double: bool, finely: bool = False) -> list[Intermediate]:
         """Return what every ATen operator computes."""
-        from any2onnx.parity.intermediates import recorded_torch
+        from any2onnx.parity.operators_torch import recorded_torch
 
         found: list[Intermediate] = []
         if double and self._double is None and self.run_float64(feeds) is None:
@@ -135,9 +92,22 @@ class TorchReference:
             self._call(module, feeds)
         return found
 
-    def classes(self, leaf: int) -> Array | None:
-        """A module has no classes."""
-        return None
+    def rounded(self, feeds: Feeds, rng: np.random.Generator, units: int) -> list[list[Array]] | None:
+        """Run the module with the results of its operators moved; None when that raises."""
+        from any2onnx.parity.operators_torch import moved_torch
+
+        try:
+            with moved_torch(rng, units):
+                result = self._call(self._module, feeds)
+        except FrameworkRejects:
+            return None
+        return [[array] for array in self._arrays(result)]
+
+    def _answer(self, feeds: Feeds) -> Any:
+        return self._call(self._module, feeds)
+
+    def _arrays(self, result: Any) -> list[Array]:
+        return [to_numpy(tensor) for tensor in _tensors(result)]
 
     def _call(self, module: Any, feeds: Feeds) -> Any:
         import torch
@@ -170,5 +140,7 @@ def _tensors(result: Any) -> list[Any]:
 
     leaves, _ = pytree.tree_flatten(result)
     found = [leaf for leaf in leaves if leaf is not None]
-    tensors = [leaf if isinstance(leaf, torch.Tensor) else torch.as_tensor(leaf) for leaf in found]
+    # A number of Python's is as wide as it gets, and torch would make it float32.
+    wide = [torch.as_tensor(leaf, dtype=torch.float64) if isinstance(leaf, float) else leaf for leaf in found]
+    tensors = [leaf if isinstance(leaf, torch.Tensor) else torch.as_tensor(leaf) for leaf in wide]
     return [tensor.to_dense() if tensor.is_sparse else tensor for tensor in tensors]

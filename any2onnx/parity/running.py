@@ -102,6 +102,10 @@ class Runs:
 
         return call
 
+    def rounded(self, feeds: Feeds, rows: int, rng: np.random.Generator, units: int) -> Results | None:
+        """Run the framework with its intermediate results moved at random; None when it does not let that happen."""
+        return self._in_pieces(lambda piece: self.runner.rounded(piece, rng, units), feeds, rows)
+
     def _in_pieces(self, run: Callable[[Feeds], Results | None], feeds: Feeds, rows: int) -> Results | None:
         fixed = self.signature.fixed_batch
         if fixed is None or self.row_wise or fixed == rows:

@@ -4,8 +4,9 @@ Tensor frameworks (Keras, PyTorch, functions): shape and dtype must be equal.
 
 scikit-learn returns float64 for float32 rows and vectors where ONNX has columns, so converters follow conventions:
 
-* shape: `[N]` and `[N, 1]` are the same; a binary decision function `[N]` may come as two columns `[-s, s]`; the list
-  of a multi-output `predict_proba` may come as one tensor `[outputs, N, classes]` or as a sequence;
+* shape: `[N]` and `[N, 1]` are the same; a transformer may drop the axis of a single row; a binary decision function
+  `[N]` may come as two columns `[-s, s]`; the list of a multi-output `predict_proba` may come as one tensor
+  `[outputs, N, classes]` or as a sequence;
 * dtype: floats must be at least as wide as the narrower of the framework's result and the widest floating input
   (float32 when there is none), so float32 for float32 rows is right and a float16 leak is not; integers and booleans
   may have any width; feature tables of integers may be floats (values are then compared exactly); labels must stay
@@ -62,6 +63,9 @@ def conform(values: Array, shape: tuple[int, ...], method: str) -> Array | None:
         return values
     if values.ndim == 1 and shape == (len(values), 1):
         return values[:, None]
+    if values.ndim == 1 and shape == (1, len(values)) and method == "transform":
+        # SparsePCA drops the axis of the rows when there is one row; no graph changes its rank with the batch.
+        return values[None]
     if values.ndim == 2 and values.shape[1] == 1 and shape == (len(values),):
         return values[:, 0]
     if method == "decision_function" and values.ndim == 1 and shape == (len(values), 2):

@@ -113,10 +113,15 @@ def test_the_graph_in_float64_is_asked_about_its_formulas():
     truth = x.astype(np.float64) @ np.array([[0.5], [3.0]])
     file = affine_file([[0.5], [3.0]])
     opinion = GraphOpinion(file, Signature.from_ports(OnnxSession(file).inputs))
-    rows, allowed = np.array([4, 0]), np.full(5, 1e-6)
+    rows, allowed = np.array([4, 0]), np.full(5, 1e-7)
     assert opinion.longest_sum({"x": x}, "y", truth, rows, allowed) == 2
     assert opinion.longest_sum({"x": x}, "y", truth + 1e-6, rows, allowed) == 0
     assert opinion.longest_sum({"x": x}, "y", truth[:3], rows, allowed) == 0
+    # Half a unit in the last place of the weights changes the answer by 1e-7 or so, and not by 1e-4.
+    near = truth + 3e-8 * np.abs(x).sum(1, keepdims=True)
+    assert opinion.longest_sum({"x": x}, "y", near, rows, np.zeros(5)) == 0
+    assert opinion.longest_sum({"x": x}, "y", near, rows, np.zeros(5), constants=True) == 2
+    assert opinion.longest_sum({"x": x}, "y", truth + 1e-4, rows, np.zeros(5), constants=True) == 0
 
 
 @pytest.mark.parametrize("block", range(4))

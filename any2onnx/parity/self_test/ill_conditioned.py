@@ -191,12 +191,21 @@ def _steep_network() -> Subject:
     return Subject(keras.Model(x, value), f"steep (float[batch, 8] x) => (float[batch, 8] y) {{\n{body}}}", weights)
 
 
+def _chaotic_recurrence() -> Subject:
+    # onnxruntime's tanh inside of an RNN is off by half a unit of 1 also near 0, and the recurrence blows that up.
+    return _recurrence(0.8)
+
+
 def _long_recurrence() -> Subject:
+    return _recurrence(0.35)
+
+
+def _recurrence(deviation: float) -> Subject:
     import keras
 
     keras.utils.set_random_seed(0)
     x = keras.Input((40, 2), name="x")
-    layer = keras.layers.SimpleRNN(6, recurrent_initializer=keras.initializers.RandomNormal(stddev=0.35))
+    layer = keras.layers.SimpleRNN(6, recurrent_initializer=keras.initializers.RandomNormal(stddev=deviation))
     model = keras.Model(x, layer(x))
     kernel, recurrent, bias = _keras_weights(layer)
     text = """recurrence (float[batch, 40, 2] x) => (float[batch, 6] y) {
@@ -302,6 +311,57 @@ def _chaos() -> Subject:
     return Subject(Chaos(), text, {"rate": _constant(3.9), "one": _constant(1)})
 
 
+def _saturated_chaos() -> Subject:
+    import torch
+
+    class Saturated(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            x = torch.sigmoid(20 * x)
+            for _ in range(12):
+                x = 3.9 * x * (1 - x)
+            return x
+
+    body = "  steep = Mul (x, twenty)\n  x0 = Sigmoid (steep)\n"
+    for i in range(12):
+        body += f"  l{i} = Mul (x{i}, rate)\n  r{i} = Sub (one, x{i})\n  x{i + 1} = Mul (l{i}, r{i})\n"
+    text = f"saturated (float[batch, 3] x) => (float[batch, 3] y) {{\n{body}  y = Identity (x12)\n}}"
+    return Subject(Saturated(), text, {"twenty": _constant(20), "rate": _constant(3.9), "one": _constant(1)})
+
+
+def _saturated_logarithm() -> Subject:
+    import torch
+
+    class Logarithm(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            return torch.log(1 - torch.tanh(4 * x) + 1e-6)
+
+    text = """saturated (float[batch, 4] x) => (float[batch, 4] y) {
+      steep = Mul (x, four)
+      bounded = Tanh (steep)
+      rest = Sub (one, bounded)
+      positive = Add (rest, small)
+      y = Log (positive)
+    }"""
+    return Subject(Logarithm(), text, {"four": _constant(4), "one": _constant(1), "small": _constant(1e-6)})
+
+
+def _tied_choice() -> Subject:
+    import torch
+
+    class Choice(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            # Most of what is left is 0, and which zeros come first is nobody's business; no change of x parts them.
+            left = torch.relu(x - 1)
+            return torch.topk(left, 4, dim=1).indices
+
+    text = """choice (float[batch, 9] x) => (int64[batch, 4] best) {
+      less = Sub (x, one)
+      left = Relu (less)
+      kept, best = TopK <axis = 1> (left, k)
+    }"""
+    return Subject(Choice(), text, {"one": _constant(1), "k": np.array([4])})
+
+
 def _sharp_softmax() -> Subject:
     import torch
 
@@ -389,6 +449,10 @@ SPECIMENS = (
     Specimen("mean of a long map", KERAS, _long_mean),
     Specimen("steep network", KERAS, _steep_network),
     Specimen("long recurrence", KERAS, _long_recurrence),
+    Specimen("chaotic recurrence", KERAS, _chaotic_recurrence),
+    Specimen("chaos behind a saturated sigmoid", TORCH, _saturated_chaos),
+    Specimen("logarithm behind a saturated tanh", TORCH, _saturated_logarithm),
+    Specimen("choice among equals", TORCH, _tied_choice),
     Specimen("fast waves", TORCH, _fast_waves),
     Specimen("variance from two moments", TORCH, _two_moments),
     Specimen("long sums", TORCH, _long_sum),
