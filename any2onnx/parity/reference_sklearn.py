@@ -482,11 +482,7 @@ _NUMBER: Final = re.compile(r"_\d+$")
 
 
 def _method(model: Any, method: str, table: Any) -> Any:
-    result = _quietly(lambda rows: boosters.call(model, method, rows), table)
-    # SparsePCA drops the first dimension of a single row.
-    if method == "transform" and isinstance(result, np.ndarray) and result.ndim == 1 and len(result) > len(table) == 1:
-        return result[None, :]
-    return result
+    return _quietly(lambda rows: boosters.call(model, method, rows), table)
 
 
 def _quietly(function: Callable[[Any], Any], table: Any) -> Any:

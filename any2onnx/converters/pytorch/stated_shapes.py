@@ -70,7 +70,9 @@ def _linear(x: Any, weight: Any, bias: Any = None) -> Any:
         return None
     if not _same_number(x.shape[-1], weight.shape[1]) or not isinstance(weight.shape[0], int):
         return None
-    if bias is not None and (bias.dtype != x.dtype or bias.dim() != 1 or not _same_number(bias.shape[0], weight.shape[0])):
+    if bias is not None and (
+        bias.dtype != x.dtype or bias.dim() != 1 or not _same_number(bias.shape[0], weight.shape[0])
+    ):
         return None
     return _made(x, (*x.shape[:-1], weight.shape[0]))
 
@@ -80,7 +82,12 @@ def _layer_norm(
 ) -> Any:
     del eps, cudnn_enable
     n = len(normalized_shape)
-    if not n or not _is_contiguous(x) or x.dim() < n or not all(_same_number(a, b) for a, b in zip(x.shape[-n:], normalized_shape, strict=True)):
+    if (
+        not n
+        or not _is_contiguous(x)
+        or x.dim() < n
+        or not all(_same_number(a, b) for a, b in zip(x.shape[-n:], normalized_shape, strict=True))
+    ):
         return None
     for part in (weight, bias):
         if part is not None and (part.dtype != x.dtype or list(part.shape) != list(normalized_shape)):
@@ -115,6 +122,4 @@ def _same_number(a: Any, b: Any) -> bool:
 def _is_contiguous(x: Any) -> bool:
     import torch
 
-    return bool(
-        torch._prims_common.is_contiguous_for_memory_format_or_false(x, memory_format=torch.contiguous_format)
-    )
+    return bool(torch._prims_common.is_contiguous_for_memory_format_or_false(x, memory_format=torch.contiguous_format))
