@@ -15,6 +15,7 @@ from any2onnx.graph.arrays import contiguous
 from any2onnx.passes.editing import (
     constant,
     constant_array,
+    dims,
     get_float,
     get_input,
     get_int,
@@ -72,7 +73,7 @@ def batch_norm_affine(node: ir.Node) -> Affine | None:
         return Affine(scale, beta - mean * scale)
 
 
-def _arithmetic_affine(node: ir.Node, value: ir.Value, channels: int, length: int) -> Affine | None:
+def arithmetic_affine(node: ir.Node, value: ir.Value, channels: int, length: int) -> Affine | None:
     """Return what Add, Sub, Mul or Div of ``value`` ([N, channels, ...]) and a per-channel constant computes."""
     if not is_op(node, "Add", "Sub", "Mul", "Div") or value.dtype not in FLOATS:
         return None
@@ -106,7 +107,7 @@ def chain_behind(value: ir.Value, channels: int, length: int) -> list[tuple[ir.N
             break
         affine = batch_norm_affine(node) if is_op(node, "BatchNormalization") else None
         if affine is None or node.inputs[0] is not value:
-            affine = _arithmetic_affine(node, value, channels, length)
+            affine = arithmetic_affine(node, value, channels, length)
         if affine is None or affine.scale.shape != (channels,) or not affine.is_finite():
             break
         chain.append((node, affine))
@@ -125,6 +126,28 @@ def compose(chain: Sequence[tuple[ir.Node, Affine]]) -> Affine:
     for _, later in chain[1:]:
         affine = affine.then(later)
     return affine
+
+
+def chain_before(value: ir.Value, channels: int) -> list[tuple[ir.Node, Affine]]:
+    """Return the maps by arithmetic that make ``value`` [N, channels] out of another such matrix, the first one first.
+
+    As far as each result has one reader.
+    """
+    chain: list[tuple[ir.Node, Affine]] = []
+    while has_single_use(value):
+        node = value.producer()
+        if node is None or node.graph is not value.graph or len(node.inputs) != 2:
+            break
+        source = node.inputs[1 if constant(node.inputs[0]) is not None else 0]
+        known = None if source is None else dims(source)
+        if source is None or known is None or len(known) != 2 or known[1] != channels:
+            break
+        affine = arithmetic_affine(node, source, channels, 2)
+        if affine is None or not affine.is_finite():
+            break
+        chain.insert(0, (node, affine))
+        value = source
+    return chain
 
 
 def bias_vector(value: ir.Value | None, channels: int) -> Vector | None:

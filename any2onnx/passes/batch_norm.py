@@ -13,6 +13,7 @@ from any2onnx.passes.affine import (
     Affine,
     batch_norm_affine,
     bias_vector,
+    chain_before,
     chain_behind,
     compose,
     has_batch_norm,
@@ -46,13 +47,18 @@ from any2onnx.passes.editing import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# A scaled column that is shifted by more than this many of its units loses more than three of sixteen digits.
+_LARGEST_SHIFT = 1e3
+
 
 class FoldBatchNormPass(GraphPass):
     """Fold BatchNormalization into the Conv, ConvTranspose, Gemm or MatMul (+ Add) in front of it, or behind it.
 
     Behind a Conv or ConvTranspose, Mul, Add, Sub and Div by per-channel constants are folded as well: a channels-last
     BatchNormalization is often written so. A BatchNormalization *before* a Conv is only folded when nothing is
-    padded: padding puts zeros where the shift would be. All arithmetic is in float64, with one rounding to the type
+    padded: padding puts zeros where the shift would be. The columns of a float64 matrix that are shifted and scaled
+    before a Gemm (a StandardScaler before a linear model) are taken into it too, unless they are shifted so far that
+    digits would cancel; in float32 they would. All arithmetic is in float64, with one rounding to the type
     of the weights at the end. Nothing is folded in training mode, where statistics are not constant, where the
     intermediate value is read by others, or where the folded weights would overflow.
     """
@@ -68,6 +74,9 @@ class FoldBatchNormPass(GraphPass):
         for node in list(scope.graph):
             if node.graph is scope.graph and is_op(node, "BatchNormalization"):
                 count += _fold_before(scope, names, node)
+        for node in list(scope.graph):
+            if is_op(node, "Gemm"):
+                count += _fold_scaling_before(scope, names, node)
         return count
 
 
@@ -209,6 +218,25 @@ def _fold_before(scope: Scope, names: Names, norm: ir.Node) -> bool:
         inherit(node, norm, join=True)
         remove_node(norm)
     return done
+
+
+def _fold_scaling_before(scope: Scope, names: Names, node: ir.Node) -> bool:
+    """Fold shifting and scaling of the columns of a float64 matrix into the Gemm that reads it."""
+    value, weight = node.inputs[0], constant(get_input(node, 1))
+    if value is None or weight is None or weight.dtype != ir.DataType.DOUBLE:
+        return False
+    chain = chain_before(value, tensor_shape(weight)[1 if get_int(node, "transB", 0) else 0])
+    if not chain:
+        return False
+    affine = compose(chain)
+    if np.abs(affine.shift).max() > _LARGEST_SHIFT or not _fold_before_gemm(scope, names, node, weight, affine):
+        return False
+    first = chain[0][0]
+    node.replace_input_with(0, first.inputs[1 if constant(first.inputs[0]) is not None else 0])
+    inherit(node, *(done for done, _ in chain), join=True)
+    for done, _ in reversed(chain):
+        remove_node(done)
+    return True
 
 
 def _is_unpadded(node: ir.Node) -> bool:

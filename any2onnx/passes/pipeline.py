@@ -62,8 +62,8 @@ def optimize(model: ir.Model, *, level: Level = "default") -> ir.Model:
     """Simplify ``model`` in place, to a fixed point, and return it.
 
     Names and order of the model's inputs and outputs stay, and what its outputs compute, up to the rounding that
-    folding a BatchNormalization or summing in another layout brings. Nodes that replace others inherit their
-    provenance. Weights are held by reference, except those that a BatchNormalization is folded into.
+    folding a BatchNormalization or a scaling, or summing in another layout, brings. Nodes that replace others inherit
+    their provenance. Weights are held by reference, except those that a BatchNormalization or a scaling is folded into.
 
     Args:
         model: The model; its graph has an opset import for the default domain.

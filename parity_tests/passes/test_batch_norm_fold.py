@@ -317,3 +317,77 @@ def test_other_float_types(dtype: str, tolerance: float) -> None:
     (expected,), (answer,) = (ReferenceEvaluator(proto).run(None, feeds) for proto in (g.proto(), ir.to_proto(model)))
     assert answer.dtype == kind
     np.testing.assert_allclose(answer, expected, rtol=tolerance, atol=tolerance)
+
+
+# --- scaling before a Gemm in float64 --------------------------------------------------------------------------------
+
+
+def scaled_rows(g: Sketch, dtype: str = "double", *, mean: float = 1.0) -> tuple[str, Any]:
+    """(x - mean) / scale * factor + shift, the constants on either side."""
+    numpy = np.float64 if dtype == "double" else np.float32
+    x = g.input("x", ["n", 5], dtype)
+    y = g.op("Sub", x, g.const(np.full(5, mean, numpy)))
+    y = g.op("Div", y, g.const(R.uniform(0.5, 2, (1, 5)).astype(numpy)))
+    y = g.op("Mul", g.const(R.uniform(0.5, 2, 5).astype(numpy)), y)
+    return g.op("Add", y, g.const(numpy(0.25))), numpy
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("by_rows", [0, 1])
+@pytest.mark.parametrize("bias", [(), (3,), (1, 3)])
+def test_scaling_before_a_float64_gemm(opset: int, by_rows: int, bias: tuple[int, ...]) -> None:
+    g = Sketch(opset)
+    y, numpy = scaled_rows(g)
+    weight = weights(*((3, 5) if by_rows else (5, 3)), dtype=numpy)
+    extra = [g.const(weights(*bias, dtype=numpy))] if bias else []
+    g.op("Gemm", y, g.const(weight), *extra, transB=by_rows, alpha=1.5, beta=0.5, out="y")
+    g.output("y", "double")
+    model = fold(g, rtol=1e-13, atol=1e-13)
+    assert count_ops(model) == {"Gemm": 1}
+    (gemm,) = model.graph
+    # All five layers are named in the provenance of what is left.
+    assert gemm.metadata_props["any2onnx.source"].count("layer") == 5
+
+
+def test_scaling_that_stays_before_a_gemm() -> None:
+    """float32; a shift that would cancel; a second reader; a result that is an output; x of another width; no constant."""
+
+    def made(case: str) -> ir.Model:
+        g = Sketch(18)
+        y, numpy = scaled_rows(g, "float" if case == "float32" else "double", mean=1e5 if case == "far" else 1.0)
+        kind = "float" if case == "float32" else "double"
+        weight = g.input("w", [5, 3], kind) if case == "weight" else g.const(weights(5, 3, dtype=numpy))
+        bias = [g.input("b", [3], kind)] if case == "bias" else []
+        g.op("Gemm", y, weight, *bias, out="y")
+        g.output("y", kind)
+        if case == "reader":
+            g.op("Neg", y, out="again")
+            g.output("again", kind)
+        return fold(g, rtol=1e-4, atol=1e-4)
+
+    for case in ("float32", "far", "reader", "weight", "bias"):
+        assert count_ops(made(case))["Sub"] == 1, case
+
+    g = Sketch(18)
+    column = g.input("x", ["n", 1], "double")
+    y = g.op("Sub", column, g.const(np.arange(5.0)))
+    g.op("Gemm", y, g.const(weights(5, 3, dtype=np.float64)), out="y")
+    g.output("y", "double")
+    assert count_ops(fold(g, rtol=1e-13, atol=1e-13)) == {"Sub": 1, "Gemm": 1}
+
+    g = Sketch(18)
+    x, turned = g.input("x", ["n", 5], "double"), g.input("t", ["n", 5], "double")
+    y = g.op("Div", g.const(np.ones(5)), g.op("Exp", x))  # the constant is divided, not the matrix
+    z = g.op("Sub", y, turned)  # neither is constant
+    g.op("Gemm", z, g.const(weights(5, 3, dtype=np.float64)), out="y")
+    g.output("y", "double")
+    assert count_ops(fold(g, rtol=1e-13, atol=1e-13)) == {"Div": 1, "Exp": 1, "Sub": 1, "Gemm": 1}
+
+
+def test_constant_minus_a_matrix_before_a_gemm() -> None:
+    g = Sketch(18)
+    x = g.input("x", ["n", 5], "double")
+    y = g.op("Sub", g.const(np.arange(5.0)), x)
+    g.op("Gemm", y, g.const(weights(5, 3, dtype=np.float64)), out="y")
+    g.output("y", "double")
+    assert count_ops(fold(g, rtol=1e-13, atol=1e-13)) == {"Gemm": 1}
