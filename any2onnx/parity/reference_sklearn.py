@@ -482,7 +482,11 @@ _NUMBER: Final = re.compile(r"_\d+$")
 
 
 def _method(model: Any, method: str, table: Any) -> Any:
-    return _quietly(lambda rows: boosters.call(model, method, rows), table)
+    result = _quietly(lambda rows: boosters.call(model, method, rows), table)
+    # SparsePCA drops the axis of the rows when there is one row; no graph changes its rank with the batch.
+    if method == "transform" and isinstance(result, np.ndarray) and result.ndim == 1 and len(result) > len(table) == 1:
+        return result[None, :]
+    return result
 
 
 def _quietly(function: Callable[[Any], Any], table: Any) -> Any:

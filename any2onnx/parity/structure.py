@@ -63,9 +63,6 @@ def conform(values: Array, shape: tuple[int, ...], method: str) -> Array | None:
         return values
     if values.ndim == 1 and shape == (len(values), 1):
         return values[:, None]
-    if values.ndim == 1 and shape == (1, len(values)) and method == "transform":
-        # SparsePCA drops the axis of the rows when there is one row; no graph changes its rank with the batch.
-        return values[None]
     if values.ndim == 2 and values.shape[1] == 1 and shape == (len(values),):
         return values[:, 0]
     if method == "decision_function" and values.ndim == 1 and shape == (len(values), 2):
