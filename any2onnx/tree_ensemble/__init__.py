@@ -4,6 +4,7 @@
 in an ONNX model again; `prove` compares the two node by node. Nothing here imports a framework.
 """
 
-from any2onnx.tree_ensemble.ir import Mode, TreeEnsemble, assemble
+from any2onnx.tree_ensemble.assembly import assemble
+from any2onnx.tree_ensemble.ir import Mode, TreeEnsemble
 
 __all__ = ["Mode", "TreeEnsemble", "assemble"]

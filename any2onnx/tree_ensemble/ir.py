@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, Final, Literal
@@ -372,108 +372,6 @@ def _check_sets(e: TreeEnsemble) -> None:
     values = e.set_values
     _require(len(values) == int(e.set_start[-1]), "set_start does not span set_values")
     _require(bool(np.all((values >= 0) & (values == np.floor(values)))), "a member is no whole number from 0 on")
-
-
-def assemble(
-    *,
-    true_child: Sequence[Array],
-    false_child: Sequence[Array],
-    feature: Sequence[Array],
-    threshold: Sequence[Array],
-    missing_true: Sequence[Array] | None = None,
-    mode: Mode | Sequence[Array] = Mode.LEQ,
-    leaf_values: Array | Iterator[Array],
-    n_targets: int,
-    n_features: int,
-    compare: Compare,
-    **more: Any,
-) -> TreeEnsemble:
-    """Return the ensemble of trees that are given one array per tree.
-
-    Args:
-        true_child: Per tree [nodes], counted within the tree; a node is a leaf where it is negative.
-        false_child: Likewise.
-        feature: Per tree [nodes].
-        threshold: Per tree [nodes].
-        missing_true: Per tree [nodes]; None: NaN goes to the false child.
-        mode: One for all inner nodes, or per tree [nodes] (what is given for leaves does not matter).
-        leaf_values: [leaves, width], see `TreeEnsemble`; or such a table per tree, read as the tree is.
-        n_targets: See `TreeEnsemble`.
-        n_features: See `TreeEnsemble`.
-        compare: See `TreeEnsemble`.
-        more: Further fields of `TreeEnsemble`.
-    """
-    sizes = np.fromiter((len(a) for a in true_child), np.int64, len(true_child))
-    start = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-    n = int(start[-1])
-    arrays: list[tuple[Sequence[Array], Array]] = [
-        (true_child, np.empty(n, np.int32)),
-        (false_child, np.empty(n, np.int32)),
-        (feature, np.empty(n, np.int32)),
-        (threshold, np.empty(n)),
-    ]
-    missing, codes = np.zeros(n, bool), np.full(n, mode if isinstance(mode, Mode) else 0, np.uint8)
-    if missing_true is not None:
-        arrays.append((missing_true, missing))
-    if not isinstance(mode, Mode):
-        arrays.append((mode, codes))
-    # Tree by tree: the sources are often the fields of one array of structures, which stays in the cache meanwhile.
-    tables = _Joined((n + len(sizes)) // 2)
-    for k, (a, b) in enumerate(itertools.pairwise(start.tolist())):
-        for given, joined in arrays:
-            joined[a:b] = given[k]
-        if not isinstance(leaf_values, np.ndarray):
-            tables.add(next(leaf_values))
-    true, false, tested, limits = (joined for _, joined in arrays[:4])
-    offset = np.repeat(start[:-1].astype(np.int32), sizes)
-    bits = limits.view(np.int64)
-    for first in range(0, n, _ROWS):
-        part = slice(first, first + _ROWS)
-        leaf = true[part] < 0
-        # By bits, -1 being all ones: masks cost ten times as much.
-        ones = -leaf.view(np.int8)
-        zeros = ~ones
-        for child in (true, false):
-            child[part] += offset[part]
-            child[part] |= ones
-        tested[part] &= zeros
-        bits[part] &= zeros
-        codes[part] |= leaf.view(np.uint8) * np.uint8(Mode.LEAF)
-        missing[part] &= ~leaf
-    return TreeEnsemble(
-        feature=tested,
-        threshold=limits,
-        mode=codes,
-        true_child=true,
-        false_child=false,
-        missing_true=missing,
-        tree_start=start,
-        leaf_values=leaf_values if isinstance(leaf_values, np.ndarray) else tables.rows,
-        n_targets=n_targets,
-        n_features=n_features,
-        compare=compare,
-        **more,
-    )
-
-
-class _Joined:
-    """Tables [leaves, width] that come one by one, so that they are never all there beside the whole."""
-
-    def __init__(self, expected: int) -> None:
-        self._expected, self._end = expected, 0
-        self._rows: Array = np.empty((0, 1))
-
-    def add(self, table: Array) -> None:
-        """Append the rows of a table."""
-        if not self._end:
-            self._rows = np.empty((self._expected, table.shape[1]))
-        self._rows[self._end : self._end + len(table)] = table
-        self._end += len(table)
-
-    @property
-    def rows(self) -> Array:
-        """All rows so far."""
-        return self._rows[: self._end]
 
 
 def floor32(t: Array) -> Array:

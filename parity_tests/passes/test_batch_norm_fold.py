@@ -350,7 +350,7 @@ def test_scaling_before_a_float64_gemm(opset: int, by_rows: int, bias: tuple[int
 
 
 def test_scaling_that_stays_before_a_gemm() -> None:
-    """float32; a shift that would cancel; a second reader; a result that is an output; x of another width; no constant."""
+    """float32; a shift that would cancel; a second reader; weights or bias that are no constants; x of other width."""
 
     def made(case: str) -> ir.Model:
         g = Sketch(18)

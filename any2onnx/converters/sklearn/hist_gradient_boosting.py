@@ -22,8 +22,9 @@ from any2onnx.errors import InvalidType, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, rank_of, shape_of
 from any2onnx.operator_mappings.mapping import Call
+from any2onnx.tree_ensemble.assembly import assemble
 from any2onnx.tree_ensemble.emit import emit_scores
-from any2onnx.tree_ensemble.ir import Mode, TreeEnsemble, assemble
+from any2onnx.tree_ensemble.ir import Mode, TreeEnsemble
 
 _LOG_LOSSES: Final = ("poisson", "gamma")
 _IDENTITY_LOSSES: Final = ("squared_error", "absolute_error", "quantile")

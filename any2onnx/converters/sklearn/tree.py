@@ -14,8 +14,9 @@ from any2onnx.errors import InvalidType
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value
 from any2onnx.operator_mappings.mapping import Call
+from any2onnx.tree_ensemble.assembly import assemble
 from any2onnx.tree_ensemble.emit import Precision, emit_leaf_numbers, emit_leaves, emit_scores
-from any2onnx.tree_ensemble.ir import TreeEnsemble, assemble
+from any2onnx.tree_ensemble.ir import TreeEnsemble
 
 Array = npt.NDArray[Any]
 Results = dict[str, Any]

@@ -14,7 +14,8 @@ import numpy as np
 
 from any2onnx.errors import MalformedFile, UnsupportedParameter, UsageError
 from any2onnx.tree_ensemble import order
-from any2onnx.tree_ensemble.ir import Array, Mode, TreeEnsemble, assemble
+from any2onnx.tree_ensemble.assembly import assemble
+from any2onnx.tree_ensemble.ir import Array, Mode, TreeEnsemble
 from any2onnx.tree_ensemble.sources.catboost_categories import Categories, read_categories, statistic
 
 _FLOAT: Final = "FloatFeature"

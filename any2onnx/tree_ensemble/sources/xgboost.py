@@ -10,7 +10,8 @@ from typing import Any, Final
 import numpy as np
 
 from any2onnx.errors import UnsupportedParameter, UsageError
-from any2onnx.tree_ensemble.ir import Array, Mode, TreeEnsemble, assemble
+from any2onnx.tree_ensemble.assembly import assemble
+from any2onnx.tree_ensemble.ir import Array, Mode, TreeEnsemble
 from any2onnx.tree_ensemble.sources import ubjson
 from any2onnx.tree_ensemble.sources.columns import Columns, Reading, split_columns
 
