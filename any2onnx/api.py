@@ -7,7 +7,6 @@ and torch.onnx, so that moving over is a changed import line.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 
 TargetOpset = int | Mapping[str, int] | None
 Metadata = Mapping[str, Any]
-
-# torch.export and the recording of Keras calls patch process-wide state, so capture is one at a time.
-_CAPTURE = threading.RLock()
 
 
 def convert_sklearn(
@@ -246,6 +242,7 @@ def convert_keras(
     """
     _need("keras", "keras", "keras")
     from any2onnx.conversion import finish_and_check, finishing_arguments
+    from any2onnx.converters.capturing import CAPTURE
     from any2onnx.converters.keras.walk import build_keras
     from any2onnx.graph.opsets import Opsets
     from any2onnx.operator_mappings.user_layer import current_registry
@@ -254,7 +251,7 @@ def convert_keras(
     wanted = target_opset if target_opset is not None else opset
     chosen = registry or current_registry()
     rows = _keras_rows({**(custom_op_conversions or {}), **(custom_ops or {})})
-    with _CAPTURE:
+    with CAPTURE:
         built = build_keras(
             model,
             opsets=Opsets.of(_with_domains(wanted, extra_opset)),
@@ -329,21 +326,20 @@ def convert_pytorch(
     from any2onnx.io.limits import STREAMED_DATA_LIMIT
     from any2onnx.operator_mappings.user_layer import current_registry
 
-    with _CAPTURE:
-        built = build_pytorch(
-            model,
-            args,
-            dict(kwargs or {}),
-            opsets=Opsets.of(target_opset if target_opset is not None else opset_version),
-            registry=registry or current_registry(),
-            dynamic_shapes=dynamic_shapes,
-            dynamic_axes=dynamic_axes,
-            input_names=input_names,
-            output_names=output_names,
-            custom_translation_table=custom_translation_table,
-            compute_dtype=compute_dtype,
-            name=name or type(model).__name__,
-        )
+    built = build_pytorch(
+        model,
+        args,
+        dict(kwargs or {}),
+        opsets=Opsets.of(target_opset if target_opset is not None else opset_version),
+        registry=registry or current_registry(),
+        dynamic_shapes=dynamic_shapes,
+        dynamic_axes=dynamic_axes,
+        input_names=input_names,
+        output_names=output_names,
+        custom_translation_table=custom_translation_table,
+        compute_dtype=compute_dtype,
+        name=name or type(model).__name__,
+    )
     finishing = {"external_data_from": STREAMED_DATA_LIMIT, **finishing, "external_data": external_data}
     request = finishing_arguments("torch", name, doc_string, finishing, output_path or f, optimized=optimize)
     return finish_and_check(model, built, request, parity, data=args if args and not kwargs else None)

@@ -198,7 +198,8 @@ def _convert(tool: str, model: nn.Module, sample: Sample, path: Path) -> tuple[f
         import any2onnx
         from any2onnx.converters import finish
 
-        finish.save_model = writing = _Timer(getattr(finish.save_model, "function", finish.save_model))
+        module: Any = finish
+        module.save_model = writing = _Timer(getattr(module.save_model, "function", module.save_model))
         any2onnx.convert_pytorch(
             model, args, dynamic_shapes=shapes, target_opset=OPSET, output_path=path, external_data=True
         )
@@ -330,7 +331,8 @@ def main() -> None:
     if arguments.child and arguments.child[1] == "latency":
         latency(arguments.child[0], arguments.folder)
     elif arguments.child:
-        child(*arguments.child, arguments.repeats, arguments.folder)
+        name, tool = arguments.child
+        child(name, tool, arguments.repeats, arguments.folder)
     else:
         for name in arguments.only:
             row(name, arguments.repeats, peer=not arguments.no_peer)

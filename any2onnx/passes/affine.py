@@ -183,7 +183,7 @@ def _stays_finite(weight: ir.TensorProtocol, factor: npt.NDArray[np.float64]) ->
     """Tell, without making a new array, whether no product can come near the largest number; False where unsure."""
     array = weight.numpy()
     largest = max(float(array.max()), -float(array.min())) * float(np.abs(factor).max())
-    return largest < float(ml_dtypes.finfo(array.dtype).max) / 2
+    return largest < float(ml_dtypes.finfo(array.dtype).max) / 2  # type: ignore[no-untyped-call]
 
 
 def _scaled_now(weight: ir.TensorProtocol, factor: npt.NDArray[np.float64]) -> ir.TensorProtocol | None:

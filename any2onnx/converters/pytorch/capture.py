@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from any2onnx.converters.capturing import CAPTURE
 from any2onnx.converters.pytorch.quick_trace import limits_as_guards, quick_trace
 from any2onnx.converters.pytorch.recurrent_trace import recurrent_layers_whole
 from any2onnx.converters.pytorch.structures import outputs_registered, register_structures
 from any2onnx.converters.pytorch.trace_errors import explained, without_dumps
 from any2onnx.errors import Any2OnnxError, NotAModel, UsageError, did_you_mean
-
-# torch.export patches process-wide state: one capture at a time.
-CAPTURE = threading.RLock()
 
 
 def capture(
@@ -53,7 +50,8 @@ def capture(
     if dynamic_axes is not None and dynamic_shapes is None:
         dynamic_shapes = _from_axes(model, args, kwargs, dynamic_axes, input_names)
     given = _combined(model, args, kwargs)
-    register_structures(given)
+    with CAPTURE:
+        register_structures(given)
     spec = _complete(dynamic_shapes, given)
     names: dict[int, Any] = {}
     if spec is not None:

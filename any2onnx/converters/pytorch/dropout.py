@@ -7,12 +7,12 @@ an exported program may have been traced in training mode by mistake.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from any2onnx.converters.capturing import warn
 from any2onnx.converters.pytorch.call import TorchCall, scalar
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dtype_of, rank_of
@@ -23,11 +23,9 @@ _ALPHA = 1.7580993408473766
 
 def warn_random(call: TorchCall) -> None:
     """Warn that the converted model draws random numbers."""
-    warnings.warn(
+    warn(
         f"{call.key} is in training mode{f' ({call.location})' if call.location else ''}: the ONNX model draws random "
-        "numbers there as well; export model.eval() for inference",
-        UserWarning,
-        stacklevel=2,
+        "numbers there as well; export model.eval() for inference"
     )
 
 

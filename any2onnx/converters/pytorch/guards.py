@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from any2onnx.converters.capturing import warn
 
 # Sizes that are tried: from the traced one up to this multiple of it. Far beyond, most models have limits of their own.
 _REACH = 3
@@ -44,13 +45,11 @@ def warn_of_other_paths(program: Any, names: Mapping[Any, str]) -> list[str]:
             found.append(_readable(text, used))
     if found:
         more = f" and {len(found) - _MOST_SHOWN} more" if len(found) > _MOST_SHOWN else ""
-        warnings.warn(
+        warn(
             "the model takes another path for sizes at which this does not hold: "
             + "; ".join(found[:_MOST_SHOWN])
             + more
-            + ". The ONNX model has the traced path only and is right where the conditions hold",
-            UserWarning,
-            stacklevel=2,
+            + ". The ONNX model has the traced path only and is right where the conditions hold"
         )
     return found
 

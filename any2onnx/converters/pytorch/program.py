@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from any2onnx.converters.pytorch.capture import CAPTURE
+from any2onnx.converters.capturing import CAPTURE
 from any2onnx.converters.pytorch.complex_pairs import COMPLEX_PREFIX, node_is_complex
 from any2onnx.converters.pytorch.keys import bound, known_key, target_key
 from any2onnx.converters.pytorch.trace_errors import short_path

@@ -7,7 +7,6 @@ own; only an operator without one is decomposed, on its own.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from any2onnx.converters.capturing import warn
 from any2onnx.converters.pytorch.call import TorchCall
 from any2onnx.converters.pytorch.capture import capture
 from any2onnx.converters.pytorch.complex_pairs import (
@@ -103,11 +103,9 @@ def build_pytorch(
     if rows:
         registry = registry.extended(rows, name="call", override=True)
     for buffer in written_buffers(program):
-        warnings.warn(
+        warn(
             f"the model writes into its buffer {buffer!r}; the ONNX model has no state and starts every run from the "
-            "value that the buffer has now",
-            UserWarning,
-            stacklevel=2,
+            "value that the buffer has now"
         )
     conditions = warn_of_other_paths(program, names)
     program = prepared(program)
