@@ -19,6 +19,7 @@ from any2onnx.graph.attributes import make_attributes
 from any2onnx.graph.constants import ConstantPool, Operand
 from any2onnx.graph.control_flow import ControlFlow
 from any2onnx.graph.definitions import definition, formal_input
+from any2onnx.graph.guards import ENDS_THE_PROCESS, guarded
 from any2onnx.graph.inference import Inferred, describe, infer_outputs, type_error
 from any2onnx.graph.kernels import attribute_unserved, has_kernel
 from any2onnx.graph.names import Names
@@ -160,6 +161,8 @@ class GraphBuilder(Operators, ControlFlow):
             lowered = self._lower(schema, op_type, domain, values, outputs, attributes)
             if lowered is not None:
                 return lowered
+            if op_type in ENDS_THE_PROCESS and values[0] is not None:
+                values[0] = guarded(self, op_type, values[0])
         node = self._node(op_type, domain, values, outputs, name, make_attributes(op_type, schema, attributes))
         if types is not None:
             inferred: list[tuple[ir.TypeProtocol, ir.Shape | None]] = [

@@ -45,7 +45,14 @@ def group_normalization(
 ) -> Value:
     """ONNX GroupNormalization-21 through InstanceNormalization over [N, groups, rest], in float64 by its mean."""
     shape = g.Shape(x)
-    grouped = g.Reshape(x, [0, num_groups, -1])
+    dims = shape_of(x)
+    if all(isinstance(d, int) for d in dims[1:]):
+        grouped = g.Reshape(x, [0, num_groups, -1])
+    else:
+        # No -1, which onnxruntime refuses for an empty batch, and no Concat, which it replaces by -1 itself.
+        rest = g.Div(g.ReduceProd(g.Slice(shape, [1], [rank_of(x)]), 0), np.asarray([num_groups], np.int64))
+        wanted = g.Where(np.asarray([False, False, True]), rest, np.asarray([0, num_groups, 0], np.int64))
+        grouped = g.annotate(g.Reshape(x, wanted), (dims[0], num_groups, None))
     ones = np.ones(num_groups, dtype_of(x).numpy())
     zeros = np.zeros(num_groups, dtype_of(x).numpy())
     if dtype_of(x) == DataType.DOUBLE:

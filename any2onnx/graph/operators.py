@@ -6,6 +6,7 @@ never changed need no method: the builder takes them from ONNX's own definitions
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -108,8 +109,12 @@ class Operators:
         return self.op("Slice", self.op("Shape", x), [start], [np.iinfo(np.int64).max if end is None else end])
 
     def Reshape(self, x: Value, shape: Sequence[int] | Value, *, allowzero: bool = False) -> Value:
-        """Reshape; 0 keeps the input's dim unless `allowzero` (opset 14)."""
+        """Reshape; 0 keeps the input's dim unless `allowzero` (opset 14).
+
+        A -1 that follows from the static dims is written as its number: onnxruntime refuses -1 for an empty batch.
+        """
         if not isinstance(shape, Value):
+            shape = list(shape) if allowzero else _without_unknown(shape, dims_of(x.shape))
             shape = self.const(np.asarray(shape, np.int64), name="shape")
         return self.op("Reshape", x, shape, allowzero=1 if allowzero else None)
 
@@ -353,10 +358,11 @@ class Operators:
     def GroupNormalization(
         self, x: Value, scale: Operand, bias: Operand, *, num_groups: int, epsilon: float = 1e-5
     ) -> Value:
-        """Group normalisation of [N, C, ...] with per-channel scale and bias (opset 21; see LayerNormalization)."""
-        if self.opsets.main >= 21 and x.dtype != DataType.DOUBLE:
-            result = self.op("GroupNormalization", x, scale, bias, num_groups=num_groups, epsilon=epsilon)
-            return self._builder().annotate(result, dims_of(x.shape))  # ONNX infers no shape here
+        """Group normalisation of [N, C, ...] with per-channel scale and bias, by InstanceNormalization.
+
+        The operator itself (opset 21) has no kernel in onnxruntime, which expands it to what takes twice as long and
+        raises for an empty batch.
+        """
         return decompositions.group_normalization(self._builder(), x, scale, bias, num_groups, epsilon)
 
     # --- helpers -----------------------------------------------------------------------------------------------------
@@ -367,6 +373,18 @@ class Operators:
     def scalar_like(self, number: float, like: Value) -> Value:
         """Return a scalar constant of the element type of `like`."""
         return self.const(np.asarray(number, dtype_of(like).numpy()))
+
+
+def _without_unknown(shape: Sequence[int], source: Sequence[Dim] | None) -> list[int]:
+    """Return a target shape with the number in the place of -1, where the dims that are not kept are all static."""
+    wanted = [int(d) for d in shape]
+    if wanted.count(-1) != 1 or 0 not in wanted or source is None:
+        return wanted
+    rest = [d for k, d in enumerate(source) if k >= len(wanted) or wanted[k] != 0]
+    others = math.prod(d for d in wanted if d > 0)
+    if all(isinstance(d, int) for d in rest) and math.prod(rest) % others == 0:  # type: ignore[arg-type]
+        wanted[wanted.index(-1)] = math.prod(rest) // others  # type: ignore[arg-type]
+    return wanted
 
 
 def _all_axes(pads: Sequence[int], axes: Sequence[int], rank: int) -> list[int]:

@@ -13,6 +13,8 @@ import onnx_ir as ir
 
 SOURCE_KEY: Final = "any2onnx.source"
 RULE_KEY: Final = "any2onnx.rule"
+GUARD_RULE: Final = "graph.guards"
+"""The rule of nodes that change nothing and are there to raise: passes leave them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,12 +148,13 @@ REGULARIZATION: tuple[OperatorMapping, ...] = (
     *_ranks("SpatialDropout#D", "core:identity"),
 )
 
-# What a stateful layer starts every run from: zeros, or the state that it has when the model is converted.
-_STATEFUL = {"stateful": ("reset", "current")}
+# What a stateful layer starts every run from: zeros, or the state that it has when the model is converted. Whether an
+# empty batch gets an empty answer (by an If), rather than onnxruntime's error.
+_RECURRENT = {"stateful": ("reset", "current"), "empty_batch": (True, False)}
 
 RNN: tuple[OperatorMapping, ...] = (
-    _layer("Bidirectional", "rnn:bidirectional", shapes=f"{_SHAPES}.rnn:bidirectional", options=_STATEFUL),
-    *(_layer(name, "rnn:recurrent", options=_STATEFUL) for name in ("GRU", "LSTM", "RNN", "SimpleRNN")),
+    _layer("Bidirectional", "rnn:bidirectional", shapes=f"{_SHAPES}.rnn:bidirectional", options=_RECURRENT),
+    *(_layer(name, "rnn:recurrent", options=_RECURRENT) for name in ("GRU", "LSTM", "RNN", "SimpleRNN")),
     _layer("TimeDistributed", "rnn:time_distributed"),
 )
 
@@ -173,7 +174,7 @@ _AUGMENTATIONS = (
 )  # fmt: skip
 
 PREPROCESSING: tuple[OperatorMapping, ...] = (
-    _layer("CategoryEncoding", "preprocessing:category_encoding"),
+    _layer("CategoryEncoding", "preprocessing:category_encoding", shapes=f"{_SHAPES}.categories:category_encoding"),
     _layer("Discretization", "preprocessing:discretization"),
     _layer("CenterCrop", "preprocessing:center_crop"),
     _layer("Normalization", "preprocessing:normalization"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from any2onnx.graph.provenance import GUARD_RULE, RULE_KEY
 from any2onnx.passes.contract import GraphPass
 from any2onnx.passes.editing import (
     Dim,
@@ -113,7 +114,9 @@ class MergeViewsPass(GraphPass):
 
 
 def _is_view(node: ir.Node) -> bool:
-    """Whether the output of ``node`` holds the same elements in the same order as its first input."""
+    """Whether the output holds the elements of the first input in the same order; guards are no views."""
+    if node.metadata_props.get(RULE_KEY) == GUARD_RULE:
+        return False
     if is_op(node, *_VIEWS):
         return True
     permutation = transpose_permutation(node)

@@ -1,23 +1,33 @@
 """Runs the configurations of layer_cases.py: conversion, onnx's checker, onnxruntime against Keras.
 
-As a program it runs all of them under the Keras backend of the environment and prints what failed.
+As a program it is the process that run_layer_suite.py starts.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
+import re
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras_checks import Array, compare, converted, numpy_of, randomize, session
-from layer_cases import LayerCase, all_cases
+from layer_cases import TENSORFLOW_ONLY, LayerCase, all_cases
+
+from any2onnx.errors import OpsetNotSupported
+from any2onnx.options import Options
 
 _TOKENS = ["a", "bb", "c d", "é", "A b, a!", "", "zz a bb", "[UNK]"]
+BATCHES = (0, 1, 3)
+RECURRENT = frozenset({"Bidirectional", "GRU", "LSTM", "RNN", "SimpleRNN"})
+
+
+class KerasRefused(Exception):
+    """Keras itself cannot build or run a configuration under the loaded backend."""
 
 
 def model_of(case: LayerCase) -> Any:
@@ -52,43 +62,121 @@ def data_of(case: LayerCase, model: Any, batch: int, step: int) -> list[Array]:
     return found
 
 
-def run_case(case: LayerCase, opset: int = 21, batches: Sequence[int] = (1, 3)) -> None:
-    """Convert one configuration and compare; raises what goes wrong."""
+def run_case(
+    case: LayerCase, opset: int = 21, batches: Sequence[int] = BATCHES, note: Callable[[str], None] = str
+) -> None:
+    """Convert one configuration and compare at every batch size, and at three sizes of dims that vary.
+
+    Args:
+        case: The configuration.
+        opset: Target.
+        batches: Sizes of the batch.
+        note: Is told what is about to be run: Keras, the conversion or onnxruntime.
+
+    Raises:
+        KerasRefused: Keras itself raises, under this backend, on all or some of the data; the rest is compared.
+        Exception: Whatever goes wrong in the conversion, in onnxruntime or in the comparison.
+    """
+    refusals: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = model_of(case)
-        target: Any = {"": opset, "com.microsoft": 1} if case.contrib else opset
-        running = session(converted(model, target))
+        note("Keras")
+        try:
+            model = model_of(case)
+        except Exception as error:
+            raise KerasRefused(_brief(error)) from error
+        note("conversion")
+        running = session(converted(model, opset))
+        # onnxruntime's recurrent kernels take no empty batch: by default an exception, by option an empty answer.
+        option = {"options": Options({"empty_batch": True})} if case.layer in RECURRENT else {}
+        empty = session(converted(model, opset, **option)) if option and 0 in batches else running
         names = [value.name for value in running.get_inputs()]
         steps = range(3) if any(None in shape for shape in case.shapes) else range(1)
         for step in steps:
             for batch in batches if step == 0 else batches[-1:]:
                 data = data_of(case, model, batch, step)
-                compare(running.run(None, dict(zip(names, data, strict=True))), reference(model, data))
+                note(f"Keras, batch {batch}")
+                try:
+                    wanted = reference(case, model, data)
+                except Exception as error:
+                    refusals.append(f"batch {batch}: {_brief(error)}")
+                    continue
+                note(f"onnxruntime, batch {batch}")
+                compare((running if batch else empty).run(None, dict(zip(names, data, strict=True))), wanted)
+    if refusals:
+        raise KerasRefused("; ".join(dict.fromkeys(refusals)))
 
 
-def reference(model: Any, data: Sequence[Array]) -> list[Array]:
+def reference(case: LayerCase, model: Any, data: Sequence[Array]) -> list[Array]:
     """Return what Keras answers."""
     if any(array.dtype == object for array in data):
         import tensorflow as tf
 
         data = [tf.constant(array) for array in data]
     answers = numpy_of(model(data[0] if len(data) == 1 else list(data), training=False))
-    return [np.vectorize(bytes.decode, otypes=[object])(a) if a.dtype == object else a for a in answers]
+    answers = [np.vectorize(bytes.decode, otypes=[object])(a) if a.dtype == object else a for a in answers]
+    backend = keras.backend.backend()
+    # TensorFlow computes these layers under every backend; JAX and NumPy hand its int64 on as int32.
+    if case.layer in TENSORFLOW_ONLY and backend in {"jax", "numpy"}:
+        return [a.astype(np.int64) if a.dtype == np.int32 else a for a in answers]
+    # numpy computes means of integers in float64, where Keras states float32.
+    stated = [tensor.dtype for tensor in model.outputs]
+    wide = [
+        backend == "numpy" and a.dtype == np.float64 and d == "float32" for a, d in zip(answers, stated, strict=True)
+    ]
+    return [a.astype(np.float32) if w else a for a, w in zip(answers, wide, strict=True)]
+
+
+def _brief(error: Exception) -> str:
+    """Return class and first words of an error, without what differs from run to run."""
+    plain = re.sub(r"\x1b\[\d+m|\{\{.*?\}\}", "", str(error))
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    said = [line for line in lines if not line.startswith("Exception encountered")] or lines or [""]
+    return f"{type(error).__name__}: {said[0][:150]}"
+
+
+# --- as a program -----------------------------------------------------------------------------------------------------
+
+
+def outcome(case: LayerCase, opset: int, batches: Sequence[int], note: Callable[[str], None]) -> dict[str, str]:
+    """Return {}, or what happened: refused (by Keras), opset_refused (named by the converter's refusal), failed."""
+    wrong = keras.backend.backend() in case.wrong_on
+    try:
+        run_case(case, opset, batches, note)
+    except KerasRefused as error:
+        return {"refused": str(error)}
+    except OpsetNotSupported as error:
+        return {"opset_refused": str(error.summary)} if opset < 21 else {"failed": str(error)}
+    except AssertionError as error:
+        return {"refused": "its own answer is wrong"} if wrong else {"failed": str(error)[-400:]}
+    except Exception:  # every failure is reported, with its own message
+        return {"failed": traceback.format_exc(limit=-2)[-600:]}
+    return {"failed": "Keras's answer is right now: wrong_on is out of date"} if wrong else {}
+
+
+def serve(cases: Sequence[LayerCase], start: int, opset: int, batches: Sequence[int]) -> None:
+    """Run the cases from a number on, saying on stdout where it is; see run_layer_suite.py."""
+
+    def say(**what: Any) -> None:
+        print(json.dumps({"outcome": None, **what}), flush=True)
+
+    say(count=len(cases))
+    for k, case in enumerate(cases[start:], start):
+        say(name=case.name, stage="Keras")
+        what = outcome(case, opset, batches, lambda stage, case=case: say(name=case.name, stage=stage))
+        say(name=case.name, at=k, outcome=what)
+        keras.backend.clear_session()
 
 
 def main() -> None:
-    failed = {}
-    backend = keras.backend.backend()
-    cases = [case for case in all_cases() if "string" not in case.dtypes and backend not in case.not_on]
-    chosen = cases[int(sys.argv[1]) :: int(sys.argv[2])] if len(sys.argv) > 2 else cases
-    for case in chosen:
-        try:
-            run_case(case)
-        except Exception:  # every failure is reported, with its own message
-            failed[case.name] = traceback.format_exc(limit=1)[-400:]
-        keras.backend.clear_session()
-    print(json.dumps({"backend": backend, "cases": len(chosen), "failed": failed}))
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("opset", "start", "k", "n"):
+        parser.add_argument(f"--{name}", type=int)
+    parser.add_argument("--batches")
+    parser.add_argument("--layer")
+    given = parser.parse_args()
+    cases = [case for case in all_cases() if given.layer in (None, case.layer)][given.k - 1 :: given.n]
+    serve(cases, given.start, given.opset, [int(b) for b in given.batches.split(",")])
 
 
 if __name__ == "__main__":

@@ -201,8 +201,8 @@ OTHER = [
     ),
 ]
 
-# Under TensorFlow these call functions of TensorFlow itself, which do not see the model's tensors.
-REFUSED_UNDER_TENSORFLOW = [
+# Under TensorFlow these call functions of TensorFlow itself; they are asked for their way under another backend.
+WITH_TENSORFLOW = [
     Backbone("DebertaV3", {**_TEXT, **_POSITIONS, "bucket_size": 4}),
     Backbone("Qwen3", {**_DECODER, "head_dim": 8}),
 ]

@@ -9,13 +9,12 @@ import keras
 import numpy as np
 import onnxruntime as ort
 import pytest
-from hub_models import OTHER, REFUSED_UNDER_TENSORFLOW, TEXT, VISION, Array, Backbone
+from hub_models import OTHER, TEXT, VISION, WITH_TENSORFLOW, Array, Backbone
 
 from any2onnx import convert_keras
-from any2onnx.errors import ExportFailed
 
 TOLERANCE = 1e-5
-BACKBONES = [*TEXT, *VISION, *OTHER]
+BACKBONES = [*TEXT, *VISION, *OTHER, *WITH_TENSORFLOW]
 pytestmark = [pytest.mark.slow, pytest.mark.architectures]
 
 
@@ -43,12 +42,3 @@ def test_backbone(backbone: Backbone) -> None:
                 assert found[name].shape == value.shape
                 assert found[name].dtype == value.dtype
                 assert np.abs(found[name] - value).max() <= TOLERANCE * np.abs(value).max(), name
-
-
-@pytest.mark.parametrize("backbone", REFUSED_UNDER_TENSORFLOW, ids=lambda b: b.name)
-def test_functions_of_tensorflow_are_refused(backbone: Backbone) -> None:
-    pytest.importorskip("keras_hub")
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("these call TensorFlow under TensorFlow only")
-    with pytest.raises(ExportFailed, match="its numbers are not known before the model runs"):
-        convert_keras(backbone.build())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,7 +32,25 @@ def reshaped(c: Context, x: Value, shape: Sequence[Any] | Value) -> Value:
     if sum(isinstance(v, Value) for v in wanted) == 1 and -1 not in wanted:
         # The only unknown size follows from the others.
         wanted = [-1 if isinstance(v, Value) else v for v in wanted]
+    elif -1 in wanted and (number := _remaining(have, wanted, contents)) is not None:
+        # onnxruntime refuses -1 beside a dim of 0, as an empty batch has.
+        wanted[wanted.index(-1)] = number
     return g.Reshape(x, g.shape_vector(wanted))
+
+
+def _remaining(have: Sequence[Any], wanted: Sequence[Any], contents: Sequence[Any]) -> int | None:
+    """Return the number behind -1, where all dims that are no numbers occur on both sides."""
+    rest, others = list(have), 1
+    for k, (size, known) in enumerate(zip(wanted, contents, strict=True)):
+        dim = have[k] if size == 0 and isinstance(size, int) else known[0] if known else size
+        if isinstance(dim, int):
+            others *= max(dim, 1)
+        elif isinstance(dim, str) and dim in rest:
+            rest.remove(dim)
+        else:
+            return None
+    total = math.prod(rest) if all(isinstance(d, int) for d in rest) else 0
+    return total // others if total and total % others == 0 else None
 
 
 @backend_function
@@ -238,8 +257,16 @@ def repeat(c: Context, x: Any, repeats: Any, axis: Any) -> Value:
     sizes = c.sizes_of(value)
     wide = g.Unsqueeze(value, [place + 1])
     wide = c.expand(wide, [*sizes[: place + 1], count, *sizes[place + 1 :]])
-    merged = [0 if k < place else -1 if k == place else sizes[k] for k in range(rank_of(value))]
+    merged = [0 if k < place else _times(c, sizes[k], count) if k == place else sizes[k] for k in range(rank_of(value))]
     return g.Reshape(wide, g.shape_vector(merged))
+
+
+def _times(c: Context, size: int | Value, count: int | Value) -> int | Value:
+    """Return a product of sizes."""
+    if isinstance(size, int) and isinstance(count, int):
+        return size * count
+    a, b = (np.asarray([v], np.int64) if isinstance(v, int) else v for v in (size, count))
+    return c.g.Mul(a, b)
 
 
 @backend_function

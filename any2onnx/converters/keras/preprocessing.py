@@ -146,7 +146,7 @@ def resizing(g: GraphBuilder, call: LayerCall) -> Any:
 def category_encoding(g: GraphBuilder, call: LayerCall) -> Any:
     """Convert CategoryEncoding: one_hot, multi_hot and count, with weights. Sparse outputs come as dense ones."""
     layer, x = call.source, call.inputs[0]
-    if layer.output_mode != "one_hot" and rank_of(x) != 2:
+    if layer.output_mode != "one_hot" and rank_of(x) < 2:
         return traced(g, call)
     weights = call.params.get("count_weights")
     wanted = call.walker.dtype(layer.compute_dtype)
@@ -159,7 +159,7 @@ def discretization(g: GraphBuilder, call: LayerCall) -> Any:
     Sparse outputs come as dense ones.
     """
     layer, x = call.source, call.inputs[0]
-    if layer.output_mode in {"multi_hot", "count"} and rank_of(x) != 2:
+    if layer.output_mode in {"multi_hot", "count"} and rank_of(x) < 2:
         return traced(g, call)
     boundaries = np.asarray(layer.bin_boundaries, np.float32)
     wide = g.Unsqueeze(g.Cast(x, "float32") if dtype_of(x) not in FLOATS else x, rank_of(x))
@@ -173,7 +173,7 @@ def discretization(g: GraphBuilder, call: LayerCall) -> Any:
 
 
 def _encoded(g: GraphBuilder, index: Value, mode: str, depth: int, dtype: DataType, weights: Value | None) -> Value:
-    """Encode category numbers; numbers outside of 0 … depth - 1 count nowhere."""
+    """Encode category numbers; numbers outside of 0 … depth - 1 count nowhere, and many go by the second dim."""
     index = g.Cast(index, DataType.INT64)
     if mode == "one_hot" and rank_of(index) > 1 and shape_of(index)[-1] == 1:
         index = g.Squeeze(index, rank_of(index) - 1)

@@ -10,6 +10,7 @@ import numpy as np
 
 from any2onnx.converters.keras.calls import LayerCall, key_of
 from any2onnx.graph.builder import GraphBuilder
+from any2onnx.graph.guards import run_unless_empty
 from any2onnx.graph.types import DataType, Value, dtype_of, rank_of
 
 Array = np.ndarray[Any, Any]
@@ -130,6 +131,7 @@ def run_cells(
     mask: Value | None,
     sequences: bool,
     zero_masked: Sequence[bool],
+    empty_batch: bool = False,
 ) -> Run:
     """Run one or two cells over a sequence [batch, time, features] by one node.
 
@@ -142,10 +144,11 @@ def run_cells(
         mask: [batch, time], true for steps that count. Masked steps leave the states as they are.
         sequences: Whether the outputs of all steps are wanted.
         zero_masked: Whether the output of a masked step is zero, rather than that of the step before.
+        empty_batch: Whether the node has to run for an empty batch, too, which onnxruntime's does not.
     """
     steps = None if mask is None else _Steps.of(g, mask)
     data = x if steps is None else steps.compact(g, x)
-    outputs = _node(g, cells, data, backwards, initial, None if steps is None else steps.lengths)
+    outputs = _node(g, cells, data, backwards, initial, None if steps is None else steps.lengths, empty_batch)
     finals = [
         [_direction(g, state, k, len(cells)) for state in outputs[1 : 1 + cells[0].states]] for k in range(len(cells))
     ]
@@ -178,6 +181,7 @@ def _node(
     backwards: Sequence[bool],
     initial: Sequence[Sequence[Value] | None],
     lengths: Value | None,
+    empty_batch: bool,
 ) -> tuple[Value, ...]:
     first = cells[0]
     direction = "bidirectional" if len(cells) == 2 else "reverse" if backwards[0] else "forward"
@@ -195,17 +199,17 @@ def _node(
     states: list[Value | None] = [None] * first.states
     if any(given is not None for given in initial):
         states = [_stacked_states(g, cells, x, initial, j) for j in range(first.states)]
-    return g.ops(
-        first.op_type,
+    inputs = [
         g.Transpose(x, perm=[1, 0, 2]),
         g.const(_joined([c.kernel for c in cells]), name="kernel"),
         g.const(_joined([c.recurrent for c in cells]), name="recurrent_kernel"),
         g.const(_joined([c.bias for c in cells]), name="bias"),
         lengths,
         *states,
-        outputs=1 + first.states,
-        **attributes,
-    )
+    ]
+    if not empty_batch:
+        return g.ops(first.op_type, *inputs, outputs=1 + first.states, **attributes)
+    return run_unless_empty(g, first.op_type, inputs, outputs=1 + first.states, directions=len(cells), **attributes)
 
 
 def _joined(arrays: Sequence[Array]) -> Array:

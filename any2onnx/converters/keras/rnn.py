@@ -47,6 +47,7 @@ def recurrent(g: GraphBuilder, call: LayerCall) -> Any:
             mask=mask,
             sequences=layer.return_sequences or not top,
             zero_masked=[bool(layer.zero_output_for_mask) and top],
+            empty_batch=bool(call.options.get("empty_batch")),
         )
         states += run.states[0]
         if run.sequences is not None:
@@ -139,6 +140,7 @@ def bidirectional(g: GraphBuilder, call: LayerCall) -> Any:
             mask=_mask(call),
             sequences=layer.return_sequences,
             zero_masked=[bool(p.zero_output_for_mask) for p in pair],
+            empty_batch=bool(call.options.get("empty_batch")),
         )
         outputs = run.sequences if run.sequences is not None else run.last
         states = [s for one in run.states for s in one]

@@ -29,10 +29,12 @@ from any2onnx.graph.types import DataType, Dim, Value, dims_of, dtype_of, shape_
 
 # Example sizes of dynamic dims, for the two recordings; far apart, so that a dim that depends on them differs. The
 # first pair is quick; the next serves models with a maximal size (a table of few positions), the others models with a
-# minimal one, or that want sizes divisible by powers of two.
+# minimal one, or that want sizes divisible by powers of two. From the third on dims of different names have one size:
+# they may have to be equal without anybody having said so.
 _ATTEMPTS: Final = (
     ((2, 3, 5, 7, 11, 13), (29, 31, 37, 41, 43, 47)),
     ((2, 3, 4), (7, 6, 5)),
+    ((4,), (6,)),
     ((64,), (160,)),
     ((224,), (320,)),
 )
@@ -77,7 +79,16 @@ def trace(
     """
     named = dict(kwargs or {})
     with open_session() as session:
-        tape, dims = _recordings(session, function, list(args), named, intercept or (lambda layer: None), location)
+        session.asked = False
+        arguments = (session, function, list(args), named, intercept or (lambda layer: None), location)
+        try:
+            tape, dims = _recordings(*arguments)
+        except ExportFailed:
+            if not session.asked:
+                raise
+            # Code that has a way of its own for some backend has one of Keras functions for the others.
+            with session.neutral():
+                tape, dims = _recordings(*arguments)
         evaluator = session.evaluator
     replay = Replay(tape, evaluator, dims, convert, scope, location)
     replay.check_state(tape)
@@ -164,7 +175,7 @@ def _sizes(names: Sequence[tuple[Any, bool]], sizes: Sequence[int], run: int) ->
     for key, batch in names:
         if batch:
             # Small, for the sake of images: nothing shrinks a batch.
-            result[key] = _BATCHES[run][batches % len(_BATCHES[run])]
+            result[key] = _BATCHES[run][batches % len(_BATCHES[run]) if len(sizes) > 1 else 0]
             batches += 1
         else:
             result[key] = sizes[others % len(sizes)]

@@ -20,6 +20,7 @@ MODULES: Final = ("core", "numpy", "nn", "image", "linalg", "math", "random", "r
 # Costly to run, and their result is known by its type alone.
 _CONVOLUTIONS: Final = frozenset({"conv", "depthwise_conv", "separable_conv"})
 _DIVISIONS: Final = frozenset({"mod", "fmod", "floor_divide"})
+_TRIANGLES: Final = frozenset({"tril", "triu"})
 _POOLS: Final = frozenset({"max_pool", "average_pool"})
 # Change their first argument in place under NumPy.
 _IN_PLACE: Final = frozenset({"slice_update", "scatter_update"})
@@ -103,12 +104,21 @@ class Evaluator:
             # Random integers may be 0, by which some backends refuse to divide.
             divisor = self.numpy(args[1])
             args = (args[0], self.native(np.where(divisor == 0, np.ones_like(divisor), divisor)))
+        if name in _TRIANGLES and self.name == "tensorflow":
+            # TensorFlow refuses diagonals outside of the matrix; the other backends do not.
+            args, kwargs = self._with_diagonal_inside(args, kwargs)
         if name == "binary_crossentropy":
             # PyTorch wants probabilities.
             args = tuple(self.native(np.full_like(self.numpy(a), 0.5)) if hasattr(a, "dtype") else a for a in args)
         with self._quiet():
             results = self._numeric(module, function, args, kwargs)
         return self._without_leaks(name, results, args, kwargs) if self.is_numpy else results
+
+    @staticmethod
+    def _with_diagonal_inside(args: Any, kwargs: Any) -> tuple[Any, Any]:
+        x, k = args[0], int(args[1] if len(args) > 1 else kwargs.get("k", 0))
+        rows, columns = (int(d) for d in tuple(x.shape)[-2:])
+        return (x, min(max(k, -rows), columns)), {}
 
     def _without_leaks(self, name: str, results: Any, args: Any, kwargs: Any) -> Any:
         """Give results the dtypes that the other backends agree on, where NumPy's own promotion shows through."""

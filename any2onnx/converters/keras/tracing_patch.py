@@ -61,6 +61,8 @@ class Session:
         self.variable_class = Variable
         self.recorder: Recorder | None = None
         self.dynamic = False
+        self.asked = False
+        self._neutral = False
         self.table = _table(self.evaluator.name, _keras_modules())
         self._thread = threading.get_ident()
         self._evaluating = 0
@@ -91,6 +93,22 @@ class Session:
             yield
         finally:
             self.recorder = outer
+
+    @contextmanager
+    def neutral(self) -> Iterator[None]:
+        """Answer users' code that asks for the name of the backend "numpy"; Keras's own code sees the loaded one."""
+        self._neutral = True
+        try:
+            yield
+        finally:
+            self._neutral = False
+
+    def backend_name(self, original: Callable[[], str]) -> str:
+        """Return what `keras.config.backend()` and `keras.backend.backend()` answer."""
+        if self.active() is None:
+            return original()
+        self.asked = True
+        return "numpy" if self._neutral else original()
 
     def function(self, module: str, name: str) -> Callable[..., Any]:
         """Return a replaced function."""
@@ -250,6 +268,11 @@ def _table(backend: str, modules: int) -> _Table:
         for attribute, value in list(vars(module).items())
         if isinstance(value, FunctionType | type) and value in replacements
     ]
+    for public in ("keras.config", "keras.backend"):
+        # Keras itself asks keras.src.backend.
+        namespace = vars(importlib.import_module(public))
+        if (original := namespace.get("backend")) is not None:
+            sites.append((namespace, "backend", original, _backend_name(original)))
     if backend == "torch":
         # Keras's layer_normalization takes PyTorch's own function where this says yes.
         namespace = vars(importlib.import_module("keras.src.ops.nn"))
@@ -287,6 +310,14 @@ def _not_while_recording(original: Callable[..., Any]) -> Callable[..., Any]:
     def answer(axis: Any) -> bool:
         session = _PROCESS.session
         return bool(original(axis)) if session is None or session.active() is None else False
+
+    return answer
+
+
+def _backend_name(original: Callable[[], str]) -> Callable[[], str]:
+    def answer() -> str:
+        session = _PROCESS.session
+        return original() if session is None else session.backend_name(original)
 
     return answer
 

@@ -181,11 +181,17 @@ def _operator(name: str, *, swapped: bool = False, logical: str = "") -> Callabl
         if other is None or isinstance(other, str):
             # Python's own answer for things that are no operands: x == None is False, x + None a TypeError.
             return NotImplemented
-        function = logical if logical and self.dtype == "bool" else name
+        # A product is an "and" of two truth values only: two times one is a number.
+        both = self.dtype == "bool" and (name != "multiply" or _is_logical(other))
+        function = logical if logical and both else name
         operands = (other, self) if swapped else (self, other)
         return self.recorder.invoke("numpy", function, *operands)
 
     return method
+
+
+def _is_logical(other: Any) -> bool:
+    return isinstance(other, bool) or "bool" in str(getattr(other, "dtype", ""))
 
 
 _BINARY = {
@@ -210,7 +216,8 @@ _COMPARISONS = {
 }
 
 for _name, _function in (_BINARY | _LOGICAL | _SHIFTS).items():
-    _logical = _function.replace("bitwise", "logical") if _name in _LOGICAL else ""
+    # Products of truth values are what numpy, PyTorch and JAX take for "and"; TensorFlow has none.
+    _logical = _function.replace("bitwise", "logical") if _name in _LOGICAL else "logical_and" if _name == "mul" else ""
     setattr(RecordingTensor, f"__{_name}__", _operator(_function, logical=_logical))
     setattr(RecordingTensor, f"__r{_name}__", _operator(_function, swapped=True, logical=_logical))
 for _name, _function in _COMPARISONS.items():

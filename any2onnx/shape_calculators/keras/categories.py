@@ -6,6 +6,7 @@ from typing import Any
 
 from any2onnx.graph.types import DataType, Dim, TensorSpec, shape_of, to_dtype
 from any2onnx.operator_mappings.mapping import Call
+from any2onnx.shape_calculators.keras.general import keras_outputs
 
 
 def lookup(call: Call) -> TensorSpec:
@@ -16,6 +17,16 @@ def lookup(call: Call) -> TensorSpec:
     depth = int(layer.max_tokens if layer.pad_to_max_tokens else layer._frozen_vocab_size or 0)
     dtype = to_dtype(layer.idf_weights_const.dtype.name) if layer.output_mode == "tf_idf" else DataType.INT64
     return TensorSpec(dtype, _encoded(shape_of(call.inputs[0]), layer.output_mode, depth))
+
+
+def category_encoding(call: Call) -> TensorSpec | list[TensorSpec | None] | None:
+    """Return Keras's inference; of more than two dims Keras forgets all but the first, where it sums over the second."""
+    layer: Any = call.source
+    promise = keras_outputs(call)
+    shape = shape_of(call.inputs[0])
+    if not isinstance(promise, TensorSpec) or layer.output_mode == "one_hot" or len(shape) <= 2:
+        return promise
+    return TensorSpec(promise.dtype, _encoded(shape, layer.output_mode, int(layer.num_tokens)))
 
 
 def hashing(call: Call) -> TensorSpec:
