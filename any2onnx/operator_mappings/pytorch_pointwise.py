@@ -150,7 +150,7 @@ SYMBOLIC = (
             "mul": "_operator.mul",
             "truediv": "_operator.truediv",
             "size": "_operator.floordiv _operator.mod math.floor math.ceil math.trunc torch.sym_int torch.sym_sum "
-            "math.round torch.sym_fresh_size",
+            "math.round builtins.round torch.sym_fresh_size",
             "power": "_operator.pow",
             "neg": "_operator.neg",
             "absolute": "_operator.abs builtins.abs",

@@ -227,7 +227,11 @@ def _check_one(op: Any, sample: Any, opset: int) -> Outcome:
 
 
 def _answers(program: Any, tensors: Sequence[torch.Tensor], opset: int) -> list[np.ndarray]:
-    proto = _proto(build(program, opset=opset))
+    return run_model(_proto(build(program, opset=opset)), tensors)
+
+
+def run_model(proto: Any, tensors: Sequence[torch.Tensor]) -> list[np.ndarray]:
+    """Run a model on tensors of any type, bfloat16 as well."""
     types = [o.type.tensor_type.elem_type for o in proto.graph.output]
     got = run(_float_edges(proto), *(_fed(t) for t in tensors))
     return [a.astype(BFLOAT16) if t == TensorProto.BFLOAT16 else a for a, t in zip(got, types, strict=True)]

@@ -23,6 +23,7 @@ from any2onnx.converters.pytorch.complex_pairs import (
     structure,
 )
 from any2onnx.converters.pytorch.linalg import Factors, identity_like, transposed_last
+from any2onnx.converters.pytorch.nn import spelled_out
 from any2onnx.converters.pytorch.reductions import dims_param, keepdim, reduced
 from any2onnx.converters.pytorch.shapes import transposed
 from any2onnx.graph.builder import GraphBuilder
@@ -104,7 +105,8 @@ def linear(g: GraphBuilder, call: TorchCall) -> Complex:
 def einsum(g: GraphBuilder, call: TorchCall) -> Complex:
     """Einstein summation."""
     tensors = call.params["tensors"]
-    equation = call.params["equation"].replace(" ", "")
+    ranks = [z.rank if isinstance(z, Complex) else rank_of(z) for z in tensors]
+    equation = spelled_out(call.params["equation"], ranks)
     if len(tensors) == 2:
         a, b = tensors
         return _product(g, a, b, lambda x, y: g.Einsum(x, y, equation=equation), part_dtype(call))

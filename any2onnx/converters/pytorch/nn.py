@@ -31,9 +31,11 @@ def conv(g: GraphBuilder, call: TorchCall) -> Value:
     x, weight = call.params["input"], call.params["weight"]
     n = rank_of(weight) - 2
     padding, dilation = call.params["padding"], repeated(call.params["dilation"], n)
-    kernel = [int(k) for k in call.dims_of("weight")[2:]]
+    kernel = _kernel(call)
+    if isinstance(padding, str) and padding == "same" and kernel is None:
+        raise refuse(call, "padding", "the size of the kernel is dynamic")
     if isinstance(padding, str):
-        total = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation, kernel, strict=True)]
+        total = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation, kernel or [1] * n, strict=True)]
         pads = [t // 2 for t in total] + [t - t // 2 for t in total]
     else:
         pads = repeated(padding, n) * 2
@@ -52,6 +54,20 @@ def conv(g: GraphBuilder, call: TorchCall) -> Value:
     return _batched(g, x, n, lambda v: form(v, weight, call.params["bias"], **settings))
 
 
+def _kernel(call: TorchCall) -> list[int] | None:
+    """Return the size of a convolution's kernel; None where it is dynamic, which ONNX's own operators in float32 take.
+
+    Raises:
+        UnsupportedParameter: It is dynamic in a type in which convolution is made of other operators.
+    """
+    sizes = call.dims_of("weight")[2:]
+    if all(isinstance(size, int) for size in sizes):
+        return [int(size) for size in sizes]
+    if dtype_of(call.params["weight"]) not in FLOATS - {DataType.DOUBLE}:
+        raise refuse(call, "weight", "the size of the kernel is dynamic")
+    return None
+
+
 def conv_transpose(g: GraphBuilder, call: TorchCall) -> Value:
     """Transposed convolution of 1 to 3 spatial dims."""
     x, weight = call.params["input"], call.params["weight"]
@@ -62,7 +78,7 @@ def conv_transpose(g: GraphBuilder, call: TorchCall) -> Value:
         "strides": stride,
         "dilations": repeated(call.params["dilation"], n),
         "group": call.params["groups"],
-        "kernel_shape": [int(k) for k in call.dims_of("weight")[2:]],
+        "kernel_shape": _kernel(call),
     }
     if dtype_of(x) not in FLOATS:
         whole_numbers = functools.partial(convolutions.conv_transpose, g)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -246,17 +247,7 @@ def adaptive_max_pool(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value]:
     x: Value = call.params["self"]
     rank = rank_of(x)
     sizes, results = call.dims_of("self")[-n:], call.dims[-n:]
-    if not all(isinstance(s, int) for s in (*sizes, *results)):
-        raise refuse(call, "output_size", "the image is dynamic, and its size may not divide evenly")
-    # For every output cell the flat positions of its window, short ones filled with their first position.
-    grids = [_positions(int(s), int(r)) for s, r in zip(sizes, results, strict=True)]
-    flat = np.zeros((1, 1), np.int64)
-    for size, grid in zip(sizes, grids, strict=True):
-        cells, width = flat.shape
-        flat = (flat[:, None, :, None] * int(size) + grid[None, :, None, :]).reshape(
-            cells * grid.shape[0], width * grid.shape[1]
-        )
-    table = g.const(flat, name="windows")
+    table = _window_table(g, call, sizes, results)
     lead = g.Shape(x, end=rank - n)
     pixels = g.Reshape(x, g.op("Concat", lead, g.const(np.asarray([-1], np.int64)), axis=0))
     windows = g.Gather(pixels, table, axis=rank - n)
@@ -267,10 +258,29 @@ def adaptive_max_pool(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value]:
     return g.Reshape(value, shape), g.Reshape(where, shape)
 
 
-def _positions(size: int, count: int) -> Any:
-    windows = _windows(size, count)
-    width = max((end - start for start, end in windows), default=1)
-    return np.asarray([[start + (j if start + j < end else 0) for j in range(width)] for start, end in windows])
+def _window_table(g: GraphBuilder, call: TorchCall, sizes: Sequence[Any], results: Sequence[Any]) -> Value:
+    """Return for every output cell the flat positions of its window; short ones are filled with their first."""
+    integer = DataType.INT64
+    one, zero, two = (scalar(g, v, integer) for v in (1, 0, 2))
+    flat, cells = None, one
+    for size, count in zip(sizes, results, strict=True):
+        have, want = call.sizes.scalar(g, size), call.sizes.scalar(g, count)
+        line = g.Range(zero, want, one)
+        starts = g.Div(g.Mul(line, have), want)
+        ends = g.Div(g.Sub(g.Add(g.Mul(g.Add(line, one), have), want), one), want)
+        places = g.Range(zero, g.Add(g.Div(have, want), two), one)
+        first = g.Unsqueeze(starts, 1)
+        inside = g.Less(g.Add(first, places), g.Unsqueeze(ends, 1))
+        grid = g.Add(first, g.Where(inside, places, zero))
+        cells = g.Mul(cells, want)
+        if flat is None:
+            flat = grid
+            continue
+        moved = g.Add(g.Unsqueeze(g.Mul(flat, have), [1, 3]), g.Unsqueeze(grid, [0, 2]))
+        rest = g.const(np.asarray([-1], np.int64))
+        flat = g.Reshape(moved, g.op("Concat", g.Unsqueeze(cells, 0), rest, axis=0))
+    assert flat is not None
+    return flat
 
 
 def fractional_max_pool(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value]:

@@ -234,15 +234,22 @@ def _decomposed(node: Any) -> Any:
 
     mode = torch._guards.detect_fake_mode(vals)
     symbolic = mode is not None and mode.shape_env is not None
+
+    def trace(function: Any) -> Any:
+        return make_fx(
+            function,
+            decomposition_table=table,
+            tracing_mode="symbolic" if symbolic else "fake",
+            _allow_non_fake_inputs=True,
+        )(*vals)
+
     with CAPTURE, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
-            traced = make_fx(
-                call,
-                decomposition_table=table,
-                tracing_mode="symbolic" if symbolic else "fake",
-                _allow_non_fake_inputs=True,
-            )(*vals)
+            traced = trace(call)
+            if any(_written(n) for n in traced.graph.nodes):
+                # It writes into views of its tensors (fill_diagonal_): the walker follows whole tensors only.
+                traced = trace(torch.func.functionalize(traced))
         except Exception:  # a decomposition that torch cannot trace is none: the operator is reported
             return None
     calls = [n for n in traced.graph.nodes if n.op == "call_function"]

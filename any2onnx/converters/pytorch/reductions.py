@@ -87,6 +87,9 @@ def amin(g: GraphBuilder, call: TorchCall) -> Value:
 def _extreme(g: GraphBuilder, x: Value, op_type: str, dims: Any, keep: bool) -> Value:
     if dtype_of(x) == DataType.BOOL:
         return g.Cast(reduced(g, op_type, g.Cast(x, DataType.INT32), dims, keep), DataType.BOOL)
+    if dtype_of(x) in (DataType.INT16, DataType.UINT16):
+        # Types that ONNX leaves out.
+        return g.Cast(reduced(g, op_type, g.Cast(x, DataType.INT32), dims, keep), dtype_of(x))
     result = reduced(g, op_type, x, dims, keep)
     if dtype_of(x) not in FLOATS:
         return result

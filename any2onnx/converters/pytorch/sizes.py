@@ -142,11 +142,43 @@ class Sizes:
         if kind == "ModularIndexing":
             quotient = floor_div(g, self.scalar(g, expr.args[0]), self.scalar(g, expr.args[1]))
             return g.op("Mod", quotient, self.scalar(g, expr.args[2]))
+        if kind in _TO_INTEGER:
+            real = self._real(g, expr.args[0])
+            step = _TO_INTEGER[kind]
+            return g.Cast(g.op(step, real) if step else real, DataType.INT64)
         raise UnsupportedOperator(f"a size is computed as {expr}, which has no ONNX form")
+
+    def _real(self, g: GraphBuilder, expr: Any) -> Value:
+        """Return an expression of real numbers as a float64 scalar."""
+        kind = type(expr).__name__
+        if expr.is_number:
+            return g.const(np.asarray(float(expr), np.float64), name="factor")
+        if kind in _REAL_OPERATORS:
+            terms = [self._real(g, a) for a in expr.args]
+            result = terms[0]
+            for term in terms[1:]:
+                result = g.op(_REAL_OPERATORS[kind], result, term)
+            return result
+        if kind == "OpaqueUnaryFn_sqrt":
+            return g.Sqrt(self._real(g, expr.args[0]))
+        return g.Cast(self.scalar(g, expr.args[0] if kind == "ToFloat" else expr), DataType.DOUBLE)
 
     def _quotient(self, g: GraphBuilder, expr: Any) -> Value:
         numerator, denominator = expr.as_numer_denom()
         return floor_div(g, self.scalar(g, numerator), self.scalar(g, denominator))
+
+
+# Real numbers made whole, and the ONNX operator in front of the cast, which cuts towards zero.
+_TO_INTEGER = {"TruncToInt": "", "FloorToInt": "Floor", "CeilToInt": "Ceil", "RoundToInt": "Round"}
+_REAL_OPERATORS = {
+    "Add": "Add",
+    "Mul": "Mul",
+    "Max": "Max",
+    "Min": "Min",
+    "FloatTrueDiv": "Div",
+    "IntTrueDiv": "Div",
+    "FloatPow": "Pow",
+}
 
 
 def floor_div(g: GraphBuilder, a: Value, b: Value) -> Value:
