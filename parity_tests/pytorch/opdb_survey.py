@@ -29,6 +29,9 @@ SECONDS = 120
 LIMIT = 240.0
 
 
+STATUSES = ("same", "wrong", "error", "refused", "not exportable")
+
+
 class TooSlow(Exception):
     """A sample took longer than its limit."""
 
@@ -60,6 +63,7 @@ def survey_entry(op: Any, dtype_name: str, most: int, opset: int = 21) -> dict[s
     import opdb_support as opdb
     import torch
 
+    signal.signal(signal.SIGALRM, _alarm)
     dtype = getattr(torch, dtype_name)
     counts: Counter[str] = Counter()
     details: dict[str, list[str]] = {}
@@ -96,7 +100,6 @@ def _worker(task: tuple[str, str, int, int]) -> dict[str, Any]:
     import opdb_support as opdb
 
     name, dtype_name, most, opset = task
-    signal.signal(signal.SIGALRM, _alarm)
     op = next(op for op in opdb.database() if opdb.label(op) == name)
     return survey_entry(op, dtype_name, most, opset)
 
@@ -129,6 +132,9 @@ def summary(lines: list[dict[str, Any]]) -> str:
         exportable = sum(found.values()) - found["not exportable"]
         share = 100 * found["pass"] / exportable if exportable else 100.0
         rest = ", ".join(f"{found[s]} {s}" for s in ("refused", "wrong", "error"))
+        tried = sum(line.get(s, 0) for line in lines if line["dtype"] == dtype for s in STATUSES)
+        left = sum(line.get("untried", 0) for line in lines if line["dtype"] == dtype)
+        rest += f"; {tried} of {tried + left} samples tried"
         text.append(f"{dtype}: {found['pass']} of {exportable} exportable entries pass ({share:.1f} %); {rest}")
     return "\n".join(text)
 
@@ -141,11 +147,12 @@ def markdown(lines: list[dict[str, Any]]) -> str:
         "# Coverage: torch's operator database",
         "",
         "Written by `parity_tests/pytorch/opdb_survey.py --markdown` from torch.testing's `op_db`, run in onnxruntime.",
-        "An entry passes where every sample that was tried (about twenty) and that torch.export can trace gives the",
-        "same;",
-        "`–` is what torch does not have, or cannot export, in that type.",
+        "An entry passes where every sample that was tried and that torch.export can trace gives the same; where not",
+        "all samples were tried, they are spread evenly over the entry's list. `–` is what torch does not have, or",
+        "cannot export, in that type. Answers in half types are judged by float64, to two units in the last place or",
+        "twice torch's own error; bfloat16 runs through the casts to float32 that the converter puts around operators.",
         "",
-        *summary(list(found.values())).splitlines(),
+        *(f"* {line}" for line in summary(list(found.values())).splitlines()),
         "",
         f"| entry | {' | '.join(dtypes)} | why not |",
         f"| --- |{' --- |' * (len(dtypes) + 1)}",

@@ -110,3 +110,41 @@ def test_the_pseudo_inverse_of_a_singular_matrix() -> None:
     a = draw(5, 2) @ draw(2, 4)
     model = Factors(torch.linalg.pinv)
     same(run(convert(model, (a,)), a), answers(model, a), rtol=1e-9, atol=1e-10)
+
+
+# --- eigenvalues of general matrices ----------------------------------------------------------------------------------
+
+_CYCLE = torch.roll(torch.eye(7, dtype=torch.float64), 1, 0)
+GENERAL = {
+    "random": torch.randn(4, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)),
+    "complex": torch.randn(2, 5, 5, dtype=torch.complex128, generator=torch.Generator().manual_seed(1)),
+    "cycle": _CYCLE,
+    "rotation": torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64),
+    "triangular": torch.triu(torch.arange(1.0, 37).double().reshape(6, 6)),
+    "defective": torch.tensor([[2.0, 1, 0], [0, 2, 1], [0, 0, 2]], dtype=torch.float64),
+    "zero": torch.zeros(3, 3, dtype=torch.float64),
+    "single": torch.tensor([[[2.0]], [[-3.0]]], dtype=torch.float64),
+}
+
+
+@pytest.mark.parametrize("matrix", GENERAL.values(), ids=GENERAL)
+def test_eigenvalues_of_general_matrices(matrix: torch.Tensor) -> None:
+    class Eigen(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return torch.linalg.eig(x)
+
+    got = run(convert(Eigen(), (matrix,)), matrix)
+    values, vectors = (torch.view_as_complex(torch.from_numpy(np.ascontiguousarray(a))) for a in got)
+    want = torch.linalg.eigvals(matrix)
+    # torch promises no order: each is compared with the nearest.
+    for found, expected in zip(values.reshape(-1, values.shape[-1]), want.reshape(-1, values.shape[-1]), strict=True):
+        left = found.tolist()
+        for number in expected.tolist():
+            nearest = min(left, key=lambda z, number=number: abs(z - number))
+            left.remove(nearest)
+            assert abs(nearest - number) <= 1e-9 * max(1.0, abs(number))
+    residual = matrix.to(vectors.dtype) @ vectors - vectors * values.unsqueeze(-2)
+    assert residual.abs().max() <= 1e-12 * max(1.0, float(matrix.abs().max()))
+    torch.testing.assert_close(vectors.abs().square().sum(-2), torch.ones_like(values.real))
+    if not matrix.is_complex():
+        assert int((values.imag == 0).sum()) == int((want.imag == 0).sum()), "real eigenvalues are real"

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import opdb_dynamic
 import opdb_support as opdb
 import opdb_survey
 import pytest
 import torch
 
-_EIGENVALUES = "eigenvalues of general matrices are not converted yet"
 _INDEFINITE = "factors of indefinite symmetric matrices are not converted yet"
 _SPARSE = "a sparse tensor is no ONNX tensor"
 _BITS = "ONNX has no view of a number's bits"
 
 # What is refused in float32, and why. An entry that is listed and converts fails the test: the list stays true.
 REFUSED: dict[str, str] = {
-    **dict.fromkeys(["linalg.eig", "linalg.eigvals"], _EIGENVALUES),
     **dict.fromkeys(["linalg.ldl_factor", "linalg.ldl_factor_ex", "linalg.ldl_solve"], _INDEFINITE),
     "to_sparse": _SPARSE,
     "hash_tensor": _BITS,
@@ -57,10 +56,11 @@ def test_operator_in_float32(op: Any) -> None:
 
 
 # A fraction of the other types, each from another place on, so that together they see more of the entries.
+TYPES = (torch.int64, torch.float64, torch.bool, torch.complex64, torch.float16, torch.bfloat16, torch.int32)
 OTHERS = [
     pytest.param(op, dtype, id=f"{opdb.label(op)}-{str(dtype).removeprefix('torch.')}")
-    for place, dtype in enumerate((torch.int64, torch.float64, torch.bool, torch.complex64))
-    for op in opdb.entries(dtype)[3 * place + 1 :: 24]
+    for place, dtype in enumerate(TYPES)
+    for op in opdb.entries(dtype)[3 * place + 1 :: 24 if place < 4 else 36]
 ]
 
 
@@ -70,13 +70,28 @@ def test_operator_in_other_types_is_right_or_refused(op: Any, dtype: torch.dtype
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
+@pytest.mark.parametrize("dtype", opdb_survey.DTYPES)
 def test_share_of_entries_that_pass_with_every_sample(dtype: str) -> None:
     lines = [opdb_survey.survey_entry(op, dtype, 0) for op in opdb.entries(getattr(torch, dtype))]
     verdicts = [opdb_survey.status_of(line) for line in lines]
     exportable = [v for v in verdicts if v != "not exportable"]
     assert set(exportable) <= {"pass", "refused"}, opdb_survey.summary(lines)
+    assert sum(line["untried"] for line in lines) == 0
     assert exportable.count("pass") >= (0.97 if dtype == "float32" else 0.95) * len(exportable)
+
+
+# Every twentieth entry with its sizes left free; `opdb_dynamic.py` runs all of them.
+DYNAMIC = [pytest.param(op, id=opdb.label(op)) for op in ENTRIES[7::20]]
+
+
+@pytest.mark.parametrize("op", DYNAMIC)
+def test_operator_at_sizes_other_than_the_traced_ones(op: Any) -> None:
+    for sample in opdb.samples(op, torch.float32):
+        try:
+            outcome = opdb_dynamic.check_dynamic(op, sample)
+        except opdb.NotExportable:
+            continue
+        assert outcome.status in ("same", "refused"), outcome
 
 
 def test_the_list_names_entries_that_exist() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import warnings
@@ -16,6 +17,7 @@ from family_checks import expected, session_of
 from scipy.spatial.distance import cdist
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.neighbors import NearestNeighbors
 from suite_cases import ROWS, SuiteCase
 from suite_data import Data, data
 
@@ -75,7 +77,17 @@ def wide(rows: Any) -> Any:
 
     Whole numbers make some estimators truncate what they compute.
     """
+    if _is_frame(rows):
+        return rows.astype(dict.fromkeys(_float_columns(rows), np.float64))
     return rows.astype(np.float64) if isinstance(rows, np.ndarray) and rows.dtype.kind in "fiub" else rows
+
+
+def _is_frame(rows: Any) -> bool:
+    return hasattr(rows, "columns") and hasattr(rows, "select_dtypes")
+
+
+def _float_columns(rows: Any) -> list[str]:
+    return [name for name, dtype in rows.dtypes.items() if getattr(dtype, "kind", "O") == "f"]
 
 
 def answers(model: Any, method: str, rows: Any) -> list[np.ndarray]:
@@ -162,7 +174,10 @@ class Question:
     @property
     def limit(self) -> float:
         """Of the output's scale, by the rows' element type."""
-        double = isinstance(self.rows, np.ndarray) and self.rows.dtype == np.float64
+        if _is_frame(self.rows):
+            double = any(self.rows[name].dtype == np.float64 for name in _float_columns(self.rows))
+        else:
+            double = isinstance(self.rows, np.ndarray) and self.rows.dtype == np.float64
         return LIMITS[np.dtype(np.float64 if double else np.float32)]
 
 
@@ -232,6 +247,7 @@ def numbers(question: Question, method: str, k: int, got: np.ndarray, want: np.n
     if method == "predict_log_proba":
         # 1 - p has the rounding of 1, whose logarithm grows with 1 / p.
         error = np.maximum(error - 16 * 2.0**-53 / np.exp(np.where(finite, want, 0)) / scale, 0)
+    limit = max(limit, rounding_floor(question.model, method) / scale)
     if single_inside(question.model):
         limit = LIMITS[np.dtype(np.float32)]
     worst = float(np.max(error, initial=0))
@@ -242,6 +258,15 @@ def numbers(question: Question, method: str, k: int, got: np.ndarray, want: np.n
         worst = float(np.max(np.abs(np.sort(got, axis=1) - np.sort(want, axis=1)))) / scale
     where = np.unravel_index(int(np.argmax(error)), want.shape) if error.size else ()
     assert worst <= limit, f"{what}: error {worst:.3g} of the scale {scale:.3g}, at {[int(i) for i in where]}"
+
+
+def rounding_floor(model: Any, method: str) -> float:
+    """Return what the last bit of a kernel's values makes of an answer: exp differs by it between libraries."""
+    if type(model).__name__ != "GaussianProcessRegressor" or method != "predict":
+        return 0.0
+    largest = float(np.max(model.kernel_.diag(model.X_train_[:1])))
+    spread = float(np.max(np.linalg.norm(np.reshape(model.alpha_, (len(model.X_train_), -1)), axis=0)))
+    return 4 * 2.0**-53 * largest * spread * float(np.max(model._y_train_std))
 
 
 def single_inside(model: Any) -> bool:
@@ -260,6 +285,17 @@ def _to_neighbours(model: Any, rows: np.ndarray) -> np.ndarray | None:
     return np.sort(cdist(wide(rows), model._fit_X), axis=1)[:, : model.kneighbors(wide(rows[:1]))[0].shape[1]]
 
 
+def _by_exact_neighbours(model: Any, rows: np.ndarray) -> np.ndarray | None:
+    """Return what Isomap gives with distances from a tree; by brute force they are differences of large squares."""
+    near = model.nbrs_
+    if near.effective_metric_ not in ("euclidean", "nan_euclidean"):
+        return None
+    other = copy.deepcopy(model)
+    search = NearestNeighbors(n_neighbors=near.n_neighbors, radius=near.radius, algorithm="kd_tree")
+    other.nbrs_ = search.fit(near._fit_X)
+    return other.transform(wide(rows))
+
+
 def _density(model: Any, rows: np.ndarray) -> np.ndarray:
     # In a tree of one leaf every point is added, without bounds.
     points = np.asarray(model.tree_.data)
@@ -271,6 +307,7 @@ def _density(model: Any, rows: np.ndarray) -> np.ndarray:
 TRUTH: dict[tuple[str, str], Callable[[Any, np.ndarray], np.ndarray | None]] = {
     **{(name, "transform"): _to_centres for name in ("Birch", "BisectingKMeans", "KMeans", "MiniBatchKMeans")},
     ("KernelDensity", "score_samples"): _density,
+    ("Isomap", "transform"): _by_exact_neighbours,
     **{
         (name, "kneighbors"): _to_neighbours
         for name in (
@@ -291,6 +328,10 @@ def answers_nearby(question: Question, method: str, k: int) -> list[np.ndarray]:
     """
     rng = np.random.default_rng(0)
     rows = wide(question.rows)
+    if _is_frame(rows):
+        names = _float_columns(rows)
+        moved = (rows.assign(**{name: _moved(rows[name], rng) for name in names}) for _ in range(16 if names else 0))
+        return [answers(question.model, method, frame)[k] for frame in moved]
     if not isinstance(rows, np.ndarray) or rows.dtype.kind != "f":
         return []
     marks = rows == getattr(question.model, "missing_values", np.nan)
@@ -299,6 +340,10 @@ def answers_nearby(question: Question, method: str, k: int) -> list[np.ndarray]:
         moved = np.where(marks, rows, rows * (1 + rng.choice([-1.0, 1.0], rows.shape) * 2.0**-52))
         found.append(answers(question.model, method, moved)[k])
     return found
+
+
+def _moved(column: Any, rng: np.random.Generator) -> Any:
+    return column * (1 + rng.choice([-1.0, 1.0], len(column)) * 2.0**-52)
 
 
 def sensitivity(question: Question, method: str, k: int, want: np.ndarray) -> float:

@@ -535,3 +535,14 @@ def test_identity_keeps_text(convert: Any, letters: Any) -> None:
     proto = convert(FunctionTransformer().fit(letters), letters)
     session = onnxruntime.InferenceSession(proto.SerializeToString())
     assert session.run(None, {"X": letters})[0].tolist() == letters.tolist()
+
+
+def test_a_mean_is_filled_in_as_it_was_fitted(convert: Any, run: Any) -> None:
+    # The float32 mean of a column is a bin edge then, and the float64 mean may lie below it.
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(45, 2)) * 3 + 1).astype(np.float32)
+    X[rng.random(X.shape) < 0.15] = np.nan
+    bins = KBinsDiscretizer(4, encode="ordinal", quantile_method="averaged_inverted_cdf")
+    model = make_pipeline(SimpleImputer(), bins).fit(X)
+    for rows in (X, X.astype(np.float64)):
+        np.testing.assert_array_equal(run(convert(model, rows), rows)[0], model.transform(rows))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.pytorch.call import TorchCall, scalar
+from any2onnx.converters.pytorch.call import TorchCall, refuse, scalar
 from any2onnx.converters.pytorch.complex_linalg import real_form
 from any2onnx.converters.pytorch.complex_math import conjugate, minus, modulus, quotient, times, where_pair
 from any2onnx.converters.pytorch.complex_matrices import (
@@ -312,6 +312,8 @@ def svd(g: GraphBuilder, call: TorchCall) -> Any:
     if 0 in call.dims_of("A"):
         return without_elements(g, call, units=3)
     a, tall = wide_pair(g, call.first), is_tall(call)
+    if tall is None:
+        raise refuse(call, "A", "whether it has more rows than columns is not known when the model is converted")
     if not p["compute_uv"]:
         # Those of the real form are the same, each twice.
         real = real_form(g, a)

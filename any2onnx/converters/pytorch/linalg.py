@@ -9,8 +9,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from any2onnx.converters.pytorch.call import TorchCall, refuse, scalar
 from any2onnx.converters.pytorch.sizes import expressions
 from any2onnx.graph.builder import GraphBuilder
@@ -346,11 +344,9 @@ def cdist(g: GraphBuilder, call: TorchCall) -> Value:
 def pdist(g: GraphBuilder, call: TorchCall) -> Value:
     """Distances between all pairs of rows of one matrix."""
     x = call.first
-    n = call.dims_of("self")[0]
-    if not isinstance(n, int):
-        raise refuse(call, "self", "the number of rows is dynamic")
-    first, second = np.triu_indices(n, 1)
-    a, b = (g.Gather(x, g.const(v.astype(np.int64)), axis=0) for v in (first, second))
+    line = positions(g, x, 0)
+    pairs = g.op("NonZero", g.Less(g.Unsqueeze(line, 1), line))
+    a, b = (g.Gather(x, g.Gather(pairs, scalar(g, k, INT64), axis=0), axis=0) for k in (0, 1))
     return norm_of(g, g.Abs(g.Sub(a, b)), float(call.params["p"]))
 
 

@@ -6,11 +6,11 @@ tournament), so that a round is one product of matrices. Vectors are determined 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from any2onnx.converters.pytorch.call import TorchCall, as_type, refuse, scalar
+from any2onnx.converters.pytorch.call import TorchCall, as_type, scalar
 from any2onnx.converters.pytorch.complex_pairs import real_dtype
 from any2onnx.converters.pytorch.linalg import diagonal_of, positions, skips_empty, transposed_last, wide
 from any2onnx.graph.builder import GraphBuilder
@@ -333,26 +333,36 @@ def _left_vectors(g: GraphBuilder, b: Value, *, full: bool) -> Value:
     return g.Mul(q, g.Unsqueeze(signs, rank - 2))
 
 
-def is_tall(call: TorchCall) -> bool:
-    """Tell whether a call's matrices have at least as many rows as columns.
-
-    Raises:
-        UnsupportedParameter: It depends on sizes that are not known yet.
-    """
+def is_tall(call: TorchCall) -> bool | None:
+    """Tell whether a call's matrices have at least as many rows as columns; None where that depends on the run."""
     rows, columns = call.dims_of("self" if "self" in call.metas else "A")[-2:]
     if isinstance(rows, int) and isinstance(columns, int):
         return rows >= columns
-    if rows == columns:
-        return True
-    raise refuse(call, "A", "whether it has more rows than columns is not known when the model is converted")
+    return True if rows == columns else None
+
+
+def _either_way(
+    g: GraphBuilder, call: TorchCall, a: Value, apply: Callable[..., tuple[Value, ...]]
+) -> tuple[Value, ...]:
+    """Return what `apply(builder, tall)` gives, in two branches where only the run tells whether matrices are tall."""
+    tall = is_tall(call)
+    if tall is not None:
+        return apply(g, tall)
+    rank = rank_of(a)
+    condition = g.Squeeze(g.GreaterOrEqual(g.dim(a, rank - 2), g.dim(a, rank - 1)), 0)
+    return tuple(g.If(condition, lambda h: apply(h, True), lambda h: apply(h, False)))
 
 
 def svd_parts(g: GraphBuilder, call: TorchCall, a: Value, *, full: bool) -> tuple[Value, Value, Value]:
     """Return U, the singular values and Vᵀ."""
-    tall = is_tall(call)
-    b, values, right = svd_of(g, a if tall else transposed_last(g, a))
-    left = _left_vectors(g, b, full=full)
-    return (left, values, transposed_last(g, right)) if tall else (right, values, transposed_last(g, left))
+
+    def parts(h: GraphBuilder, tall: bool) -> tuple[Value, ...]:
+        b, values, right = svd_of(h, a if tall else transposed_last(h, a))
+        left = _left_vectors(h, b, full=full)
+        return (left, values, transposed_last(h, right)) if tall else (right, values, transposed_last(h, left))
+
+    u, values, vh = _either_way(g, call, a, parts)
+    return u, values, vh
 
 
 def svd(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value, Value]:
@@ -360,12 +370,15 @@ def svd(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value, Value]:
     p, dtype = call.params, dtype_of(call.first)
     if 0 in call.dims_of("A"):
         return _empty_svd(g, call)
+    a = wide(g, call.first)
     if not p["compute_uv"]:
         nothing = g.const(np.zeros(0, dtype.numpy()))
-        a = wide(g, call.first)
-        values = svd_of(g, a if is_tall(call) else transposed_last(g, a))[1]
-        return nothing, g.Cast(values, dtype), nothing
-    u, values, vh = svd_parts(g, call, wide(g, call.first), full=bool(p["full_matrices"]))
+
+        def alone(h: GraphBuilder, tall: bool) -> tuple[Value, ...]:
+            return (svd_of(h, a if tall else transposed_last(h, a))[1],)
+
+        return nothing, g.Cast(_either_way(g, call, a, alone)[0], dtype), nothing
+    u, values, vh = svd_parts(g, call, a, full=bool(p["full_matrices"]))
     return g.Cast(u, dtype), g.Cast(values, dtype), g.Cast(vh, dtype)
 
 

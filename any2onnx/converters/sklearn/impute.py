@@ -56,7 +56,13 @@ def simple_imputer(g: GraphBuilder, call: Call) -> Results:
     if not model.keep_empty_features:
         # Columns that were empty at fit have no statistic and are left out.
         kept = np.flatnonzero([not _is_nan(value) for value in statistics.tolist()])
-    filled = _fill(g, take_columns(g, x, kept.tolist()), take_columns(g, mask, kept.tolist()), statistics[kept])
+    filled = _fill(
+        g,
+        take_columns(g, x, kept.tolist()),
+        take_columns(g, mask, kept.tolist()),
+        # scikit-learn fills in the type that it was fitted with: float32's mean of a column is another number.
+        statistics[kept].astype(getattr(model, "_fill_dtype", statistics.dtype)),
+    )
     if not model.add_indicator:
         return {"transform": filled}
     indicator = _indicator(g, mask, model.indicator_)

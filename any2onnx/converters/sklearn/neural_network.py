@@ -75,7 +75,10 @@ def mlp_classifier(g: GraphBuilder, call: Call) -> Results:
         if several:
             results["predict"] = above
         elif single:
-            results["predict"] = labels(g, model.classes_, as_vector(g, above))
+            # With a single class there is nothing but the first.
+            index = as_vector(g, above)
+            both = len(model.classes_) > 1
+            results["predict"] = labels(g, model.classes_, index if both else g.Mul(index, np.asarray(0, np.int64)))
         else:
             results["predict"] = argmax_label(g, output, model.classes_)
     if "predict_log_proba" in call.methods:

@@ -159,7 +159,7 @@ def _stacked_table(g: GraphBuilder, call: Call) -> Value:
             parts += [g.Slice(part, [1], [np.iinfo(np.int64).max], [1]) for part in result]
         elif method == "predict_proba" and binary:
             # The first column says nothing that the second does not.
-            parts.append(g.Slice(result, [1], [2], [1]))
+            parts.append(g.Slice(result, [1], [np.iinfo(np.int64).max], [1]))
         else:
             parts.append(as_column(g, result))
     if model.passthrough:

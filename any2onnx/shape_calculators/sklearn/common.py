@@ -59,8 +59,9 @@ def classifier(call: Call) -> Promise:
     classes = call.source.classes_
     if isinstance(classes, list):
         return _several_targets(call, classes)
-    count = len(classes)
-    decision = floats(call) if count == 2 else floats(call, count)
+    # Of a single class some estimators give one column, some two.
+    count = len(classes) if len(classes) > 1 else None
+    decision = None if count is None else floats(call) if count == 2 else floats(call, count)
     return _pick(
         call,
         {

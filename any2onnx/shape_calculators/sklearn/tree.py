@@ -105,7 +105,8 @@ def boosted_classifier(call: Call) -> Specs:
             stages, width = estimator.estimators_.shape
             specs[method] = TensorSpec(DataType.INT64, (rows, int(stages), int(width)))
         else:
-            specs[method] = TensorSpec(float_of(call), (rows, n_classes))
+            # Of a single class some give one column, some two.
+            specs[method] = TensorSpec(float_of(call), (rows, n_classes if n_classes > 1 else None))
     return specs
 
 
