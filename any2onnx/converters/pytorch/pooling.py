@@ -145,7 +145,7 @@ def avg_pool(g: GraphBuilder, call: TorchCall) -> Value:
     windows = _windows_of(g, call, n)
     x, added = _with_batch(g, p["self"], n)
     counts_padding = bool(p["count_include_pad"])
-    divisor = p.get("divisor_override")
+    divisor: Any = p.get("divisor_override")
     ends, whole = windows.ends(), dtype_of(x) not in FLOATS
     if ends is not None and not whole and divisor is None and (ends == windows.padding or not counts_padding):
         pads, kernel, stride = windows.padding + ends, windows.kernel, windows.stride
