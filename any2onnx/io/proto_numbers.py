@@ -58,9 +58,12 @@ def to_message(model: onnx_ir.Model) -> Message:
     nodes: dict[int, bytes] = {}
     for position, attributes in numbers.items():
         node = proto.graph.node[position]
-        nodes[position] = _node_bytes(node, attributes)
-        # By way of a message of its own: protobuf's lists grow by doubling, and a copy has just the right size.
-        node.CopyFrom(onnx.NodeProto.FromString(nodes[position]))
+        data = {attribute.name: _attribute_bytes(attribute) for attribute in attributes}
+        nodes[position] = _node_bytes(node, data)
+        for empty in node.attribute:
+            if empty.name in data:
+                # By way of a message of its own: protobuf's lists grow by doubling, and a copy has just the right size.
+                empty.CopyFrom(onnx.AttributeProto.FromString(data[empty.name]))
     return Message(proto, nodes)
 
 
@@ -104,24 +107,21 @@ def _is_plain_tensor(attribute: onnx_ir.Attr) -> bool:
     return isinstance(array, np.ndarray) and array.flags.c_contiguous and array.dtype == tensor.dtype.numpy()
 
 
-def _node_bytes(node: onnx.NodeProto, withheld: list[onnx_ir.Attr]) -> bytes:
-    """Return the serialised node with these attributes in place of the empty ones of their names."""
+def _node_bytes(node: onnx.NodeProto, withheld: Mapping[str, bytes]) -> bytes:
+    """Return the serialised node with these serialised attributes in place of the empty ones of their names."""
     from any2onnx.io.proto_stream import without_fields
 
-    by_name = {attribute.name: attribute for attribute in withheld}
     before, after = without_fields(node, ATTRIBUTES_OF_NODE)
-    parts: list[bytes | memoryview] = [before]
+    parts = [before]
     for attribute in node.attribute:
-        given = by_name.get(attribute.name)
-        pieces = [attribute.SerializeToString(deterministic=True)] if given is None else _attribute_pieces(given)
-        parts.append(field_tag(ATTRIBUTES_OF_NODE, sum(len(piece) for piece in pieces)))
-        parts += pieces
+        data = withheld.get(attribute.name) or attribute.SerializeToString(deterministic=True)
+        parts += [field_tag(ATTRIBUTES_OF_NODE, len(data)), data]
     parts.append(after)
     return b"".join(parts)
 
 
-def _attribute_pieces(attribute: onnx_ir.Attr) -> list[bytes | memoryview]:
-    """Return the bytes of an attribute of many numbers, or of one that holds a plain tensor."""
+def _attribute_bytes(attribute: onnx_ir.Attr) -> bytes:
+    """Return a serialised attribute of many numbers, or one that holds a plain tensor."""
     import onnx
     import onnx_ir
 
@@ -133,11 +133,11 @@ def _attribute_pieces(attribute: onnx_ir.Attr) -> list[bytes | memoryview]:
         start = onnx.TensorProto(dims=array.shape, data_type=int(attribute.value.dtype)).SerializeToString()
         raw = array.astype(array.dtype.newbyteorder("<"), copy=False).reshape(-1).view(np.uint8).data
         start += field_tag(_RAW_DATA_OF_TENSOR, len(raw))
-        return [head, field_tag(_TENSOR_OF_ATTRIBUTE, len(start) + len(raw)), start, raw, kind]
+        return b"".join([head, field_tag(_TENSOR_OF_ATTRIBUTE, len(start) + len(raw)), start, raw, kind])
     numbers = attribute.value.array
     number = _FLOATS_OF_ATTRIBUTE if numbers.dtype.kind == "f" else _INTS_OF_ATTRIBUTE
     packed = packed_numbers(numbers)
-    return [head, field_tag(number, len(packed)), packed, kind]
+    return b"".join([head, field_tag(number, len(packed)), packed, kind])
 
 
 def packed_numbers(array: np.ndarray[Any, Any]) -> bytes:
