@@ -494,9 +494,9 @@ def kernel_density(g: GraphBuilder, call: Call) -> Results:
     weight = model.tree_.sample_weight
     bandwidth, kernel = float(model.bandwidth_), str(model.kernel)
     x = matrix(g, call, inner_type(call))
-    distances = metric(model.metric, model.metric_params, points, where=call.location).all(
-        g, x, exact=kernel == "tophat"
-    )
+    # These kernels have an edge or a kink, next to which rounded distances can be seen.
+    exact = kernel in ("tophat", "exponential", "linear")
+    distances = metric(model.metric, model.metric_params, points, where=call.location).all(g, x, exact=exact)
     logs = _log_kernel(g, distances, kernel, bandwidth)
     total = float(len(points))
     if weight is not None:
