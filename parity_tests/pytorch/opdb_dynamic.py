@@ -26,7 +26,7 @@ import opdb_support as opdb
 import torch
 from opdb_survey import SECONDS, TooSlow, _alarm
 
-from any2onnx.converters.pytorch.capture import CAPTURE
+from any2onnx.converters.capturing import CAPTURE
 from any2onnx.errors import Any2OnnxError, ExportFailed
 
 # What must be sorted or positive definite is not so any longer at other sizes.

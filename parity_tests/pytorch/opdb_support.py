@@ -22,7 +22,7 @@ from onnx import TensorProto, helper
 from pytorch_support import as_array, build, run
 from torch import nn
 
-from any2onnx.converters.pytorch.capture import CAPTURE
+from any2onnx.converters.capturing import CAPTURE
 from any2onnx.errors import Any2OnnxError, ExportFailed
 
 SAMPLES = 2

@@ -153,10 +153,8 @@ def avg_pool(g: GraphBuilder, call: TorchCall) -> Value:
         return _without(g, y, added)
     # The sum of every window, over torch's own divisor.
     padded = windows.padded(g, x, 0)
-    if divisor is None:
-        counts = _counts(g, call, windows, counts_padding)
-    else:
-        counts = scalar(g, int(divisor), DataType.INT64)
+    given = None if divisor is None else scalar(g, int(divisor), DataType.INT64)
+    counts = _counts(g, call, windows, counts_padding) if given is None else given
     if whole:
         # Of integers the mean is cut towards zero.
         total = g.Cast(window_sums(g, padded, windows.kernel, windows.stride), dtype_of(x))
