@@ -26,6 +26,7 @@ import opdb_support as opdb
 import torch
 from opdb_survey import SECONDS, TooSlow, _alarm
 
+from any2onnx.converters.capturing import CAPTURE
 from any2onnx.errors import Any2OnnxError, ExportFailed
 
 # What must be sorted or positive definite is not so any longer at other sizes.
@@ -73,7 +74,8 @@ def check_dynamic(op: Any, sample: Any) -> opdb.Outcome:
     marks = [dict.fromkeys(range(t.dim()), torch.export.Dim.AUTO) for t in case.tensors]
     try:
         copies = tuple(t.clone() for t in case.tensors)
-        program = torch.export.export(case.model, copies, dynamic_shapes=(tuple(marks),), strict=False)
+        with CAPTURE:
+            program = torch.export.export(case.model, copies, dynamic_shapes=(tuple(marks),), strict=False)
     except Exception as error:
         raise opdb.NotExportable(f"{type(error).__name__}: {error}") from error
     dims = free_dims(program)

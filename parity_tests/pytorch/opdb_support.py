@@ -22,6 +22,7 @@ from onnx import TensorProto, helper
 from pytorch_support import as_array, build, run
 from torch import nn
 
+from any2onnx.converters.capturing import CAPTURE
 from any2onnx.errors import Any2OnnxError, ExportFailed
 
 SAMPLES = 2
@@ -171,7 +172,9 @@ def check(op: Any, sample: Any, opset: int = 21) -> Outcome:
     """
     case = prepare(op, sample)
     try:
-        program = torch.export.export(case.model, _copies(case.tensors), strict=False)
+        # torch.export patches process-wide state: not beside a conversion in another thread.
+        with CAPTURE:
+            program = torch.export.export(case.model, _copies(case.tensors), strict=False)
     except Exception as error:
         raise NotExportable(f"{type(error).__name__}: {error}") from error
     try:
@@ -207,7 +210,8 @@ def _check_group(op: Any, found: Sequence[Any], opset: int) -> list[Outcome]:
         try:
             cases = [prepare(op, sample) for sample in found]
             tensors = [t for case in cases for t in case.tensors]
-            program = torch.export.export(Together(cases), _copies(tensors), strict=False)
+            with CAPTURE:
+                program = torch.export.export(Together(cases), _copies(tensors), strict=False)
             answers = iter(_answers(program, tensors, opset))
             outcomes = [judge(case, list(itertools.islice(answers, len(case.want)))) for case in cases]
         except Exception:

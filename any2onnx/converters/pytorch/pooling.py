@@ -153,18 +153,15 @@ def avg_pool(g: GraphBuilder, call: TorchCall) -> Value:
         return _without(g, y, added)
     # The sum of every window, over torch's own divisor.
     padded = windows.padded(g, x, 0)
-    counts = None if divisor is not None else _counts(g, call, windows, counts_padding)
+    given = None if divisor is None else scalar(g, int(divisor), DataType.INT64)
+    counts = _counts(g, call, windows, counts_padding) if given is None else given
     if whole:
         # Of integers the mean is cut towards zero.
         total = g.Cast(window_sums(g, padded, windows.kernel, windows.stride), dtype_of(x))
-        mean = g.Div(total, scalar(g, int(divisor), dtype_of(x)) if counts is None else g.Cast(counts, dtype_of(x)))
-        return _without(g, mean, added)
+        return _without(g, g.Div(total, g.Cast(counts, dtype_of(x))), added)
     mean = g.AveragePool(padded, kernel_shape=windows.kernel, strides=windows.stride, pads=[0] * (2 * n))
-    area = math.prod(windows.kernel)
-    if counts is None:
-        factor = scalar(g, area / divisor, dtype_of(x))
-    else:
-        factor = g.Cast(g.Div(scalar(g, float(area), DataType.DOUBLE), g.Cast(counts, DataType.DOUBLE)), dtype_of(x))
+    area = scalar(g, float(math.prod(windows.kernel)), DataType.DOUBLE)
+    factor = g.Cast(g.Div(area, g.Cast(counts, DataType.DOUBLE)), dtype_of(x))
     return _without(g, g.Mul(mean, factor), added)
 
 
