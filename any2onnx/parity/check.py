@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 # Sizes to try for a free axis when nothing else says what the model can take.
 _TRIED_SIZES = (8, 16, 32, 64, 224, 4, 2, 1)
+# A failure of one case may not be locatable (a shape, say) where that of another is.
+_TRIED_RESULTS = 4
 
 
 def check_parity(
@@ -141,20 +143,22 @@ def divergences(
         results: Its results.
         folder: Where reproducers are written, one folder for each output; None writes none.
     """
-    worst: dict[str, OutputResult] = {}
-    for result in results:
-        # The rows of a search are no case of a suite, which is what can be run again.
-        if result.status != "failed" or result.suite == "search":
-            continue
-        if result.output not in worst or result.badness > worst[result.output].badness:
-            worst[result.output] = result
+    # The rows of a search are no case of a suite, which is what can be run again.
+    failed = [result for result in results if result.status == "failed" and result.suite != "search"]
     found = []
-    for output, result in worst.items():
+    for output in dict.fromkeys(result.output for result in failed):
         place = None if folder is None else folder / "".join(c if c.isalnum() else "_" for c in output)
-        divergence = locate(pair, result, place)
+        mine = sorted((result for result in failed if result.output == output), key=_telling, reverse=True)
+        tried = (locate(pair, result, place) for result in mine[:_TRIED_RESULTS])
+        divergence = next((item for item in tried if item is not None), None)
         if divergence is not None:
             found.append(divergence)
     return tuple(found)
+
+
+def _telling(result: OutputResult) -> tuple[bool, tuple[Any, ...]]:
+    """Order failed results by what they tell about the place of a mistake: numbers first, then the worst."""
+    return np.isfinite(result.budget_used) or result.wrong > 0, (result.badness,)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,29 +20,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from any2onnx.errors import MalformedFile
 from any2onnx.parity import compare, reproducer
-from any2onnx.parity.cases import Case
 from any2onnx.parity.findings import Cause, Divergence, Step
 from any2onnx.parity.graph_opinion import terms
-from any2onnx.parity.instrumented import Graph, relative, run_showing_all
+from any2onnx.parity.instrumented import relative
 from any2onnx.parity.intermediates import Intermediate
-from any2onnx.parity.labels import canonical, equal_elements
-from any2onnx.parity.lifted import CannotRun, LiftedGraph
+from any2onnx.parity.lifted import CannotRun
 from any2onnx.parity.matching import counterpart, matched, matched_items
-from any2onnx.parity.reference import FrameworkRejects
-from any2onnx.parity.running import pieces
-from any2onnx.parity.runtime import RuntimeFailure
-from any2onnx.parity.sensitivity import take_rows, to_float64
-from any2onnx.parity.suites import cases
+from any2onnx.parity.scene import Scene, agree, case_of, make_scene
+from any2onnx.parity.steadiness import raising, unsteady
 from any2onnx.parity.ulp import half_ulp, is_float
 
 if TYPE_CHECKING:
     import pathlib
 
     from any2onnx.parity.check import OpenPair
+    from any2onnx.parity.instrumented import Graph
     from any2onnx.parity.report import OutputResult
-    from any2onnx.parity.signature import Feeds
     from any2onnx.parity.ulp import Array
 
 AMPLIFICATION = 8.0
@@ -52,33 +46,6 @@ _SAME = 1e-6
 _SAME_NARROW = 1e-4
 _UNIT = 2.0**-24
 _DRAWS = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Scene:
-    """All that is known about one failing row.
-
-    Attributes:
-        graph: The ONNX graph.
-        feeds: The inputs.
-        shown: onnxruntime's values.
-        lifted: The graph's values in float64, None when it does not run so.
-        engine: What runs single nodes.
-        truth: What the framework computes on the way.
-        output: The failing output.
-        wanted: The framework's answer in float64 (or as run).
-        found: onnxruntime's answer without instrumentation.
-    """
-
-    graph: Graph
-    feeds: Feeds
-    shown: dict[str, Array]
-    lifted: dict[str, Array] | None
-    engine: LiftedGraph
-    truth: list[Intermediate]
-    output: str
-    wanted: Array
-    found: Array
 
 
 def locate(pair: OpenPair, result: OutputResult, folder: pathlib.Path | None = None) -> Divergence | None:
@@ -92,105 +59,22 @@ def locate(pair: OpenPair, result: OutputResult, folder: pathlib.Path | None = N
     Returns:
         The finding; None when the failure is none of numbers (a name, shape or dtype) or does not occur again.
     """
-    case = _case_of(pair, result)
-    if case is None or result.suite in ("structure", "determinism"):
+    case = case_of(pair, result)
+    if case is None:
         return None
-    scene = _scene(pair, case, result)
-    if scene is None:
+    scene: Scene | None = None
+    if result.suite == "determinism":
+        found = unsteady(pair, case)
+    else:
+        found = raising(pair, case, result)
+        scene = make_scene(pair, case, result) if found is None else None
+        found = found if scene is None else _blame(scene)
+    if found is None:
         return None
-    found = _blame(scene)
     found = dataclasses.replace(found, output=result.output, suite=result.suite, case=result.case, row=result.worst_row)
-    if folder is None or not found.value:
+    if folder is None or scene is None or not found.value:
         return found
     return dataclasses.replace(found, files=_write(scene, found, folder))
-
-
-# --- the scene -------------------------------------------------------------------------------------------------------
-
-
-def _case_of(pair: OpenPair, result: OutputResult) -> Case | None:
-    """Form the case of a result again: every case has a random stream of its own."""
-    for case in cases(pair.plan, result.suite) if result.suite in _suites() else ():
-        if isinstance(case, Case) and case.name == result.case:
-            return case
-    return None
-
-
-def _suites() -> tuple[str, ...]:
-    from any2onnx.parity.suites import SUITES
-
-    return SUITES
-
-
-def _scene(pair: OpenPair, case: Case, result: OutputResult) -> Scene | None:
-    at = next((i for i, bound in enumerate(pair.binding.bound) if result.output.startswith(bound.name)), None)
-    if at is None or len(pair.binding.bound[at].ports) != 1 or "[" in result.output:
-        return None
-    graph = Graph.of(pair.onnx_file.load())
-    for feeds, rows in _few_rows(pair, case, result.worst_row):
-        try:
-            scene = _run_all(pair, graph, feeds, rows, at, result)
-        except (FrameworkRejects, RuntimeFailure, MalformedFile):
-            continue
-        if scene is not None:
-            return scene
-    return None
-
-
-def _few_rows(pair: OpenPair, case: Case, row: int) -> list[tuple[Feeds, int]]:
-    """Return the failing row alone, if rows can be fed alone, and then the whole case."""
-    signature = pair.plan.signature
-    found = []
-    if signature.batch_symbol is not None and not case.parts and row < case.rows:
-        found.append((take_rows(case.feeds, np.array([row])), 1))
-    fixed = signature.fixed_batch
-    if fixed and fixed != case.rows:
-        found.append((pieces(case.feeds, case.rows, fixed)[row // fixed], fixed))
-    if case.parts:
-        ends = np.cumsum(case.parts)
-        part = int(np.searchsorted(ends, row, side="right"))
-        rows = np.arange(ends[part] - case.parts[part], ends[part])
-        found.append((take_rows(case.feeds, rows), len(rows)))
-    elif not fixed or fixed == case.rows:
-        found.append((case.feeds, case.rows))
-    return found
-
-
-def _run_all(pair: OpenPair, graph: Graph, feeds: Feeds, rows: int, at: int, result: OutputResult) -> Scene | None:
-    """Run everything; None when the failure does not show on these rows."""
-    runs = pair.evaluator.runs
-    port = pair.binding.bound[at].ports[0]
-    fw = runs.framework(feeds, rows)
-    ref = runs.reference(feeds, rows)
-    wanted = (fw if ref is None else ref)[at][0]
-    leaves = runs.onnx(feeds, rows, optimised=result.optimised)[port]
-    found = leaves[0].values
-    wanted = wanted.reshape(found.shape) if wanted.size == found.size else wanted
-    tol = compare.tolerance(found.dtype, pair.plan.signature.widest_float)
-    if _agree(found, wanted, tol) and _agree(found.T, wanted.T, tol, parts=found.ndim == 2):
-        return None
-    shown = run_showing_all(pair.onnx_file, graph, feeds, optimised=result.optimised, providers=runs.session.providers)
-    engine = LiftedGraph(graph.proto)
-    try:
-        lifted: dict[str, Array] | None = dict(engine.run(feeds).arrays)
-    except CannotRun:
-        lifted = None
-    double = runs.double
-    points = to_float64(feeds, pair.plan.signature) if double else feeds
-    truth = pair.runner.intermediates(points, double=double)
-    name = runs.session.outputs[port].name
-    return Scene(graph, feeds, shown, lifted, engine, truth, name, wanted, found)
-
-
-def _agree(a: Array, b: Array, tol: float, *, parts: bool = False) -> bool:
-    """Tell whether two values are the same within a tolerance: of the whole, or of every part along the first axis."""
-    if a.shape != b.shape:
-        return False
-    if parts and is_float(a.dtype) and is_float(b.dtype):
-        return all(relative(left, right) <= tol for left, right in zip(a, b, strict=True))
-    if is_float(a.dtype) and is_float(b.dtype):
-        return relative(a, b) <= tol
-    return bool(equal_elements(canonical(a), canonical(b)).all())
 
 
 # --- whose fault -----------------------------------------------------------------------------------------------------
@@ -198,12 +82,12 @@ def _agree(a: Array, b: Array, tol: float, *, parts: bool = False) -> bool:
 
 def _blame(scene: Scene) -> Divergence:
     final = scene.shown.get(scene.output)
-    if final is not None and _agree(final, scene.wanted, compare.tolerance(final.dtype)):
+    if final is not None and agree(final, scene.wanted, compare.tolerance(final.dtype)):
         text = "with its intermediate values shown the model answers right: a fusion of onnxruntime is at fault"
         return _finding("", "", "", "onnxruntime", text, vanished=True)
     values = scene.shown if scene.lifted is None else scene.lifted
     limit = _SAME_NARROW if scene.lifted is None else _SAME
-    if scene.lifted is not None and _agree(scene.lifted[scene.output], scene.wanted, limit):
+    if scene.lifted is not None and agree(scene.lifted[scene.output], scene.wanted, limit):
         return _blame_arithmetic(scene, scene.lifted)
     if scene.lifted is not None and _rounded_weights(scene, scene.lifted):
         found = _blame_arithmetic(scene, scene.lifted)
@@ -222,7 +106,8 @@ def _rounded_weights(scene: Scene, lifted: dict[str, Array]) -> bool:
             change = relative(twin.run(scene.feeds).arrays[scene.output], lifted[scene.output])
         except CannotRun:
             return False
-        if np.isfinite(off) and change * AMPLIFICATION >= off:
+        # An infinite change is one of shape, which no rounding of a weight excuses.
+        if np.isfinite(off) and np.isfinite(change) and change * AMPLIFICATION >= off:
             return True
     return False
 

@@ -232,8 +232,11 @@ class Evaluator:
         arrays = sum(key[0] == i for key in self._slots)
         if arrays > 1 and len(shape) == len(rows) + 2:
             return shape == (arrays, 0, *rows)
+        if not self._runs.runner.conventional:
+            # The batch may be another axis than the first: the states of a recurrent layer have it second.
+            slot = self._slots[i, 0]
+            pairs = zip(shape, slot.shape, strict=True) if len(shape) == len(slot.shape) else ()
+            return 0 in shape and bool(pairs) and all(a == b or (a == 0 and b == slot.rows) for a, b in pairs)
         if not shape or shape[0] != 0:
             return False
-        if not self._runs.runner.conventional:
-            return shape[1:] == rows
         return conform(np.zeros((0, *rows)), shape, bound.source) is not None

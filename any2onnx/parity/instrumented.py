@@ -95,6 +95,13 @@ def run_showing_all(
         MalformedFile: onnxruntime refuses the instrumented model.
         RuntimeFailure: onnxruntime raised.
     """
+    return repeat_showing_all(onnx_file, graph, feeds, optimised=optimised, providers=providers, times=1)[0]
+
+
+def repeat_showing_all(
+    onnx_file: OnnxFile, graph: Graph, feeds: Feeds, *, optimised: bool, providers: Sequence[Any], times: int
+) -> list[dict[str, Array]]:
+    """Run the same several times in one session: random nodes draw on, where a new session would begin again."""
     import onnx
 
     twin = onnx.ModelProto()
@@ -107,9 +114,12 @@ def run_showing_all(
                 shown.add(name)
     file = dataclasses.replace(onnx_file, payload=twin.SerializeToString())
     session = OnnxSession(file, optimised=optimised, providers=providers)
-    found = session.run(feeds)
-    values = {port.name: leaves[0].values for port, leaves in zip(session.outputs, found, strict=True) if leaves}
-    return {**{name: np.asarray(value) for name, value in feeds.items()}, **values}
+    given = {name: np.asarray(value) for name, value in feeds.items()}
+    runs = []
+    for _ in range(times):
+        pairs = zip(session.outputs, session.run(feeds), strict=True)
+        runs.append({**given, **{port.name: leaves[0].values for port, leaves in pairs if leaves}})
+    return runs
 
 
 def extract(graph: Graph, numbers: Sequence[int], start: Mapping[str, Array], outputs: Sequence[str]) -> Any:

@@ -182,13 +182,12 @@ def _moved_in_jaxpr(call: Callable[[Any], Any], arguments: Any, rng: np.random.G
 
 def _run_jaxpr(jaxpr: Any, consts: Any, given: Any, rng: np.random.Generator, units: int) -> list[Any]:
     """Run a jaxpr; calls are entered, scans run step by step, other loops and branches stay whole."""
-    import jax
+    from jax.extend.core import Literal
 
     known: dict[Any, Any] = {}
-    literal = jax.extend.core.Literal
 
     def read(item: Any) -> Any:
-        return item.val if isinstance(item, literal) else known[item]
+        return item.val if isinstance(item, Literal) else known[item]
 
     known.update(zip(jaxpr.constvars, consts, strict=True))
     known.update(zip(jaxpr.invars, given, strict=True))

@@ -12,6 +12,7 @@ for arguments of 1e-6 as for those of 1.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import numpy as np
@@ -36,7 +37,7 @@ reducemax reducemin reflectionpad relu rem remainder reorderabs repeat repeatint
 resizenearestneighbor resourcegather rev reverse reversesequence reversev rint roll rot round scatter scatternd
 scatterupdate segmentmax segmentmin select selectn selectscatter selectv shape sign signbit slice slicescatter
 snapshot sort spacetobatchnd spacetodepth split splitv splitwithsizes squeeze stack statelessif statelesswhile
-stopgradient stridedslice swapaxes switch t take takealong takealongdim tensorarrayreadv tensorlistconcat
+stopgradient stridedslice swapaxes switch t take takealong takealongdim tensorarrayread tensorlistconcat
 tensorlistfromtensor tensorlistgather tensorlistgetitem tensorlistpopback tensorlistpushback tensorlistreserve
 tensorlistsetitem tensorlistsplit tensorliststack tensorscatterupdate tile tocopy topk transpose tril triu trunc
 unbind unfold unique uniquewithcounts unpack unsafeview unsortedsegmentmax unsortedsegmentmin unsqueeze unstack
@@ -63,7 +64,7 @@ def plain_name(name: str) -> str:
     bare = name.removeprefix("aten.").partition(".")[0].replace("_", "").lower()
     for size in ("1d", "2d", "3d"):
         bare = bare.replace(size, "")
-    return bare.rstrip("0123456789")
+    return re.sub(r"v?\d+$", "", bare)
 
 
 def moved(values: Array, name: str, rng: np.random.Generator, units: int = 1) -> Array:

@@ -21,6 +21,8 @@ class Slot:
         noise: Its change between two runs, relative to the size.
         random_labels: Two runs give different labels.
         row_shape: The shape of its rows.
+        shape: Its shape.
+        rows: The size of the batch then.
         dtype: The framework's dtype.
         columns: The size of each column where columns are quantities of their own, else None.
         profile: The framework's own errors, None without a float64 reference.
@@ -30,6 +32,8 @@ class Slot:
     noise: float = 0.0
     random_labels: bool = False
     row_shape: tuple[int, ...] = ()
+    shape: tuple[int, ...] = ()
+    rows: int = 0
     dtype: str = ""
     columns: Floats | None = None
     profile: Profile | None = None
@@ -53,11 +57,13 @@ def learn_slot(values: Array, again: Array, truth: Array, rows: int, *, by_colum
     row_shape = values.shape[1:] if values.ndim else ()
     if not comparable_as_floats(values) or values.shape != again.shape:
         same = values.shape == again.shape and bool(np.array_equal(values, again))
-        return Slot(row_shape=row_shape, dtype=values.dtype.name, random_labels=not same)
+        return Slot(row_shape=row_shape, shape=values.shape, rows=rows, dtype=values.dtype.name, random_labels=not same)
     scale = compare.robust_scale(as_floats(truth if comparable_as_floats(truth) else values))
     noise = compare.row_difference(as_floats(values), as_floats(again), rows).max(initial=0.0)
     relative = float(noise / scale) if scale else (math.inf if noise else 0.0)
-    slot = Slot(scale=scale, noise=relative, row_shape=row_shape, dtype=values.dtype.name)
+    slot = Slot(
+        scale=scale, noise=relative, row_shape=row_shape, shape=values.shape, rows=rows, dtype=values.dtype.name
+    )
     if by_column and truth.shape == values.shape and values.ndim == 2 and values.shape[:1] == (rows,):
         slot = dataclasses.replace(slot, columns=compare.column_scales(truth))
     if truth is not values and truth.shape == values.shape and comparable_as_floats(truth):

@@ -16,7 +16,7 @@ from onnx import helper
 from parity_hand_made import FLOAT, info, model, rbf_regressor
 
 from any2onnx import check_parity
-from any2onnx.parity import divergence
+from any2onnx.parity import divergence, scene
 from any2onnx.parity.intermediates import Intermediate
 from any2onnx.parity.self_test import all_mutants, all_specimens
 
@@ -97,14 +97,14 @@ def doubled_twice(x):
 def test_a_wrong_kernel_is_blamed_on_onnxruntime(monkeypatch):
     nodes = [helper.make_node("Add", ["x", "x"], ["twice"]), helper.make_node("Add", ["twice", "twice"], ["y"])]
     file = model(nodes, [info("x", ["batch", 2])], [info("y", ["batch", 2])])
-    real_run = divergence.run_showing_all
+    real_run = scene.run_showing_all
 
     def broken(*arguments, **options):
         values = real_run(*arguments, **options)
         twice = values["twice"] * np.float32(1.001)
         return {**values, "twice": twice, "y": twice + twice}
 
-    monkeypatch.setattr(divergence, "run_showing_all", broken)
+    monkeypatch.setattr(scene, "run_showing_all", broken)
     # The answers of the whole model are as wrong as the kernel.
     from any2onnx.parity.running import Runs
 
@@ -154,3 +154,39 @@ def test_a_function_shows_nothing_and_the_output_is_named():
     (found,) = check_parity(doubled_twice, file, suites="typical", localise=True).divergences
     assert (found.cause, found.value) == ("our rule", "y")
     assert "shows nothing" in found.explanation
+
+
+def test_a_random_node_is_found_behind_a_failure_of_determinism():
+    (mutant,) = [item for item in all_mutants() if item.suite == "determinism" and item.specimen.framework == "torch"]
+    subject = mutant.subject()
+    report = check_parity(subject.model, subject.proto(), subject.data, suites="determinism", localise=True)
+    assert [found.cause for found in report.divergences] == ["our rule"]
+    assert {found.operator for found in report.divergences} <= {"Dropout", "RandomUniform"}
+
+
+def test_the_node_at_which_onnxruntime_raises_is_named():
+    # Three rows are baked in: onnxruntime raises for any other number, and onnx.reference too.
+    shape = np.array([3, 2], dtype=np.int64)
+    nodes = [
+        helper.make_node("Reshape", ["x", "shape"], ["flat"], name="bake"),
+        helper.make_node("Neg", ["flat"], ["y"]),
+    ]
+    file = model(nodes, [info("x", ["batch", 2])], [info("y", ["batch", 2])], {"shape": shape})
+    report = check_parity(lambda x: -x, file, suites="typical", localise=True)
+    (found,) = report.divergences
+    assert (found.cause, found.operator, found.value) == ("our rule", "Reshape", "flat")
+    assert "'bake'" in found.explanation
+
+
+def test_operators_of_keras_are_recorded_without_touching_the_model():
+    keras = pytest.importorskip("keras")
+    from any2onnx.parity.operators_keras import recorded_operators
+
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation="tanh", name="steep")])
+    seen: list[Intermediate] = []
+    before = {id(layer): dict(vars(layer)) for layer in network.layers}
+    with recorded_operators(network, seen):
+        network(np.ones((1, 3), np.float32))
+    assert before == {id(layer): dict(vars(layer)) for layer in network.layers}
+    if keras.backend.backend() in ("tensorflow", "torch"):
+        assert any("tanh" in item.name.lower() and item.values.shape == (1, 2) for item in seen)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
-from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from sklearn.ensemble import GradientBoostingClassifier, IsolationForest, RandomForestClassifier
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -141,6 +141,22 @@ def test_cancellation_of_a_gaussian_process_is_where_float32_ends():
     model = GaussianProcessRegressor(alpha=1e-8).fit(x, np.sin(3 * x[:, 0]))
     (found,) = check_parity(model, convert(model, x), x, suites="data", localise=True).divergences
     assert found.cause == "float32 limit"
+
+
+@pytest.mark.parametrize("options", [{}, {"zipmap": "columns"}], ids=["maps", "columns"])
+def test_probabilities_in_maps_and_columns_are_located(options):
+    model = LinearDiscriminantAnalysis().fit(X, Y > 0)
+    report = check_parity(model, convert(model, X, **options), X, suites="typical", localise=True)
+    (found,) = report.divergences
+    # A column of the probabilities is named where each class is an output of its own.
+    assert (found.cause, found.operator) == ("our rule", "Slice" if options else "LinearClassifier")
+
+
+def test_two_tables_in_one_tensor_are_located():
+    model = RandomForestClassifier(5, random_state=0).fit(X, TWO)
+    report = check_parity(model, convert(model, X, zipmap=False), X, suites=SEEN, localise=True)
+    places = {found.output: found.operator for found in report.divergences}
+    assert set(places) == {"label", "probabilities[0]", "probabilities[1]"}
 
 
 def test_torch_onnx_divisor_of_average_pooling():
