@@ -9,7 +9,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export KERAS_BACKEND ?= tensorflow
 JOBS ?= 2
 
-.PHONY: help install demo test test-all test-browser test-architectures check coverage-tables bench clean
+.PHONY: help install demo test test-all test-browser test-architectures test-keras-backends check coverage-tables bench clean
 
 help:
 	@echo "make demo        set up, then convert and check the demo models"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-all    the same with the long sweeps"
 	@echo "make test-browser  the HTML report in Chromium, at desktop and phone widths"
 	@echo "make test-architectures  whole architectures of transformers, timm and others"
+	@echo "make test-keras-backends  every layer and every function of keras.ops under all four backends"
 	@echo "make bench       side by side with the peers"
 	@echo "make coverage-tables  write docs/coverage_*.md from the registry"
 
@@ -51,6 +52,10 @@ test-browser: $(STAMP)
 test-architectures: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,architectures]' torch==2.13.0
 	$(BIN)/python -m pytest -n $(JOBS) -m architectures
+
+# An hour on two cores; `-k "jax"` and the like choose a part.
+test-keras-backends: $(STAMP)
+	$(BIN)/python -m pytest -n $(JOBS) -m slow -k whole parity_tests/keras/test_keras_audit.py parity_tests/keras_trace/test_keras_trace_ops.py
 
 coverage-tables: $(STAMP)
 	for f in sklearn keras pytorch; do $(BIN)/any2onnx coverage $$f --write docs/coverage_$$f.md; done

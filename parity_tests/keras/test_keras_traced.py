@@ -145,3 +145,30 @@ def test_layers_without_a_row_are_few() -> None:
         "keras.layers.InputLayer",
         "keras.layers.Wrapper",
     ]
+
+
+class _AsksForTheBackend(layers.Layer):
+    """Has a way of its own for the loaded backend, as layers of KerasHub have."""
+
+    def call(self, x: Any) -> Any:
+        if keras.config.backend() == "tensorflow":
+            import tensorflow as tf
+
+            return tf.linalg.band_part(x, 0, -1)
+        return ops.triu(x)
+
+
+def test_code_for_one_backend_is_asked_for_its_way_under_others() -> None:
+    check(of_layer(_AsksForTheBackend(), (4, 4)))
+    assert keras.config.backend() == keras.backend.backend() == keras.src.backend.backend()
+
+
+class _Compares(layers.Layer):
+    def call(self, x: Any) -> Any:
+        position = ops.arange(4.0)
+        shown = [position < x, position >= x, ops.equal(position, x), (x > 0) * (x < 1), (x > 0) * 2]
+        return ops.concatenate([ops.cast(v, "float32") for v in shown], axis=-1)
+
+
+def test_constants_on_the_left_of_comparisons() -> None:
+    check(of_layer(_Compares(), (4,)))

@@ -30,6 +30,7 @@ class OpCase:
         tolerance: Relative to the scale of the output.
         label: Distinguishes calls of one operation.
         other_dtype: Keras's NumPy backend gives float64 here, the others float32.
+        ties: Some results are halfway between integers, so that the noise of floats decides.
     """
 
     name: str
@@ -39,6 +40,7 @@ class OpCase:
     tolerance: float = 1e-5
     label: str = ""
     other_dtype: bool = False
+    ties: bool = False
 
 
 def floats(*shape: int, low: float = -2.0, high: float = 2.0, seed: int = 0) -> np.ndarray:
@@ -669,6 +671,7 @@ def _other() -> list[OpCase]:
         lambda o, x: o.image.resize(x, (5, 5)),
         ints(B, 6, 8, 3, low=0, high=256, dtype="uint8"),
         label="uint8",
+        ties=True,
     )
     for name in ("rgb_to_grayscale", "rgb_to_hsv", "hsv_to_rgb", "gaussian_blur", "sobel_edges"):
         add(f"image.{name}", lambda o, x, n=name: getattr(o.image, n)(x), pictures)
@@ -720,7 +723,7 @@ def _other() -> list[OpCase]:
         "image.affine_transform",
         lambda o, x, t: o.image.affine_transform(x, t, interpolation="nearest", data_format="channels_first"),
         floats(B, 2, 6, 8),
-        np.tile(np.array([[1.1, 0.2, -0.7, 0.1, 0.9, 0.6, 0, 0]], "float32"), (B, 1)),
+        np.tile(np.array([[1.13, 0.21, -0.73, 0.11, 0.92, 0.61, 0, 0]], "float32"), (B, 1)),
     )
     corners = np.array([[0, 0], [7, 0], [0, 5], [7, 5]], "float32")
     add(

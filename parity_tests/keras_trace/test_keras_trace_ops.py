@@ -13,17 +13,17 @@ import pytest
 _HERE = Path(__file__).parent
 
 
-def _table():
-    name = "keras_trace_ops_table"
+def _module(file: str):
+    name = f"keras_trace_{file}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, _HERE / "ops_table.py")
+        spec = importlib.util.spec_from_file_location(name, _HERE / f"{file}.py")
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
     return sys.modules[name]
 
 
-NAMES = sorted({case.name for case in _table().CASES})
+NAMES = sorted({case.name for case in _module("ops_table").CASES})
 
 # Of these, the ones whose graph differs between opsets, or that have a dtype of their own under some backend.
 SAMPLE = [
@@ -94,7 +94,7 @@ NO_FUNCTIONS = {
 def _run(tmp_path: Path, backend: str, opset: int, names: list[str]) -> dict[str, str]:
     output = tmp_path / f"{backend}-{opset}.json"
     command = [sys.executable, "-W", "ignore", str(_HERE / "run_ops.py"), backend, str(opset), str(output), *names]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=590, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(output.read_text(encoding="utf-8"))
 
@@ -129,6 +129,19 @@ def test_sample_under_backend(tmp_path: Path, backend: str) -> None:
     # It cuts floats to integers under two backends: refused by name there.
     assert all((backend == "jax") == (what == "") for what in partitions)
     assert backend == "jax" or all(what.startswith("UnsupportedParameter") for what in partitions)
+
+
+@pytest.mark.slow
+@pytest.mark.keras_backend
+@pytest.mark.parametrize("opset", [13, 18, 21, 28])
+@pytest.mark.parametrize("backend", ["tensorflow", "torch", "jax", "numpy"])
+def test_whole_table_under(tmp_path: Path, backend: str, opset: int) -> None:
+    found = {case: what for case, what in _run(tmp_path, backend, opset, []).items() if what}
+    run_ops = _module("run_ops")
+    other = {case: what for case, what in found.items() if not what.startswith((run_ops.BY_KERAS, run_ops.BY_US))}
+    assert other == {}
+    known = {case for where, case in run_ops.listed() if where == backend}
+    assert set(found) - known == set()
 
 
 @pytest.mark.parametrize("name", ["ctc_decode", "nextafter", "view", "eig", "polar", "view_as_complex"])

@@ -145,10 +145,13 @@ fabs = absolute
 
 @backend_function
 def sign(c: Context, x: Any) -> Value:
-    """-1, 0 or 1; NaN for NaN."""
+    """-1, 0 or 1; NaN for NaN, 0 under PyTorch."""
     value = c.t(x, c.out)
     result = c.g.Sign(value)
-    return c.g.Where(c.g.IsNaN(value), value, result) if c.out.is_floating_point() else result
+    if not c.out.is_floating_point():
+        return result
+    # What onnxruntime's kernel says of NaN is not stated anywhere.
+    return c.g.Where(c.g.IsNaN(value), c.number(0, value) if keras_backend() == "torch" else value, result)
 
 
 @backend_function

@@ -179,6 +179,10 @@ def _interpolated(c: Context, x: Value, targets: Mapping[int, int], method: str,
     return _resize_node(c, x, targets, coordinate_transformation_mode="half_pixel", **attributes)
 
 
+_FIRST_WITH_AXES = 18
+"""The first opset whose Resize takes the axes to resize."""
+
+
 def _resize_node(c: Context, x: Value, targets: Mapping[int, int], **attributes: Any) -> Value:
     """Resize with the two dims last, where the runtime's kernels want them."""
     rank = rank_of(x)
@@ -186,6 +190,9 @@ def _resize_node(c: Context, x: Value, targets: Mapping[int, int], **attributes:
     order = [k for k in range(rank) if k not in axes] + axes
     moved = c.transpose(x, order)
     sizes = [targets.get(k, c.sizes_of(x)[k]) for k in order]
+    if c.g.opsets.main >= _FIRST_WITH_AXES:
+        # Of an empty batch, onnxruntime makes the scale 0 / 0 of the batch's size.
+        sizes, attributes["axes"] = sizes[rank - len(axes) :], list(range(rank - len(axes), rank))
     result = c.g.Resize(moved, sizes=c.g.shape_vector(sizes), **attributes)
     return c.transpose(result, [order.index(k) for k in range(rank)])
 

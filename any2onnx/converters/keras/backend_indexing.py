@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.keras.backend_common import Context, backend_function
+from any2onnx.converters.keras.backend_common import Context, backend_function, keras_backend
 from any2onnx.converters.keras.tracing_replay import Extent
 from any2onnx.graph.types import DataType, Value, broadcast_dims, dtype_of, rank_of, shape_of
 
@@ -61,6 +61,8 @@ def getitem(c: Context, x: Any, key: Any) -> Value:
     parts = _expanded(key, rank_of(value))
     if any(isinstance(k, Value) and dtype_of(k) == DataType.BOOL for k in parts):
         return _masked(c, value, parts)
+    if keras_backend() == "torch" and _number_apart_from_list(parts):
+        raise c.refuse("a number and a list of positions with a slice between them mean something else under PyTorch")
     starts: list[Any] = []
     ends: list[Any] = []
     axes: list[int] = []
@@ -93,6 +95,15 @@ def getitem(c: Context, x: Any, key: Any) -> Value:
         vectors = [g.shape_vector([c.size(v) for v in part]) for part in (starts, ends, axes, steps)]
         value = g.Slice(value, *vectors)
     return _arranged(c, value, parts, arrays, single)
+
+
+def _number_apart_from_list(parts: Sequence[Any]) -> bool:
+    """Tell whether numbers and lists of positions stand apart: numpy puts the dim of the list first then."""
+    kinds = [
+        "slice" if k is None or isinstance(k, slice) else "number" if isinstance(k, int) else "list" for k in parts
+    ]
+    chosen = [place for place, kind in enumerate(kinds) if kind != "slice"]
+    return {"number", "list"} <= set(kinds) and chosen[-1] - chosen[0] >= len(chosen)
 
 
 def _pick(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.keras.backend_common import Context, backend_function
+from any2onnx.converters.keras.backend_common import Context, backend_function, keras_backend
 from any2onnx.graph.types import DataType, Value, dtype_of, rank_of, shape_of
 
 _END = int(np.iinfo(np.int64).max)
@@ -171,8 +171,9 @@ def hstack(c: Context, xs: Any) -> Value:
 
 @backend_function
 def vstack(c: Context, xs: Any) -> Value:
-    """Join along the first dim."""
-    return c.g.Concat(*[c.g.Cast(_at_least(c, v, 2), c.out) for v in _sequence(c, xs)], axis=0)
+    """Join along the first dim. Vectors become rows, but under TensorFlow, which joins them to one."""
+    rows = 1 if keras_backend() == "tensorflow" else 2
+    return c.g.Concat(*[c.g.Cast(_at_least(c, v, rows), c.out) for v in _sequence(c, xs)], axis=0)
 
 
 @backend_function
@@ -358,6 +359,11 @@ def pad(c: Context, x: Any, pad_width: Any, mode: Any, constant_values: Any) -> 
     g = c.g
     value = c.t(x)
     rank = rank_of(value)
+    if keras_backend() == "torch":
+        if mode == "symmetric":
+            raise c.refuse("mode='symmetric' repeats the edge under PyTorch", "another mode")
+        if isinstance(pad_width, list | tuple) and len(pad_width) < rank:
+            raise c.refuse("one pad_width for all dims pads the last one only under PyTorch", "a pair for each dim")
     pairs = _pad_pairs(c, pad_width, rank)
     sizes = [c.size(pair[0]) for pair in pairs] + [c.size(pair[1]) for pair in pairs]
     pads = g.shape_vector(sizes)

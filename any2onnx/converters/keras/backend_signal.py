@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.keras.backend_common import Context, backend_function
+from any2onnx.converters.keras.backend_common import Context, backend_function, keras_backend
 from any2onnx.converters.keras.backend_math import from_half_spectrum, half_spectrum, windows_of
 from any2onnx.graph.types import DataType, Value, dtype_of, rank_of
 
@@ -99,6 +99,10 @@ def correlate(c: Context, x1: Any, x2: Any, mode: Any) -> Value:
     m = c.static_dim(a, 0, "of the vectors")
     n = c.static_dim(b, 0, "of the vectors")
     swapped = n > m
+    if swapped and mode == "same" and keras_backend() in ("tensorflow", "torch"):
+        raise c.refuse(
+            "mode='same' with a longer second vector means something else under this backend", "x1 the longer"
+        )
     long, short, low = (b, a, m) if swapped else (a, b, n)
     pads = {"valid": (0, 0), "full": (low - 1, low - 1), "same": (low // 2, low - 1 - low // 2)}[str(mode)]
     row = g.Unsqueeze(long, [0, 1])

@@ -26,9 +26,24 @@ def reshape(g: GraphBuilder, call: LayerCall) -> Value:
     target = compute_reshape_output_shape(known, layer.target_shape, "target_shape")
     wanted = [-1 if d is None else int(d) for d in target]
     # 0 copies the batch; behind it a size of 0 would be a copy as well, so then the batch is asked for by number.
+    if -1 in wanted and 0 not in wanted and not isinstance(dims[0], int):
+        return _with_size_computed(g, x, wanted)
     if 0 in wanted or -1 in wanted:
         return g.Reshape(x, g.shape_vector([g.dim(x, 0), *wanted]), allowzero=0 in wanted)
     return g.Reshape(x, [0, *wanted])
+
+
+def _with_size_computed(g: GraphBuilder, x: Value, wanted: Sequence[int]) -> Value:
+    """Reshape with the number behind -1 from the input's shape: of an empty batch, onnxruntime cannot tell it.
+
+    It also puts -1 for the one number of a Concat that it does not know, so the target is made by Where.
+    """
+    others = int(np.prod([d for d in wanted if d > 0]))
+    size = g.Div(g.ReduceProd(g.Shape(x, start=1), 0), np.asarray([others], np.int64))
+    target = np.asarray([0, *wanted], np.int64)
+    return g.annotate(
+        g.Reshape(x, g.Where(target == -1, size, target)), (shape_of(x)[0], *(None if d < 0 else d for d in wanted))
+    )
 
 
 def flatten(g: GraphBuilder, call: LayerCall) -> Value:

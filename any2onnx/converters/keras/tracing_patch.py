@@ -218,6 +218,22 @@ class Session:
 
         undo.callback(setattr, owner, "value", original_value)
         owner.value = property(value, doc=original_value.__doc__)
+        if self.evaluator.name == "tensorflow":
+            self._patch_comparisons(undo)
+
+    def _patch_comparisons(self, undo: ExitStack) -> None:
+        """Let TensorFlow's tensors leave comparisons with recording tensors to these, as all other tensors do."""
+        kind = type(self.evaluator.native(0))
+        for name in ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__"):
+            owner = next(cls for cls in kind.__mro__ if name in vars(cls))
+            original = vars(owner)[name]
+
+            @functools.wraps(original)
+            def compare(a: Any, b: Any, original: Callable[[Any, Any], Any] = original) -> Any:
+                return NotImplemented if isinstance(b, RecordingTensor) else original(a, b)
+
+            undo.callback(setattr, owner, name, original)
+            setattr(owner, name, compare)
 
 
 @dataclass(frozen=True, slots=True)

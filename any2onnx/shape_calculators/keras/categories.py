@@ -20,7 +20,7 @@ def lookup(call: Call) -> TensorSpec:
 
 
 def category_encoding(call: Call) -> TensorSpec | list[TensorSpec | None] | None:
-    """Return Keras's inference; where it sums over the second of more than two dims, Keras forgets those behind."""
+    """Return Keras's inference; of more than two dims it keeps the first only, where it sums over the second."""
     layer: Any = call.source
     promise = keras_outputs(call)
     shape = shape_of(call.inputs[0])
