@@ -45,6 +45,11 @@ DECOMPOSITIONS = table(
     },
 )
 
+INDEFINITE = table(
+    "indefinite",
+    {"ldl_factor": "linalg_ldl_factor linalg_ldl_factor_ex", "ldl_solve": "linalg_ldl_solve"},
+)
+
 FLOATS = table("floats", {"frexp": "frexp.Tensor", "nextafter": "nextafter"})
 
 HISTOGRAMS = table(
@@ -136,14 +141,14 @@ UNCHECKED = table(
     shapes="any2onnx.shape_calculators.pytorch.general:nothing_promised",
 )
 
-_INDEFINITE = "factors of indefinite symmetric matrices have no form in ONNX operators yet; use linalg.solve"
+_INDEFINITE = "factors of indefinite complex matrices have no form in ONNX operators yet; use linalg.solve"
 
 _SPARSE = "ONNX has no sparse tensors at run time"
 _LDL = "linalg_ldl_factor linalg_ldl_factor_ex linalg_ldl_solve"
 _TO_SPARSE = "_to_sparse _to_sparse.sparse_dim to_sparse to_sparse.sparse_dim"
 
 REFUSED = (
-    *(row for prefix in ("aten.", "complex.aten.") for row in refused(_INDEFINITE, _LDL, prefix=prefix)),
+    *refused(_INDEFINITE, _LDL, prefix="complex.aten."),
     *(row for prefix in ("aten.", "complex.aten.") for row in refused(_SPARSE, _TO_SPARSE, prefix=prefix)),
     *refused("ONNX has no view of a number's bits", "hash_tensor"),
 )
@@ -154,6 +159,7 @@ ROWS = (
     *LINALG,
     *FACTORS,
     *DECOMPOSITIONS,
+    *INDEFINITE,
     *FLOATS,
     *HISTOGRAMS,
     *SPECIAL,

@@ -148,3 +148,24 @@ def test_eigenvalues_of_general_matrices(matrix: torch.Tensor) -> None:
     torch.testing.assert_close(vectors.abs().square().sum(-2), torch.ones_like(values.real))
     if not matrix.is_complex():
         assert int((values.imag == 0).sum()) == int((want.imag == 0).sum()), "real eigenvalues are real"
+
+
+# --- indefinite symmetric matrices ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4, 4), (3, 6, 6), (2, 9, 9)])
+def test_factors_of_indefinite_matrices_are_those_of_lapack(shape: tuple[int, ...]) -> None:
+    class Indefinite(nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> Any:
+            packed, pivots, info = torch.linalg.ldl_factor_ex(x)
+            return packed, pivots, info, torch.linalg.ldl_solve(packed, pivots, y)
+
+    a = draw(*shape)
+    a = a + a.mT
+    if len(shape) > 2:
+        a[0].fill_diagonal_(0)  # blocks of two rows
+    b = draw(*shape[:-1], 2)
+    got = run(convert(Indefinite(), (a, b)), a, b)
+    want = answers(Indefinite(), a, b)
+    same(got, want, rtol=1e-10, atol=1e-12)
+    assert len(shape) == 2 or (want[1] < 0).any()

@@ -13,13 +13,11 @@ import opdb_survey
 import pytest
 import torch
 
-_INDEFINITE = "factors of indefinite symmetric matrices are not converted yet"
 _SPARSE = "a sparse tensor is no ONNX tensor"
 _BITS = "ONNX has no view of a number's bits"
 
 # What is refused in float32, and why. An entry that is listed and converts fails the test: the list stays true.
 REFUSED: dict[str, str] = {
-    **dict.fromkeys(["linalg.ldl_factor", "linalg.ldl_factor_ex", "linalg.ldl_solve"], _INDEFINITE),
     "to_sparse": _SPARSE,
     "hash_tensor": _BITS,
 }
