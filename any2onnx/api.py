@@ -294,14 +294,14 @@ def convert_pytorch(
 
     Args:
         model: `torch.nn.Module` (converted in evaluation mode, and left as it was) or `torch.export.ExportedProgram`.
-        args: Example inputs.
+        args: Example inputs; a dict at the end holds keyword inputs, where `forward` has parameters of these names.
         f: torch.onnx's name of `output_path`.
         kwargs: Example keyword inputs.
         input_names: Names of the inputs; those of `forward` by default.
         output_names: Names of the outputs; ``output`` or ``output_0``, … by default.
         opset_version: torch.onnx's name of `target_opset`.
         target_opset: Version of ai.onnx, or ``{domain: version}``; 21 by default.
-        dynamic_shapes: As torch.export takes them.
+        dynamic_shapes: As torch.export takes them; a dim may be plain text, its name; by `input_names` as well.
         dynamic_axes: As the older torch.onnx takes them: ``{input: {axis: name}}`` or ``{input: [axes]}``.
         custom_translation_table: ``{operator overload: function}``; onnxscript functions or converters
             ``function(g, call)``.
@@ -313,7 +313,8 @@ def convert_pytorch(
         external_data: Weights in a data file beside the model; by default where they are more than 16 MiB.
         output_path: Write the model there; the weights of a data file go straight to it and are never copied.
         parity: "off", "smoke" or "full", see `convert_sklearn`.
-        finishing: See `convert_sklearn`.
+        finishing: See `convert_sklearn`; and torch.onnx's own: `verify` is ``parity="smoke"``, `custom_opsets` adds
+            domains, what changes nothing is ignored, what is not done here is refused.
 
     Raises:
         ExportFailed: torch.export cannot trace the model; the message names the line.
@@ -321,16 +322,24 @@ def convert_pytorch(
     """
     _need("torch", "torch", "torch")
     from any2onnx.conversion import finish_and_check, finishing_arguments
+    from any2onnx.converters.pytorch.torch_onnx import example_inputs, without_torch_onnx
     from any2onnx.converters.pytorch.walk import build_pytorch
     from any2onnx.graph.opsets import Opsets
     from any2onnx.io.limits import STREAMED_DATA_LIMIT
     from any2onnx.operator_mappings.user_layer import current_registry
 
+    if finishing.pop("verify", False) and parity == "off":
+        parity = "smoke"
+    wanted = _with_domains(
+        target_opset if target_opset is not None else opset_version, finishing.pop("custom_opsets", None)
+    )
+    finishing = without_torch_onnx(finishing)
+    args, named = example_inputs(model, args, kwargs)
     built = build_pytorch(
         model,
         args,
-        dict(kwargs or {}),
-        opsets=Opsets.of(target_opset if target_opset is not None else opset_version),
+        named,
+        opsets=Opsets.of(wanted),
         registry=registry or current_registry(),
         dynamic_shapes=dynamic_shapes,
         dynamic_axes=dynamic_axes,
@@ -342,7 +351,7 @@ def convert_pytorch(
     )
     finishing = {"external_data_from": STREAMED_DATA_LIMIT, **finishing, "external_data": external_data}
     request = finishing_arguments("torch", name, doc_string, finishing, output_path or f, optimized=optimize)
-    return finish_and_check(model, built, request, parity, data=args if args and not kwargs else None)
+    return finish_and_check(model, built, request, parity, data=args if args and not named else None)
 
 
 def convert(model: Any, sample: Any = None, **arguments: Any) -> onnx.ModelProto:

@@ -212,7 +212,8 @@ def sound() -> list[Architecture]:
             make=model_of(name, auto, settings),
             inputs=waves,
             traced=(2, 400),
-            others=((1, 333), (3, 512), (2, 250)),
+            # SEW pads where an odd number of frames is squeezed: another path, of which the conversion warns.
+            others=((1, 333), (3, 524), (2, 250)),
             dynamic={"input_values": {0: BATCH, 1: LENGTH}},
             sampled=sampled(name, "wav2vec2"),
         )

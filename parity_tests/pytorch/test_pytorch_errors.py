@@ -77,6 +77,77 @@ def fixed(_: Any, x: torch.Tensor) -> torch.Tensor:
     return x.reshape(2, 3)
 
 
+def cut(_: Any, x: torch.Tensor) -> torch.Tensor:
+    return x[: int(x.sum())]
+
+
+def ordered(_: Any, x: torch.Tensor) -> torch.Tensor:
+    return torch.stack(sorted(x.unbind(1), key=torch.sum))
+
+
+def found(_: Any, x: torch.Tensor) -> torch.Tensor:
+    for place in torch.nonzero(x > 0):
+        x = x + place.sum()
+    return x
+
+
+def distinct(_: Any, x: torch.Tensor) -> torch.Tensor:
+    return torch.stack([x[x == value].sum() for value in torch.unique(x)])
+
+
+def in_a_dict(_: Any, x: torch.Tensor) -> torch.Tensor:
+    return {0: x, 1: -x}[x.argmax().item() % 2]
+
+
+def text(_: Any, x: torch.Tensor) -> torch.Tensor:
+    return x * len(f"{x.mean():.2f}")
+
+
+def largest(_: Any, x: torch.Tensor) -> torch.Tensor:
+    return max(x[0])
+
+
+def some(_: Any, x: torch.Tensor) -> torch.Tensor:
+    return x if any(x[0] > 0) else -x
+
+
+def again(model: Any, x: torch.Tensor) -> torch.Tensor:
+    return x if x.sum() < 1 else again(model, x / 2)
+
+
+def gradient(model: Any, x: torch.Tensor) -> Any:
+    model.layers[0](x).sum().backward()
+    return model.layers[0].weight.grad
+
+
+def elsewhere(_: Any, x: torch.Tensor) -> torch.Tensor:
+    return x.to("cuda") * 2
+
+
+def halved(model: Any, x: torch.Tensor) -> torch.Tensor:
+    model.layers[0].weight.data *= 0.5
+    return model.layers[0](x)
+
+
+def scripted(_: Any, x: torch.Tensor) -> torch.Tensor:
+    return torch.jit.script(lambda y: y + 1)(x)
+
+
+def pieces(_: Any, x: torch.Tensor) -> Any:
+    return (row for row in x)
+
+
+def by_rows(_: Any, x: torch.Tensor) -> torch.Tensor:
+    total = x[0] * 0
+    for k in range(x.shape[0]):
+        total = total + x[k]
+    return total
+
+
+def misspelt(_: Any, x: torch.Tensor) -> torch.Tensor:
+    return nn.functional.relu(x, inplce=True)
+
+
 CASES: dict[str, tuple[Callable[[Any, torch.Tensor], Any], str, str, str]] = {
     "branch": (branch, "a branch is chosen by the data", "if x.sum() > 0:", "torch.cond"),
     "equal": (equal, "a branch is chosen by the data", "torch.equal", "torch.where"),
@@ -85,6 +156,22 @@ CASES: dict[str, tuple[Callable[[Any, torch.Tensor], Any], str, str, str]] = {
     "list": (chosen, "chooses an element of a Python list", "model.layers[x.argmax()](x)", "torch.stack"),
     "assert": (asserted, "an assert tests the data", "assert x.max() < 9", "torch._check"),
     "numpy": (numpy_function, "leaves torch for NumPy", "np.sin(x.numpy())", "torch.sin"),
+    "cut": (cut, "a number is taken from the data", "return x[: int(x.sum())]", "as a mask"),
+    "sorted": (ordered, "a number is taken from the data", "sorted(x.unbind(1)", "torch.sort"),
+    "nonzero": (found, "a for loop runs", "for place in torch.nonzero(x > 0):", "operation on the whole tensor"),
+    "unique": (distinct, "a for loop runs", "for value in torch.unique(x)", "operation on the whole tensor"),
+    "dict": (in_a_dict, "a key of a dict", "{0: x, 1: -x}", "torch.where"),
+    "text": (text, "a text is made of the data", "len(f", "leave messages to the caller"),
+    "max": (largest, "Python's max or min", "return max(x[0])", "torch.amax"),
+    "any": (some, "a branch is chosen by the data", "any(x[0] > 0)", "torch.where"),
+    "recursion": (again, "a branch is chosen by the data", "again(model, x / 2)", "torch.cond"),
+    "gradient": (gradient, "computes gradients", ".backward()", "as a formula"),
+    "device": (elsewhere, "a device that is not here", 'x.to("cuda")', "x.to(other.device)"),
+    "weight": (halved, "changes the data of a weight", "", "a new tensor"),
+    "script": (scripted, "compiles TorchScript", "torch.jit.script", "leave torch.jit.script out"),
+    "generator": (pieces, "an object that torch.export cannot take apart", "", "tuples"),
+    "rows": (by_rows, "fixes, or limits, a dimension", "", "Python loop"),
+    "keyword": (misspelt, "inplce", "inplce=True", "run model(*args) first"),
     "opaque": (opaque, "an object that torch.export cannot take apart", "", "dict"),
     "misfit": (misfit, "do not fit the model", "return x @ x", "run model(*args) first"),
     "fixed": (fixed, "fixes, or limits, a dimension", "", "dynamic_shapes"),

@@ -25,6 +25,7 @@ def capture(
     dynamic_shapes: Any = None,
     dynamic_axes: Any = None,
     input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
 ) -> tuple[Any, dict[Any, str]]:
     """Return the exported program and the names of its size symbols.
 
@@ -35,6 +36,9 @@ def capture(
     """
     import torch
 
+    if isinstance(model, torch.nn.DataParallel | torch._dynamo.OptimizedModule):
+        # What they wrap has the names of the inputs and computes the same.
+        model = getattr(model, "_orig_mod", None) or model.module
     if isinstance(model, torch.export.ExportedProgram):
         return model, symbol_names(model, {})
     if isinstance(model, torch.jit.ScriptModule):
@@ -42,17 +46,24 @@ def capture(
             "a TorchScript module cannot be traced by torch.export", remedy="convert the torch.nn.Module it came from"
         )
     if not isinstance(model, torch.nn.Module) or isinstance(model, type):
+        kind = "a class, not an instance" if isinstance(model, type) else f"of type {type(model).__qualname__}"
         raise NotAModel(
-            f"the object is of type {type(model).__qualname__}",
+            f"the object is {kind}",
             needs="a torch.nn.Module or a torch.export.ExportedProgram",
             remedy="wrap a function in a module whose forward calls it",
         )
     if dynamic_axes is not None and dynamic_shapes is None:
-        dynamic_shapes = _from_axes(model, args, kwargs, dynamic_axes, input_names)
+        dynamic_shapes = _from_axes(model, args, kwargs, dynamic_axes, input_names, output_names)
     given = _combined(model, args, kwargs)
+    if hasattr(dynamic_shapes, "dynamic_shapes"):  # torch.export.ShapesCollection, AdditionalInputs
+        dynamic_shapes = dynamic_shapes.dynamic_shapes(model, args, dict(kwargs))
     with CAPTURE:
         register_structures(given)
-    spec = _complete(dynamic_shapes, given)
+    spec = _complete(dynamic_shapes, given, input_names)
+    if isinstance(spec, Mapping):
+        spec = {name: _counted_from_front(entry, given.get(name), name) for name, entry in spec.items()}
+    elif isinstance(spec, list | tuple):
+        spec = _counted_from_front(spec, type(spec)(given.values()), "the inputs")
     names: dict[int, Any] = {}
     if spec is not None:
         _align(spec, given, names)
@@ -129,10 +140,16 @@ def _combined(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> d
         ) from error
 
 
-def _complete(spec: Any, given: Mapping[str, Any]) -> Any:
-    """Return dynamic_shapes with an entry for every argument: torch.export wants all of them."""
+def _complete(spec: Any, given: Mapping[str, Any], input_names: Sequence[str] | None) -> Any:
+    """Return dynamic_shapes with an entry for every argument: torch.export wants all of them.
+
+    As in torch.onnx, the keys may be the names that the inputs get.
+    """
     if not isinstance(spec, Mapping):
         return spec
+    renamed = dict(zip(input_names or (), given, strict=False))
+    if not set(spec) <= set(given) and set(spec) <= set(renamed):
+        spec = {renamed[name]: entry for name, entry in spec.items()}
     unknown = [name for name in spec if name not in given]
     if unknown:
         raise UsageError(
@@ -183,12 +200,14 @@ def _from_axes(
     kwargs: Mapping[str, Any],
     dynamic_axes: Mapping[str, Any],
     input_names: Sequence[str] | None,
+    output_names: Sequence[str] | None,
 ) -> dict[str, Any]:
     """Return torch.onnx's older ``dynamic_axes`` in the form of torch.export; entries of outputs are not needed."""
     import torch
 
     pytree = torch.utils._pytree
     given = _combined(model, args, kwargs)
+    _check_names(dynamic_axes, input_names, output_names, list(given))
     leaves = [leaf for leaf in pytree.tree_leaves((args, dict(kwargs))) if isinstance(leaf, torch.Tensor)]
     position = {id(leaf): k for k, leaf in reversed(list(enumerate(leaves)))}
 
@@ -201,12 +220,53 @@ def _from_axes(
         if axes is None:
             return None
         if isinstance(axes, Mapping):
-            return {axis % leaf.dim(): str(label) for axis, label in axes.items()}
-        return {axis % leaf.dim(): f"{chosen}_dim_{axis % leaf.dim()}" for axis in axes}
+            return {_axis(axis, leaf, chosen): str(label) for axis, label in axes.items()}
+        return {k: f"{chosen}_dim_{k}" for k in (_axis(axis, leaf, chosen) for axis in axes)}
 
     return {
         name: pytree.tree_map(lambda leaf, name=name: leaf_spec(name, leaf), value) for name, value in given.items()
     }
+
+
+def _check_names(
+    axes: Mapping[str, Any], inputs: Sequence[str] | None, outputs: Sequence[str] | None, own: Sequence[str]
+) -> None:
+    """Refuse a name that is neither an input's nor an output's; the outputs' own names are not known yet."""
+    known = {*(inputs or ()), *(outputs or ()), *own}
+    unknown = [name for name in axes if name not in known and not str(name).startswith("output")]
+    if unknown:
+        raise UsageError(
+            f"dynamic_axes names {unknown[0]!r}, which is no input and no output{did_you_mean(str(unknown[0]), known)}",
+            needs=f"names among {sorted(known)}",
+        )
+
+
+def _axis(axis: int, tensor: Any, name: str) -> int:
+    """Return an axis counted from the front.
+
+    Raises:
+        UsageError: The tensor has no such axis.
+    """
+    if not -tensor.dim() <= axis < tensor.dim():
+        raise UsageError(
+            f"the dynamic axis {axis} of {name!r} does not exist",
+            needs=f"an axis of a tensor of shape {tuple(tensor.shape)}",
+        )
+    return int(axis) % int(tensor.dim())
+
+
+def _counted_from_front(spec: Any, value: Any, name: str) -> Any:
+    """Return dynamic_shapes with axes counted from the front: torch.export passes over those below 0 in silence."""
+    import torch
+
+    if isinstance(value, torch.Tensor) and isinstance(spec, Mapping):
+        return {_axis(axis, value, name): entry for axis, entry in spec.items()}
+    if isinstance(value, Mapping) and isinstance(spec, Mapping):
+        return {key: _counted_from_front(entry, value.get(key), f"{name}.{key}") for key, entry in spec.items()}
+    if isinstance(value, list | tuple) and isinstance(spec, list | tuple) and len(value) == len(spec):
+        parts = [_counted_from_front(entry, item, name) for entry, item in zip(spec, value, strict=True)]
+        return tuple(parts) if isinstance(spec, tuple) else parts
+    return spec
 
 
 def symbol_names(program: Any, specs: Mapping[int, Any]) -> dict[Any, str]:

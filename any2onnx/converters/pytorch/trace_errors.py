@@ -75,6 +75,14 @@ _EXPLANATIONS = (
     ),
     _Explanation(
         _DATA,
+        r"\bint\(|\.item\(|\bsorted\(",
+        "a number is taken from the data of a tensor where the trace needs to know it",
+        _ONE_PATH,
+        "keep it a tensor: a comparison with torch.arange as a mask instead of a slice up to int(n), torch.sort "
+        "instead of sorted; torch._check(...) to state what holds for a size",
+    ),
+    _Explanation(
+        _DATA,
         r"\w\[[^\]]+\]",
         "the data of a tensor chooses an element of a Python list",
         _ONE_PATH,
@@ -115,6 +123,62 @@ _EXPLANATIONS = (
         "a model that is right for every size of this dimension",
         "drop the dimension from dynamic_shapes, or make the model independent of it: no assert, int() or Python loop "
         "on x.shape",
+    ),
+    _Explanation(
+        r"unhashable type: .*Sym(Int|Float|Bool)",
+        "",
+        "a number from the data of a tensor is a key of a dict or set",
+        _ONE_PATH,
+        "torch.where or torch.stack(...)[index] instead of the dict",
+    ),
+    _Explanation(
+        r"__format__|format string",
+        "",
+        "a text is made of the data of a tensor",
+        _ONE_PATH,
+        "leave messages to the caller, or behind `if not torch.compiler.is_exporting():`",
+    ),
+    _Explanation(
+        r"(maximum|minimum)\(\) missing",
+        "",
+        "Python's max or min compares the elements of a tensor",
+        _ONE_PATH,
+        "torch.amax or torch.amin",
+    ),
+    _Explanation(
+        r"does not require grad|backward",
+        "",
+        "the model computes gradients while it runs",
+        "a forward without torch.autograd: the trace holds no graph of gradients",
+        "the derivative written as a formula",
+    ),
+    _Explanation(
+        r"not linked with support for|No NVIDIA driver|not compiled with CUDA|Invalid device",
+        "",
+        "the model moves tensors to a device that is not here",
+        "a forward that stays on the device of its inputs",
+        "x.to(other.device) or torch.zeros(..., device=x.device) instead of a fixed device",
+    ),
+    _Explanation(
+        r"fake tensor in the exported program constant",
+        "",
+        "the model changes the data of a weight while it runs",
+        "weights that stay as they are during forward",
+        "a new tensor: w = self.weight * 0.5, and torch.nn.functional.linear(x, w)",
+    ),
+    _Explanation(
+        r"UnsupportedNodeError|torch\.jit|single top-level function",
+        "",
+        "the model compiles TorchScript while it runs",
+        "plain functions of torch",
+        "leave torch.jit.script out; the conversion needs none",
+    ),
+    _Explanation(
+        r"uninitialized parameter|LazyModule",
+        "",
+        "the model has layers that do not know their sizes yet (nn.LazyLinear and the like)",
+        "layers that have been called once",
+        "model(*args) before the conversion",
     ),
     _Explanation(
         r"must have same reduction dim|shapes cannot be multiplied|size of tensor|must match the size|is invalid for"

@@ -98,6 +98,7 @@ def build_pytorch(
         dynamic_shapes=dynamic_shapes,
         dynamic_axes=dynamic_axes,
         input_names=input_names,
+        output_names=output_names,
     )
     rows = custom_rows(custom_translation_table or {})
     if rows:
