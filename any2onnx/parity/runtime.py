@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from any2onnx.errors import InvalidType, MalformedFile, MissingDependency, NotAModel
+from any2onnx.errors import InvalidType, MalformedFile, MissingDependency, NotAModel, UsageError
 from any2onnx.parity.picture import GraphPicture, picture_of
 
 if TYPE_CHECKING:
@@ -254,6 +254,7 @@ class OnnxSession:
     Raises:
         MissingDependency: onnxruntime is not installed.
         MalformedFile: onnxruntime refuses the model; its own words are in the message.
+        UsageError: An execution provider does not start here.
     """
 
     def __init__(
@@ -283,6 +284,7 @@ class OnnxSession:
         except Exception as error:
             # onnxruntime's exceptions share no public base class but Exception.
             raise MalformedFile("onnxruntime refuses the model", where=one_line(error)) from error
+        _require_started(self._session, self.providers)
         self.inputs = tuple(_port(item) for item in self._session.get_inputs())
         self.outputs = tuple(_port(item) for item in self._session.get_outputs())
         self._needs_values = any("bfloat16" in port.onnx_type for port in self.inputs + self.outputs)
@@ -312,6 +314,25 @@ class OnnxSession:
                 values[name] = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
         found = self._session.run_with_ort_values(None, values)
         return [_bfloat16(value) if "bfloat16" in value.data_type() else value.numpy() for value in found]
+
+
+def _require_started(session: Any, providers: Sequence[Any]) -> None:
+    """Refuse a session that goes on without a provider it was given, as onnxruntime does when there is no device.
+
+    Raises:
+        UsageError: A provider did not start.
+    """
+    started = session.get_providers()
+    wanted = [item[0] if isinstance(item, tuple) else item for item in providers]
+    missing = [name for name in wanted if name not in started]
+    if missing:
+        raise UsageError(
+            f"the execution provider {missing[0]!r} is installed and does not start here",
+            where=f"onnxruntime went on with {', '.join(started)}",
+            remedy="check its device, its driver and the libraries that it needs",
+        )
+    # Nor may it go over to the CPU when a run fails.
+    session.disable_fallback()
 
 
 class RuntimeFailure(Exception):

@@ -23,6 +23,8 @@ SAMPLE = (
     "sklearn/DecisionTreeClassifier[depth]",
     "sklearn/MultiTaskLasso",
     "sklearn/FrozenEstimator",
+    "sklearn/LatentDirichletAllocation",
+    "sklearn/SparsePCA",
     "keras/Dense",
     "keras/GRU",
     "keras/AdaptiveAveragePooling2D",
