@@ -50,6 +50,7 @@ IMPUTERS = [
     impute.KNNImputer(n_neighbors=3),
     impute.IterativeImputer(max_iter=3, random_state=0),
 ]
+EDGES = (preprocessing.QuantileTransformer, preprocessing.KBinsDiscretizer, preprocessing.Binarizer)
 SCALERS = [
     preprocessing.StandardScaler(),
     preprocessing.MinMaxScaler(clip=True),
@@ -66,6 +67,8 @@ SCALERS = [
     decomposition.PCA(1),
     "passthrough",
 ]
+# What may follow another one: where a filled-in value is an edge, the last bit of a power decides on the side.
+SMOOTH = [scaler for scaler in SCALERS if not isinstance(scaler, (*EDGES, str))]
 ENCODERS = [
     preprocessing.OneHotEncoder(handle_unknown="ignore"),
     preprocessing.OneHotEncoder(drop="first", sparse_output=False),
@@ -195,7 +198,9 @@ def _preparation(draw: Any, kinds: dict[str, list[str]], holes: bool, X: pd.Data
         return names
 
     parts: list[tuple[str, Any, Any]] = []
-    numbers = [_own(draw(st.sampled_from(SCALERS))) for _ in range(draw(st.integers(1, 2)))]
+    numbers = [_own(draw(st.sampled_from(SCALERS)))]
+    if draw(st.booleans()):
+        numbers.append(_own(draw(st.sampled_from(SMOOTH))))
     steps = [_own(draw(st.sampled_from(IMPUTERS)))] * holes + numbers
     numeric = Pipeline([(f"step{k}", step) for k, step in enumerate(steps)])
     parts.append(("numbers", numeric, selected(kinds["number"])))
