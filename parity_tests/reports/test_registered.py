@@ -13,8 +13,9 @@ from any2onnx.parity import check_parity
 from any2onnx.pytest_plugin import parametrize_with_parity
 from any2onnx.registered import CannotBuild, ParityCase, registered_cases
 
-# Rankers want groups, base classes want an objective or data.
+# Rankers want groups, base classes want an objective or data, wrappers what they wrap.
 NOT_FITTED = {f"sklearn/{name}" for name in ("Booster", "CatBoostRanker", "LGBMModel", "LGBMRanker", "XGBRanker")}
+NOT_FITTED |= {"sklearn/CastRegressor", "sklearn/WOETransformer"}
 NO_TABLE = {"sklearn/DictVectorizer", "sklearn/FeatureHasher", "sklearn/MultiLabelBinarizer", "sklearn/PatchExtractor"}
 SAMPLE = (
     "sklearn/StandardScaler",
