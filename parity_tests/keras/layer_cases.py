@@ -20,7 +20,8 @@ Shape = tuple[int | None, ...]
 # TensorFlow computes these under any backend; JAX and NumPy hand its int64 on as int32.
 TENSORFLOW_ONLY = frozenset({"HashedCrossing", "Hashing", "IntegerLookup", "StringLookup", "TextVectorization"})
 
-# TensorFlow's CPU kernels pad channels-first images otherwise than channels-last ones.
+# TensorFlow's CPU kernels pad channels-first images otherwise than channels-last ones, and end the process in adaptive
+# maximum pooling to one cell.
 NOT_TF: dict[str, Any] = {"_wrong_on": ("tensorflow",)}
 
 
@@ -187,7 +188,7 @@ def pooling() -> Iterator[LayerCase]:
                 [static],
                 [
                     {"output_size": [4, 2, 3][:rank] if rank > 1 else 4},
-                    {"output_size": 1},
+                    {"output_size": 1, **(NOT_TF if kind == "Max" else {})},
                     {"data_format": "channels_first", "_shape": _first(static)},
                 ],
             )

@@ -1,4 +1,4 @@
-"""Recurrent layers and empty batches: onnxruntime's kernels would end the process, so a guard raises, or an If answers."""
+"""Recurrent layers and empty batches: onnxruntime's kernels would end the process; a guard raises, or an If answers."""
 
 from __future__ import annotations
 
