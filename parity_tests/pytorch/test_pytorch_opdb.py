@@ -92,5 +92,23 @@ def test_operator_at_sizes_other_than_the_traced_ones(op: Any) -> None:
         assert outcome.status in ("same", "refused"), outcome
 
 
+def test_no_generator_of_samples_stays_suspended() -> None:
+    """It would end whenever it is collected, and what it does then would be traced as part of the next model."""
+
+    class Source:
+        closed = False
+
+        def sample_inputs(self, *_args: Any, **_kwargs: Any) -> Any:
+            try:
+                while True:
+                    yield None
+            finally:
+                self.closed = True
+
+    source = Source()
+    assert opdb.samples(source, torch.float32) == [None] * opdb.SAMPLES
+    assert source.closed
+
+
 def test_the_list_names_entries_that_exist() -> None:
     assert sorted(set(REFUSED) - {opdb.label(op) for op in ENTRIES}) == []
