@@ -407,7 +407,11 @@ def _torch_sample(op: Any) -> tuple[list[Any], Any]:
     from torch.utils import _pytree
 
     torch.manual_seed(0)
-    for sample in itertools.islice(op.sample_inputs("cpu", torch.float32, requires_grad=False), 20):
+    found = iter(op.sample_inputs("cpu", torch.float32, requires_grad=False))
+    samples = list(itertools.islice(found, 20))
+    # Left suspended, the generator would end whenever it is collected: gradients change in the middle of a trace.
+    getattr(found, "close", lambda: None)()
+    for sample in samples:
         leaves, spec = _pytree.tree_flatten((sample.input, tuple(sample.args), dict(sample.kwargs)))
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
         if tensors and all(tensor.layout == torch.strided and tensor.numel() for tensor in tensors):

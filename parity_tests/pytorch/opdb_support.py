@@ -111,11 +111,16 @@ def label(op: Any) -> str:
     return f"{op.name}.{op.variant_test_name}" if op.variant_test_name else op.name
 
 
-def samples(op: Any, dtype: torch.dtype, *, every: bool = False) -> Iterator[Any]:
+def samples(op: Any, dtype: torch.dtype, *, every: bool = False) -> list[Any]:
     """Return the samples of an entry: all of them, or the first."""
     torch.manual_seed(0)
     np.random.seed(0)
-    return itertools.islice(op.sample_inputs("cpu", dtype, requires_grad=False), None if every else SAMPLES)
+    found = iter(op.sample_inputs("cpu", dtype, requires_grad=False))
+    try:
+        return list(itertools.islice(found, None if every else SAMPLES))
+    finally:
+        # Left suspended it would end whenever it is collected, and switch gradients on in the middle of a trace.
+        getattr(found, "close", lambda: None)()
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,8 @@ def tasks(dtypes: list[str], only: str, most: int, opset: int) -> Iterator[tuple
 
 def status_of(line: dict[str, Any]) -> str:
     """Return the verdict on one entry and type: the worst of its samples, ``pass``, or ``not exportable``."""
+    if "verdict" in line:
+        return str(line["verdict"])
     for status in ("wrong", "error", "refused"):
         if line.get(status):
             return status
@@ -135,6 +137,8 @@ def summary(lines: list[dict[str, Any]]) -> str:
         tried = sum(line.get(s, 0) for line in lines if line["dtype"] == dtype for s in STATUSES)
         left = sum(line.get("untried", 0) for line in lines if line["dtype"] == dtype)
         rest += f"; {tried} of {tried + left} samples tried"
+        earlier = sum("verdict" in line for line in lines if line["dtype"] == dtype)
+        rest += f", {earlier} entries as in the table before" if earlier else ""
         text.append(f"{dtype}: {found['pass']} of {exportable} exportable entries pass ({share:.1f} %); {rest}")
     return "\n".join(text)
 
@@ -142,7 +146,7 @@ def summary(lines: list[dict[str, Any]]) -> str:
 def markdown(lines: list[dict[str, Any]]) -> str:
     """Return a table: every entry, and what became of it in each element type; of several lines the last counts."""
     found = {(line["entry"], line["dtype"]): line for line in lines}
-    dtypes = list(dict.fromkeys(line["dtype"] for line in lines))
+    dtypes = sorted({line["dtype"] for line in lines}, key=DTYPES.index)
     text = [
         "# Coverage: torch's operator database",
         "",
@@ -170,6 +174,31 @@ def markdown(lines: list[dict[str, Any]]) -> str:
     return "\n".join(text) + "\n"
 
 
+def from_table(text: str) -> list[dict[str, Any]]:
+    """Return the verdicts of a table that `markdown` wrote, as results to --merge with newer ones."""
+    rows = [[c.strip() for c in line.strip("| ").split(" | ")] for line in text.splitlines() if line.startswith("| ")]
+    dtypes = [c for c in rows[0][1:] if c not in ("why not |", "why not")]
+    found = []
+    for row in rows[2:]:
+        cells, why = row[1 : 1 + len(dtypes)], " | ".join(row[1 + len(dtypes) :])
+        found += [
+            {
+                "entry": row[0],
+                "dtype": d,
+                "verdict": c,
+                "details": {"refused": [f"[0] {why}"]} if c == "refused" else {},
+            }
+            for d, c in zip(dtypes, cells, strict=True)
+            if c != "–"
+        ]
+    return found
+
+
+def _earlier(path: Path) -> list[dict[str, Any]]:
+    text = path.read_text(encoding="utf-8")
+    return from_table(text) if path.suffix == ".md" else [json.loads(line) for line in text.splitlines()]
+
+
 def main() -> None:
     """Run the survey from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -183,7 +212,9 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="print what does not pass")
     parser.add_argument("--again", type=Path, help="only what did not pass in this earlier survey")
     parser.add_argument("--markdown", type=Path, help="write a table of this and the --merge surveys")
-    parser.add_argument("--merge", type=Path, nargs="*", default=[], help="results of earlier surveys")
+    parser.add_argument(
+        "--merge", type=Path, nargs="*", default=[], help="results of earlier surveys, or an earlier table"
+    )
     arguments = parser.parse_args()
     work = list(tasks(arguments.dtypes.split(","), arguments.only, arguments.most, arguments.opset))
     if arguments.again:
@@ -210,7 +241,7 @@ def main() -> None:
                         print(f"    {status} {message}", flush=True)
     print(summary(lines))
     if arguments.markdown:
-        earlier = [json.loads(line) for path in arguments.merge for line in path.read_text().splitlines()]
+        earlier = [line for path in arguments.merge for line in _earlier(path)]
         arguments.markdown.write_text(markdown(earlier + lines), encoding="utf-8")
 
 

@@ -92,5 +92,35 @@ def test_operator_at_sizes_other_than_the_traced_ones(op: Any) -> None:
         assert outcome.status in ("same", "refused"), outcome
 
 
+def test_no_generator_of_samples_stays_suspended() -> None:
+    """It would end whenever it is collected, and what it does then would be traced as part of the next model."""
+
+    class Source:
+        closed = False
+
+        def sample_inputs(self, *_args: Any, **_kwargs: Any) -> Any:
+            try:
+                while True:
+                    yield None
+            finally:
+                self.closed = True
+
+    source = Source()
+    assert opdb.samples(source, torch.float32) == [None] * opdb.SAMPLES
+    assert source.closed
+
+
+def test_a_table_is_read_back() -> None:
+    lines = [
+        {"entry": "add", "dtype": "float32", "same": 3, "untried": 0, "details": {}},
+        {"entry": "add", "dtype": "bool", "refused": 1, "details": {"refused": ["[0] no | reason"]}},
+        {"entry": "sub", "dtype": "float32", "not exportable": 1, "details": {}},
+    ]
+    table = opdb_survey.markdown(lines)
+    read = {(line["entry"], line["dtype"]): opdb_survey.status_of(line) for line in opdb_survey.from_table(table)}
+    assert read == {("add", "float32"): "pass", ("add", "bool"): "refused"}
+    assert "1 of 1 exportable entries pass (100.0 %); 0 refused, 0 wrong, 0 error; 4 of 4 samples tried" in table
+
+
 def test_the_list_names_entries_that_exist() -> None:
     assert sorted(set(REFUSED) - {opdb.label(op) for op in ENTRIES}) == []
