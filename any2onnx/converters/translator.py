@@ -52,7 +52,9 @@ class Translator:
         call = replace(call, convert=self._recursion(builder))
         shape_function = row.shape_function() or self.general_shapes
         promise = shape_function(call) if shape_function else None
-        with builder.scope(call.scope, source=call.location, rule=row.rule):
+        # File and line, without the code there: errors show it, in the file it would be a third of a network's graph.
+        source = call.location.split("   ", 1)[0]
+        with builder.scope(call.scope, source=source, rule=row.rule):
             try:
                 results = row.converter_function()(builder, call)
             except Any2OnnxError as error:
