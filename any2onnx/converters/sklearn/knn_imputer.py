@@ -56,7 +56,9 @@ def _fill(g: GraphBuilder, call: Call, x: Value, mask: Value) -> Value:
         if key not in found:
             found[key] = _donors(g, call, distances, donors)
         indices, weight = found[key]
-        value = _average(g, fitted[donors, k], indices, weight)
+        # In the type and the order of scikit-learn: the mean may be an edge of a later step.
+        plain = float(np.ma.array(model._fit_X[:, k], mask=absent[:, k]).mean())
+        value = _average(g, fitted[donors, k], indices, weight, plain)
         columns.append(g.Where(g.Slice(mask, [k], [k + 1], [1]), value, column))
     return g.op("Concat", *columns, axis=1)
 
@@ -75,10 +77,10 @@ def _donors(g: GraphBuilder, call: Call, distances: Value, donors: Array) -> tup
     return indices, g.Where(g.IsInf(near), g.scalar_like(0.0, near), weight)
 
 
-def _average(g: GraphBuilder, values: Array, indices: Value, weight: Value) -> Value:
-    """Return the weighted mean of the donors' values, the plain mean of all where no distance is known; [N, 1]."""
+def _average(g: GraphBuilder, values: Array, indices: Value, weight: Value, plain: float) -> Value:
+    """Return the weighted mean of the donors' values, the plain mean where no distance is known; [N, 1]."""
     near = g.Gather(typed(g, values, weight, "values"), indices, axis=0)
     total = g.ReduceSum(weight, [1])
     none = g.Equal(total, g.scalar_like(0.0, total))
     mean = g.Div(g.ReduceSum(g.Mul(near, weight), [1]), g.Where(none, g.scalar_like(1.0, total), total))
-    return g.Where(none, g.scalar_like(float(values.mean()), mean), mean)
+    return g.Where(none, g.scalar_like(plain, mean), mean)
