@@ -265,7 +265,7 @@ def graph_size(path: Path) -> int:
     for tensor in proto.graph.initializer:
         for field in ("raw_data", "float_data", "int64_data"):
             tensor.ClearField(field)
-    return proto.ByteSize()
+    return int(proto.ByteSize())
 
 
 def latency(name: str, folder: Path) -> None:

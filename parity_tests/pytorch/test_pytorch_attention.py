@@ -180,7 +180,7 @@ def test_control_flow(function: Any) -> None:
 
 def test_associative_scan_is_refused_by_name() -> None:
     """torch keeps it whole for tensors on CUDA only; elsewhere it comes as a vmap, which has no mapping."""
-    with pytest.raises(UnsupportedOperator, match=r"predispatch._add_batch_dim"):
+    with pytest.raises(UnsupportedOperator, match=r"predispatch\._add_batch_dim"):
         convert(Call(running), (torch.randn(3, 4),))
 
 
