@@ -213,7 +213,7 @@ def sound() -> list[Architecture]:
             inputs=waves,
             traced=(2, 400),
             # SEW pads where an odd number of frames is squeezed: another path, of which the conversion warns.
-            others=((1, 333), (3, 524), (2, 250)),
+            others=((1, 333), (3, 524), (2, 240)),
             dynamic={"input_values": {0: BATCH, 1: LENGTH}},
             sampled=sampled(name, "wav2vec2"),
         )
