@@ -352,6 +352,8 @@ def joined(pairs: np.ndarray) -> torch.Tensor:
 def aligned(parts: list[torch.Tensor], like: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Return eigenvalues in the order of others, each by the nearest; of vectors their lengths and V · Λ · V⁻¹."""
     values = parts[0].clone()
+    if not values.numel():
+        return list(parts)
     for row, other in zip(values.reshape(-1, values.shape[-1]), like[0].reshape(-1, values.shape[-1]), strict=True):
         left = row.tolist()
         for k, number in enumerate(other.tolist()):
