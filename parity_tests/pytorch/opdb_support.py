@@ -294,12 +294,11 @@ def judge(case: Case, got: list[np.ndarray]) -> Outcome:
             got = [got[0], array_of(picked if index.dim() == source.dim() else picked.squeeze(dim))]
             want[1] = want[0]
     if op.name in UNORDERED and [a.shape for a in got] == [as_array(w).shape for w in want]:
-        parts = [torch.view_as_complex(torch.from_numpy(np.ascontiguousarray(a))) for a in got]
+        parts = [joined(a) for a in got]
         return compare(op, [as_array(p) for p in aligned(parts, want)], [as_array(p) for p in aligned(want, want)])
     vectors = op.name in VECTORS and [a.shape for a in got] == [as_array(w).shape for w in want]
     if vectors:
-        parts = [torch.from_numpy(np.ascontiguousarray(a)) for a in got]
-        parts = [torch.view_as_complex(a) if w.is_complex() else a for a, w in zip(parts, want, strict=True)]
+        parts = [joined(a) if w.is_complex() else torch.from_numpy(a) for a, w in zip(got, want, strict=True)]
         got, judged = [invariant(op.name, parts)], [invariant(op.name, want)]
     else:
         judged = [array_of(leaf) for leaf in want]
@@ -344,9 +343,17 @@ def invariant(name: str, parts: list[torch.Tensor]) -> np.ndarray:
     return as_array(torch.cat([p.reshape(-1) for p in (values, product, *units)]))
 
 
+def joined(pairs: np.ndarray) -> torch.Tensor:
+    """Return the complex tensor whose parts are along the last dim, which may have no elements before it."""
+    re, im = (torch.from_numpy(pairs[..., k].copy()) for k in (0, 1))
+    return torch.complex(re, im)
+
+
 def aligned(parts: list[torch.Tensor], like: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Return eigenvalues in the order of others, each by the nearest; of vectors their lengths and V · Λ · V⁻¹."""
     values = parts[0].clone()
+    if not values.numel():
+        return list(parts)
     for row, other in zip(values.reshape(-1, values.shape[-1]), like[0].reshape(-1, values.shape[-1]), strict=True):
         left = row.tolist()
         for k, number in enumerate(other.tolist()):
