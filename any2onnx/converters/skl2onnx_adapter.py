@@ -348,7 +348,10 @@ class _Run:
         inputs = [self.values[name] for name in operator.input_full_names]
         results = convert_child(self.call, operator.onnx_name, model, inputs, methods)
         for variable, method in zip(operator.outputs, methods, strict=False):
-            self.values[variable.full_name] = results[method]
+            result = results[method]
+            # What follows was written for the model's own type of floats.
+            narrow = result.dtype == DataType.DOUBLE and self._model_type() == DataType.FLOAT
+            self.values[variable.full_name] = self.g.Cast(result, DataType.FLOAT) if narrow else result
 
     # --- results -----------------------------------------------------------------------------------------------------
 

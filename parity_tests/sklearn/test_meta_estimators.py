@@ -86,7 +86,7 @@ def test_delegating_classifiers(compare: Any, convert: Any, iris: Any, search: A
         search.fit(X, y)
     compare(search, X, ALL)
     names = [o.name for o in convert(search, X, options={"zipmap": "columns"}).graph.output]
-    assert names == ["label", "i0", "i1", "i2"]
+    assert names == ["output_label", "i0", "i1", "i2"]
 
 
 def test_search_without_refit(convert: Any, iris: Any) -> None:

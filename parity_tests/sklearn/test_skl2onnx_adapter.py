@@ -269,3 +269,38 @@ def test_algebra_operators(convert: Any, run: Any, iris: Any) -> None:
     X = iris[0].astype(np.float32)
     model = Decorrelate().fit(X)
     np.testing.assert_allclose(run(convert(model, X), X)[0], model.transform(X), atol=1e-5)
+
+
+def test_algebra_sub_estimator(convert: Any, run: Any, iris: Any) -> None:
+    """An estimator inside of such an expression answers in the model's own type, whatever it computes in."""
+    algebra = pytest.importorskip("skl2onnx.algebra.onnx_ops")
+    sub_estimator = pytest.importorskip("skl2onnx.algebra.onnx_operator").OnnxSubEstimator
+
+    class Shifted(TransformerMixin, BaseEstimator):
+        def fit(self, X: Any, y: Any = None) -> Shifted:
+            self.scaler_ = StandardScaler().fit(X)
+            return self
+
+        def transform(self, X: Any) -> Any:
+            return self.scaler_.transform(X + 1)
+
+    def convert_shifted(scope: Any, operator: Any, container: Any) -> None:
+        opv = container.target_opset
+        one = np.ones(1, np.float32)
+        moved = algebra.OnnxAdd(operator.inputs[0], one, op_version=opv)
+        scaled = sub_estimator(operator.raw_operator.scaler_, moved, op_version=opv, output_names=operator.outputs[:1])
+        scaled.add_to(scope, container)
+
+    def same_shape(operator: Any) -> None:
+        operator.outputs[0].type = type(operator.inputs[0].type)([None, operator.inputs[0].type.shape[1]])
+
+    update_registered_converter(Shifted, "Shifted", same_shape, convert_shifted)
+    X, y = iris
+    X = np.asarray(X, np.float32)
+    for model in (Shifted().fit(X), make_pipeline(Shifted(), LogisticRegression(max_iter=300)).fit(X, y)):
+        onnx_model = convert(model, initial_types=[("X", FloatTensorType([None, X.shape[1]]))])
+        found = run(onnx_model, X)
+        if isinstance(model, Shifted):
+            np.testing.assert_allclose(found[0], model.transform(X), rtol=1e-5, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(found[0], model.predict(X))
