@@ -43,7 +43,10 @@ def quick_trace() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Replace a function inside torch."""
+    """Replace a function inside torch; where this torch has none of the name, there is nothing to save."""
+    if not hasattr(owner, name):
+        yield
+        return
     before = getattr(owner, name)
     setattr(owner, name, value)
     try:
