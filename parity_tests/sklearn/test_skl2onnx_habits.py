@@ -189,3 +189,14 @@ def test_estimators_of_skl2onnx() -> None:
     types = [("X", StringTensorType([None]))]
     found = results(convert_sklearn(traced, initial_types=types), X=texts)["variable"]
     np.testing.assert_allclose(found, traced.transform(texts).toarray(), atol=1e-6)
+
+
+def test_class_labels_of_targets_without_a_list_of_classes() -> None:
+    """The members know their classes where the whole has lost its list."""
+    targets = np.column_stack([Y, Y == 1])
+    model = MultiOutputClassifier(LogisticRegression(max_iter=500)).fit(X, targets)
+    del model.classes_
+    options = {"zipmap": False, "output_class_labels": True}
+    found = results(to_onnx(model, X[:1], options=options))
+    for member, labels in zip(model.estimators_, found["class_labels"], strict=True):
+        np.testing.assert_array_equal(labels, member.classes_)

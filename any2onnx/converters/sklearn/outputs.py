@@ -250,6 +250,10 @@ def add_class_labels(g: GraphBuilder, named: Named, model: Any) -> None:
 def class_lists(model: Any) -> list[Any]:
     """Return the classes of each target of a classifier."""
     classes = getattr(model, "classes_", None)
+    if classes is None and hasattr(model, "estimators_"):
+        # A MultiOutputClassifier that was put together by hand lacks them; its members do not.
+        classes = [getattr(member, "classes_", None) for member in model.estimators_]
+        classes = None if any(labels is None for labels in classes) else classes
     return [np.asarray(labels) for labels in classes] if isinstance(classes, list) else [final_classes(model)]
 
 
