@@ -12,6 +12,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from any2onnx.converters.pytorch.replacing import replaced_kernels
+
 
 @contextlib.contextmanager
 def stated_shapes() -> Iterator[None]:
@@ -25,19 +27,8 @@ def stated_shapes() -> Iterator[None]:
         (aten.layer_norm.default, _layer_norm),
         (aten.batch_norm.default, _batch_norm),
     ]
-    before = [(op, op.py_kernels.get(key)) for op, _ in kernels]
-    try:
-        for op, kernel in kernels:
-            op.py_kernels[key] = _with_fallback(torch, op, kernel, key)
-            op._dispatch_cache.clear()
+    with replaced_kernels([(op, _with_fallback(torch, op, kernel, key)) for op, kernel in kernels]):
         yield
-    finally:
-        for op, kernel in before:
-            if kernel is None:
-                op.py_kernels.pop(key, None)
-            else:
-                op.py_kernels[key] = kernel
-            op._dispatch_cache.clear()
 
 
 def _with_fallback(torch: Any, op: Any, kernel: Callable[..., Any], key: Any) -> Callable[..., Any]:
