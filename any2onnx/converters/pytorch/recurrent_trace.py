@@ -7,7 +7,7 @@ dynamic length to that of the example. While a model is captured, kernels that o
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from any2onnx.converters.pytorch.replacing import replaced, replaced_kernels
@@ -19,7 +19,7 @@ def recurrent_layers_whole() -> Iterator[None]:
     import torch
 
     aten = torch.ops.aten
-    kernels = [
+    kernels: list[tuple[Any, Callable[..., Any]]] = [
         (aten.lstm.input, _lstm),
         (aten.gru.input, _one_state),
         (aten.rnn_tanh.input, _one_state),
