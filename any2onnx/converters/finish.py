@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from any2onnx.errors import GraphError
 from any2onnx.graph.opsets import ML
-from any2onnx.graph.provenance import strip_provenance
+from any2onnx.graph.provenance import compact_provenance, strip_provenance
 from any2onnx.io.limits import EXTERNAL_DATA_LIMIT
 from any2onnx.io.proto_walk import tensor_nbytes
 from any2onnx.io.save import model_nbytes, save_model, to_proto
@@ -75,6 +75,8 @@ def finish(model: ir.Model, request: Finish) -> onnx.ModelProto:
         model = optimize(model)
     if request.strip:
         strip_provenance(model)
+    else:
+        compact_provenance(model)
     _describe(model, request)
     if request.output_path is not None:
         return _write(model, request)

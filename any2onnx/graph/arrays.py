@@ -12,32 +12,40 @@ Array = np.ndarray[Any, Any]
 
 # Smaller arrays fit into the caches in any order.
 _LARGE: Final = 1 << 20
-# Rows copied at a time: the columns that they come from stay in the cache meanwhile.
-_ROWS: Final = 32
+# Bytes of the result, and columns, copied at a time: both sides stay in the cache and few pages are open.
+_BLOCK: Final = 4 << 20
+_COLUMNS: Final = 64
 # Kernels with more positions are as fast in numpy's own order.
 _POSITIONS: Final = 64
 
 
 def contiguous(array: Array) -> Array:
-    """Return the array in C order: itself, or a copy.
+    """Return the array in C order: itself, or a copy."""
+    if array.flags.c_contiguous:
+        return array
+    result = np.empty(array.shape, array.dtype)
+    copy_into(result, array)
+    return result
+
+
+def copy_into(target: Array, array: Array) -> None:
+    """Copy an array in any order of axes into one of its shape in C order.
 
     numpy copies in the order of the result. For a large transposed matrix, and more so for a kernel whose spatial
     axes become the last ones ([*spatial, in, out] as [out, in, *spatial]), nearly every element is then a cache
-    miss; copying some rows at a time, and one spatial position after the other, is two to five times faster.
+    miss; copying block by block, and one spatial position after the other, is two to ten times faster.
     """
-    if array.flags.c_contiguous:
-        return array
     positions = math.prod(array.shape[2:])
     if array.nbytes < _LARGE or array.ndim < 2 or positions > _POSITIONS or array.strides[0] != array.itemsize:
-        return np.ascontiguousarray(array)
-    result = np.empty(array.shape, array.dtype)
+        target[...] = array
+        return
     indices = list(np.ndindex(array.shape[2:]))
-    for start in range(0, array.shape[1], _ROWS):
-        rows = slice(start, start + _ROWS)
-        for index in indices:
-            place = (slice(None), rows, *index)
-            result[place] = array[place]
-    return result
+    height = max(1, _BLOCK * array.shape[0] // array.nbytes)
+    for top in range(0, array.shape[0], height):
+        for left in range(0, array.shape[1], _COLUMNS):
+            for index in indices:
+                place = (slice(top, top + height), slice(left, left + _COLUMNS), *index)
+                target[place] = array[place]
 
 
 class StridedTensor(ir.Tensor[Any]):

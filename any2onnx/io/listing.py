@@ -66,6 +66,7 @@ def _details(kind: Kind, stream: BinaryIO, where: str) -> dict[str, Any]:
 
 
 def _onnx(stream: BinaryIO, where: str) -> dict[str, Any]:
+    from any2onnx.graph.provenance import ORIGIN_KEY, ORIGINS_KEY
     from any2onnx.io.proto_walk import tensor_nbytes, walk_graphs, walk_tensors
 
     model = parse_onnx(stream, where)
@@ -75,7 +76,7 @@ def _onnx(stream: BinaryIO, where: str) -> dict[str, Any]:
     for graph, _ in walk_graphs(model):
         for node in graph.node:
             operators[f"{node.domain}.{node.op_type}" if node.domain else node.op_type] += 1
-            provenance += any(entry.key.startswith("any2onnx.") for entry in node.metadata_props)
+            provenance += any(entry.key.partition(".")[0] == ORIGIN_KEY for entry in node.metadata_props)
     tensors = list(walk_tensors(model))
     external = sorted({entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"})
     initialized = {tensor.name for tensor in model.graph.initializer}
@@ -95,7 +96,7 @@ def _onnx(stream: BinaryIO, where: str) -> dict[str, Any]:
         "initializers": len(model.graph.initializer),
         "tensor bytes": sum(tensor_nbytes(tensor) for tensor in tensors),
         "data files": external,
-        "metadata": {entry.key: entry.value for entry in model.metadata_props},
+        "metadata": {entry.key: entry.value for entry in model.metadata_props if entry.key != ORIGINS_KEY},
     }
 
 

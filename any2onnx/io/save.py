@@ -12,7 +12,6 @@ The pair of a large model
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from any2onnx.io.atomic import (
     sync_folder,
     temporary_file,
 )
+from any2onnx.io.data_files import data_path_of, remove_stale_data
 from any2onnx.io.external import ExternalFiles
 from any2onnx.io.limits import EXTERNAL_DATA_LIMIT, EXTERNAL_TENSOR_THRESHOLD, PROTOBUF_LIMIT
 from any2onnx.io.proto_numbers import Message, to_message
@@ -197,7 +197,7 @@ def adopt(source: str | os.PathLike[str], target: str | os.PathLike[str], *, ove
         sync_folder(path.parent)
         os.replace(files.model, path)
         sync_folder(path.parent)
-        _remove_stale_data(path, path.parent / files.data[0].name if files.data else None)
+        remove_stale_data(path, path.parent / files.data[0].name if files.data else None)
 
 
 def model_nbytes(model: onnx.ModelProto | onnx_ir.Model) -> int:
@@ -260,13 +260,16 @@ def _save_pair(
 ) -> onnx.ModelProto:
     import onnx
 
-    with temporary_file(path) as data_file, temporary_file(path) as model_file:
-        writer = TensorWriter(data_file.stream, weights, progress)
+    with (
+        temporary_file(path) as data_file,
+        temporary_file(path) as model_file,
+        TensorWriter(data_file.stream, weights, progress) as writer,
+    ):
         if isinstance(model, onnx.ModelProto):
             proto = split_weights(model, writer, threshold, ExternalFiles(base_dir, str(path)))
         else:
             proto = _split_ir(model, writer, threshold)
-        data_path = _data_path(path, writer.digest) if writer.size else None
+        data_path = data_path_of(path, writer.digest) if writer.size else None
         if data_path is not None:
             set_location(proto, data_path.name)
         if strip:
@@ -450,10 +453,6 @@ def _fill(temporary: TemporaryFile, data: bytes | Parts) -> None:
     temporary.finish()
 
 
-def _data_path(path: Path, digest: str) -> Path:
-    return path.parent / f"{path.name}.{digest[:16]}.data"
-
-
 def _commit(
     path: Path,
     model_file: TemporaryFile,
@@ -469,36 +468,4 @@ def _commit(
             check_target(data_path, overwrite=True)
             data_file.rename_to(data_path)
         model_file.rename_to(path)
-        _remove_stale_data(path, data_path)
-
-
-def _remove_stale_data(path: Path, current: Path | None) -> None:
-    """Remove data files of earlier saves of ``path`` that no model of the folder names any more."""
-    pattern = re.compile(re.escape(path.name) + r"\.[0-9a-f]{16}\.data")
-    stale = [
-        name
-        for name in sorted(os.listdir(path.parent))
-        if pattern.fullmatch(name) and (current is None or name != current.name)
-    ]
-    for name in stale:
-        if not _is_referred_to(name, path):
-            (path.parent / name).unlink(missing_ok=True)
-
-
-def _is_referred_to(data_name: str, path: Path) -> bool:
-    """Return whether another ``.onnx`` of the folder (a renamed copy of the old model) names the data file."""
-    import mmap
-
-    for other in sorted(path.parent.glob("*.onnx")):
-        if other.name == path.name or not other.is_file():
-            continue
-        try:
-            with other.open("rb") as stream:
-                if os.fstat(stream.fileno()).st_size == 0:
-                    continue
-                with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as view:
-                    if view.find(data_name.encode()) >= 0:
-                        return True
-        except OSError:
-            return True  # unreadable: it may name the file, so the file stays
-    return False
+        remove_stale_data(path, data_path)

@@ -162,6 +162,12 @@ def _is_pending(tensor: onnx.TensorProto) -> bool:
 
 def strip_provenance(model: onnx.ModelProto) -> None:
     """Remove doc strings and metadata of nodes, values, tensors and functions, in place; the model's own stay."""
+    from any2onnx.graph.provenance import ORIGINS_KEY
+
+    kept = [entry for entry in model.metadata_props if entry.key != ORIGINS_KEY]  # the nodes' texts
+    if len(kept) < len(model.metadata_props):
+        del model.metadata_props[:]
+        model.metadata_props.extend(kept)
     for graph, depth in walk_graphs(model):
         fields: list[Any] = [*graph.node, *graph.value_info]
         if hasattr(graph, "initializer"):

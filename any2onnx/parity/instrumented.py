@@ -15,10 +15,9 @@ from any2onnx.parity.runtime import OnnxFile, OnnxSession
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from any2onnx.graph.provenance import Origins
     from any2onnx.parity.signature import Feeds
     from any2onnx.parity.ulp import Array
-
-SOURCE_KEY = "any2onnx.source"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,22 +29,27 @@ class Graph:
         maker: Number of the node that makes each value.
         constants: Initializers.
         inputs: Graph inputs.
+        origins: Where its nodes come from.
     """
 
     proto: Any
     maker: Mapping[str, int]
     constants: frozenset[str]
     inputs: tuple[str, ...]
+    origins: Origins
 
     @classmethod
     def of(cls, proto: Any) -> Graph:
         """Index a model (onnx.ModelProto)."""
+        from any2onnx.graph.provenance import Origins
+
         constants = frozenset(tensor.name for tensor in proto.graph.initializer)
         return cls(
             proto,
             {name: i for i, node in enumerate(proto.graph.node) for name in node.output if name},
             constants,
             tuple(item.name for item in proto.graph.input if item.name not in constants),
+            Origins.of_proto(proto),
         )
 
     def node(self, value: str) -> Any:
@@ -59,10 +63,7 @@ class Graph:
 
     def origin(self, value: str) -> str:
         """Return the step of the source model that a value belongs to, as far as the file says."""
-        if value not in self.maker:
-            return ""
-        node = self.node(value)
-        return next((item.value for item in node.metadata_props if item.key == SOURCE_KEY), "")
+        return self.origins.source(self.node(value)) if value in self.maker else ""
 
     def region(self, value: str, known: Iterable[str]) -> tuple[list[int], list[str]]:
         """Walk back from a value to known ones.

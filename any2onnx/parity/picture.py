@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-SOURCE_KEY = "any2onnx.source"
 MOST_NODES = 20_000
 """Beyond this many nodes a report has no picture."""
 
@@ -53,6 +49,8 @@ class GraphPicture:
 
 def picture_of(proto: Any) -> GraphPicture:
     """Read the main graph of an ``onnx.ModelProto``; values of sub-graphs count as inputs of their node."""
+    from any2onnx.graph.provenance import Origins
+
     graph = proto.graph
     constants = {tensor.name for tensor in graph.initializer}
     constants.update(name for node in graph.node if node.op_type == "Constant" for name in node.output)
@@ -61,7 +59,7 @@ def picture_of(proto: Any) -> GraphPicture:
     if len(graph.node) > MOST_NODES:
         return GraphPicture(inputs, outputs, (), len(graph.node))
     made = {name for node in graph.node for name in node.output if name} | set(inputs)
-    nodes = []
+    nodes, origins = [], Origins.of_proto(proto)
     for node in graph.node:
         if node.op_type == "Constant":
             continue
@@ -72,17 +70,11 @@ def picture_of(proto: Any) -> GraphPicture:
                 node.name,
                 tuple(dict.fromkeys(read)),
                 tuple(name for name in node.output if name),
-                _source(node),
+                origins.source(node),
                 sum(name in constants for name in node.input),
             )
         )
     return GraphPicture(inputs, outputs, tuple(nodes), len(nodes))
-
-
-def _source(node: Any) -> str:
-    # Proto messages made by onnx < 1.16 have no metadata on nodes.
-    properties: Mapping[str, str] = {entry.key: entry.value for entry in getattr(node, "metadata_props", ())}
-    return properties.get(SOURCE_KEY, "")
 
 
 def _reads(node: Any) -> list[str]:

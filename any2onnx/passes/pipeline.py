@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import onnx_ir as ir
 
 from any2onnx.errors import PassError, UnknownOption, did_you_mean
+from any2onnx.graph.provenance import expand_provenance
 from any2onnx.passes.batch_norm import FoldBatchNormPass
 from any2onnx.passes.casts import CleanCastsPass
 from any2onnx.passes.constants import FoldConstantsPass
@@ -76,6 +77,7 @@ def optimize(model: ir.Model, *, level: Level = "default") -> ir.Model:
     passes = build_passes(level)
     if not passes:
         return model
+    expand_provenance(model)  # of a model that was finished before
     try:
         _run_to_fixed_point(passes, model)
     except Exception as error:  # whatever a pass raises, the user is told what to do without it

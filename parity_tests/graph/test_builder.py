@@ -363,6 +363,50 @@ def test_provenance_is_on_every_node_and_can_be_stripped() -> None:
     np.testing.assert_array_equal(run(model, x=X)[0], before[0])
 
 
+def test_provenance_of_a_finished_model_is_a_table() -> None:
+    from any2onnx.graph.provenance import ORIGINS_KEY, Origins, compact_provenance, expand_provenance, strip_provenance
+
+    g, x = matrix()
+    for layer in ("net.0", "net.1"):
+        with g.scope(layer, source=f"{layer} ← net.py:41", rule="pytorch.nn:linear"):
+            x = g.If(g.const(True), lambda b, x=x: b.Relu(x), lambda b, x=x: b.Neg(x))[0]
+            x = g.Neg(g.Add(x, 1.0))
+    with g.scope("head", source="from elsewhere"):
+        x = g.Relu(x)
+    model = g.build({"y": g.Abs(x)})
+    nodes = list(ir.traversal.RecursiveGraphIterator(model.graph))
+    before = [dict(node.metadata_props) for node in nodes]
+    assert [b.get("any2onnx.source") for b in before[-2:]] == ["from elsewhere", None]
+    compact_provenance(model)
+    # Both layers share a line: their own names say which of them it is.
+    table = '[["pytorch.nn:linear",1," ← net.py:41"],["",0,"from elsewhere"]]'
+    assert model.metadata_props[ORIGINS_KEY] == table
+    assert [dict(node.metadata_props) for node in nodes] == [{"any2onnx": "0"}] * 10 + [{"any2onnx": "1"}, {}]
+    proto = ir.to_proto(model)
+    origins = Origins.of_proto(proto)
+    sources = [b.get("any2onnx.source", "") for b, node in zip(before, nodes, strict=True) if node.graph is model.graph]
+    assert [origins.source(node) for node in proto.graph.node] == sources
+    expand_provenance(model)
+    assert [dict(node.metadata_props) for node in nodes] == before
+    assert ORIGINS_KEY not in model.metadata_props
+    expand_provenance(model)
+    assert [dict(node.metadata_props) for node in nodes] == before
+    strip_provenance(compact_provenance(model))
+    assert not model.metadata_props
+    assert not any(node.metadata_props for node in nodes)
+
+
+@pytest.mark.parametrize("table", ["", "no JSON", "[1]", '{"a": 1}', "[[1, 2]]", "null", '[["a", 1, "b"]]'])
+def test_origins_of_foreign_files(table: str) -> None:
+    from any2onnx.graph.provenance import ORIGINS_KEY, Origins
+
+    origins = Origins({ORIGINS_KEY: table})
+    for number in ("1", "-1", "x", ""):
+        assert origins.of("a/b", {"any2onnx": number}) == ("", "")
+    assert origins.of("a/b", {"any2onnx.source": "there"}) == ("there", "")
+    assert origins.of("s/b", {"any2onnx": "0"}) == (("sb", "a") if table.startswith('[["a') else ("", ""))
+
+
 def test_opsets() -> None:
     assert Opsets.of().main == 21
     assert Opsets.of().ml == 5

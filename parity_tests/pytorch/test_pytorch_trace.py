@@ -13,6 +13,7 @@ import pytest
 import torch
 from pytorch_support import answers, run
 from torch import nn
+from torch._subclasses import fake_impls
 from torch.fx import proxy
 from torch.fx.experimental import proxy_tensor
 
@@ -59,6 +60,12 @@ CALLS: dict[str, Callable[[Any, torch.Tensor], Any]] = {
     "dropout, twice": lambda m, x: m.drop(m.drop(x)) + m.drop(x),
     "attention": lambda m, x: m.attention(x, x, x, need_weights=True),
     "shared and in place": lambda m, x: m.linear(x).relu_().add_(m.norm(m.linear(x))),
+    "elementwise": lambda m, x: torch.relu(m.linear(x)).exp().tanh() + nn.functional.gelu(x, approximate="tanh"),
+    "elementwise with numbers": lambda m, x: nn.functional.elu(x, 0.5) + nn.functional.leaky_relu(x.neg(), 0.1) ** 2,
+    "elementwise of a transposed tensor": lambda m, x: torch.relu(x.transpose(0, 1)) + x.transpose(0, 1).cos(),
+    "elementwise of an expanded tensor": lambda m, x: torch.relu(x[:, :1].expand(-1, 4, -1)).abs(),
+    "elementwise of whole numbers": lambda m, x: x.long().abs().exp() + torch.relu(x.long()) + x.bool().long().sin(),
+    "elementwise to a power": lambda m, x: x**3 + x.long() ** 2 + x.abs() ** 0.5,
     "no gradient": lambda m, x: torch.no_grad()(m.linear)(x),
 }
 SPECS: dict[str, Any] = {
@@ -160,13 +167,16 @@ def test_torch_is_left_as_it_was() -> None:
     ]
     kernels = {op: dict(op.py_kernels) for op in (torch.ops.aten.linear.default, torch.ops.aten.layer_norm.default)}
     before = [getattr(owner, name) for owner, name in watched]
+    elementwise = dict(fake_impls.get_fast_op_impls())
     capture(Calls(CALLS["attention"]), (torch.ones(2, 3, 8),), {})
     with pytest.raises(ExportFailed):
         capture(Calls(lambda m, x: x if x.sum() > 0 else -x), (torch.ones(2, 3),), {})
     assert [getattr(owner, name) for owner, name in watched] == before
     assert {op: dict(op.py_kernels) for op in kernels} == kernels
+    assert fake_impls.get_fast_op_impls() == elementwise
     with stated_shapes():
         assert torch.ops.aten.linear.default.py_kernels != kernels[torch.ops.aten.linear.default]
+        assert torch.ops.aten.relu.default in fake_impls.get_fast_op_impls()
 
 
 class Positions(nn.Module):

@@ -28,7 +28,9 @@ from any2onnx.converters.pytorch.matrix_decompositions import (
     is_tall,
     most_rounds,
     partners,
+    quiet_rounds,
     rotation,
+    rounds_of_sweep,
     some,
     svd_of,
     unit_columns,
@@ -201,16 +203,6 @@ def _rotation(g: GraphBuilder, gram: Complex, partner: Value, line: Value) -> Co
     return apply_parts(phase, lambda v: g.Mul(v, turned))
 
 
-def _sweep(g: GraphBuilder, n: Value) -> Value:
-    """Return the number of rounds in which all pairs meet."""
-    one, two = scalar(g, 1, INT64), scalar(g, 2, INT64)
-    return g.Max(g.Sub(g.Mul(g.Div(g.Add(n, one), two), two), one), one)
-
-
-def _quiet(h: GraphBuilder, due: Value, quiet: Value) -> Value:
-    return h.Where(due, scalar(h, 0, INT64), h.Add(quiet, scalar(h, 1, INT64)))
-
-
 def eigh_of(g: GraphBuilder, a: Complex) -> tuple[Value, Complex]:
     """Return ascending eigenvalues and eigenvectors (as columns) of Hermitian matrices."""
     rank = a.rank
@@ -218,7 +210,7 @@ def eigh_of(g: GraphBuilder, a: Complex) -> tuple[Value, Complex]:
     n = g.Squeeze(g.dim(a.re, rank - 1), 0)
     unit = g.Equal(g.Unsqueeze(line, 1), line)
     tiny = g.Mul(g.ReduceMax(modulus(g, a), [rank - 2, rank - 1]), scalar(g, 2.0**-58, DOUBLE))
-    sweep = _sweep(g, n)
+    sweep = rounds_of_sweep(g, n)
 
     def turn(h: GraphBuilder, i: Value, going: Value, *state: Value) -> tuple[Value, ...]:
         m, v, quiet = Complex(*state[:2]), Complex(*state[2:4]), state[4]
@@ -228,7 +220,7 @@ def eigh_of(g: GraphBuilder, a: Complex) -> tuple[Value, Complex]:
         r = _rotation(h, m, partner, line)
         m = matrix_product(h, adjoint(h, r), matrix_product(h, m, r))
         v = matrix_product(h, v, r)
-        quiet = _quiet(h, due, quiet)
+        quiet = quiet_rounds(h, due, quiet)
         return h.Less(quiet, sweep), m.re, m.im, v.re, v.im, quiet
 
     identity = identity_like(g, a.re)
@@ -257,7 +249,7 @@ def svd_of_pair(g: GraphBuilder, a: Complex) -> tuple[Complex, Value, Complex]:
     # Scaled to a largest element of 1, so that squares neither overflow nor vanish.
     size = g.ReduceMax(g.Max(g.Abs(a.re), g.Abs(a.im)), [rank - 2, rank - 1])
     size = g.Where(g.Equal(size, zero), one, size)
-    sweep = _sweep(g, n)
+    sweep = rounds_of_sweep(g, n)
 
     def turn(h: GraphBuilder, i: Value, going: Value, *state: Value) -> tuple[Value, ...]:
         b, v, quiet = Complex(*state[:2]), Complex(*state[2:4]), state[4]
@@ -270,7 +262,7 @@ def svd_of_pair(g: GraphBuilder, a: Complex) -> tuple[Complex, Value, Complex]:
         due = some(h, h.And(paired, h.Greater(modulus(h, gram), limit)))
         r = _rotation(h, gram, partner, line)
         b, v = matrix_product(h, b, r), matrix_product(h, v, r)
-        quiet = _quiet(h, due, quiet)
+        quiet = quiet_rounds(h, due, quiet)
         return h.Less(quiet, sweep), b.re, b.im, v.re, v.im, quiet
 
     start = [g.Div(a.re, size), g.Div(a.im, size), identity, _zeros(g, identity), scalar(g, 0, INT64)]

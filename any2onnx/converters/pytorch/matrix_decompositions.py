@@ -220,6 +220,17 @@ def most_rounds(g: GraphBuilder, n: Value) -> Value:
     return g.Mul(g.Add(n, scalar(g, 1, INT64)), scalar(g, _SWEEPS, INT64))
 
 
+def rounds_of_sweep(g: GraphBuilder, n: Value) -> Value:
+    """Return the number of rounds in which all pairs meet."""
+    one, two = scalar(g, 1, INT64), scalar(g, 2, INT64)
+    return g.Max(g.Sub(g.Mul(g.Div(g.Add(n, one), two), two), one), one)
+
+
+def quiet_rounds(g: GraphBuilder, due: Value, quiet: Value) -> Value:
+    """Count the rounds since the last one in which an element was worth rotating: a sweep of them is the end."""
+    return g.Where(due, scalar(g, 0, INT64), g.Add(quiet, scalar(g, 1, INT64)))
+
+
 # --- symmetric matrices -----------------------------------------------------------------------------------------------
 
 
@@ -233,9 +244,7 @@ def eigh_of(g: GraphBuilder, a: Value) -> tuple[Value, Value]:
     whole = g.ReduceMax(g.Abs(a), [rank - 2, rank - 1])
     tiny = g.Mul(whole, _number(g, 2.0**-58))
     identity = g.Expand(g.Cast(unit, DOUBLE), g.Shape(a))
-    one = scalar(g, 1, INT64)
-    # A sweep without an element worth rotating ends it: counted in rounds.
-    sweep = g.Max(g.Sub(g.Mul(g.Div(g.Add(n, one), scalar(g, 2, INT64)), scalar(g, 2, INT64)), one), one)
+    sweep = rounds_of_sweep(g, n)
 
     def turn(h: GraphBuilder, i: Value, going: Value, m: Value, v: Value, quiet: Value) -> tuple[Value, ...]:
         partner = partners(h, i, n, line)
@@ -243,7 +252,7 @@ def eigh_of(g: GraphBuilder, a: Value) -> tuple[Value, Value]:
         due = some(h, h.And(paired, h.Greater(h.Abs(m), tiny)))
         r = rotation(h, m, partner, line)
         m = h.MatMul(transposed_last(h, r), h.MatMul(m, r))
-        quiet = h.Where(due, scalar(h, 0, INT64), h.Add(quiet, scalar(h, 1, INT64)))
+        quiet = quiet_rounds(h, due, quiet)
         return h.Less(quiet, sweep), m, h.MatMul(v, r), quiet
 
     shapes = [dims_of(a.shape), dims_of(a.shape), ()]
@@ -283,8 +292,8 @@ def svd_of(g: GraphBuilder, a: Value) -> tuple[Value, Value, Value]:
     unit = g.Equal(g.Unsqueeze(line, 1), line)
     square = g.op("Concat", g.Shape(a, end=rank - 2), g.dim(a, rank - 1), g.dim(a, rank - 1), axis=0)
     identity = g.Expand(g.Cast(unit, DOUBLE), square)
-    zero, one, integer = _number(g, 0.0), _number(g, 1.0), scalar(g, 1, INT64)
-    sweep = g.Max(g.Sub(g.Mul(g.Div(g.Add(n, integer), scalar(g, 2, INT64)), scalar(g, 2, INT64)), integer), integer)
+    zero, one = _number(g, 0.0), _number(g, 1.0)
+    sweep = rounds_of_sweep(g, n)
     # Scaled to a largest element of 1, so that squares neither overflow nor vanish.
     size = g.ReduceMax(g.Abs(a), [rank - 2, rank - 1])
     size = g.Where(g.Equal(size, zero), one, size)
@@ -299,7 +308,7 @@ def svd_of(g: GraphBuilder, a: Value) -> tuple[Value, Value, Value]:
         limit = h.Add(h.Mul(scale, _number(h, 2.0**-51)), _number(h, 2.0**-110))
         due = some(h, h.And(paired, h.Greater(h.Abs(gram), limit)))
         r = rotation(h, gram, partner, line)
-        quiet = h.Where(due, scalar(h, 0, INT64), h.Add(quiet, scalar(h, 1, INT64)))
+        quiet = quiet_rounds(h, due, quiet)
         return h.Less(quiet, sweep), h.MatMul(b, r), h.MatMul(v, r), quiet
 
     shapes: list[Sequence[int | str | None] | None] = [dims_of(a.shape), dims_of(identity.shape), ()]

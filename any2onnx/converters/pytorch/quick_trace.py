@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from any2onnx.converters.pytorch.replacing import replaced
 from any2onnx.converters.pytorch.stated_shapes import stated_shapes
 
 
@@ -32,27 +33,13 @@ def quick_trace() -> Iterator[None]:
 
     frames = _UserFrames()
     with (
-        _replaced(proxy_tensor, "_extract_tensor_metadata", lambda value: None),
-        _replaced(proxy, "CapturedTraceback", frames),
-        _replaced(proxy.TracerBase, "_filter_traceback_frames", lambda tracer, frame: frame),
+        replaced(proxy_tensor, "_extract_tensor_metadata", lambda value: None),
+        replaced(proxy, "CapturedTraceback", frames),
+        replaced(proxy.TracerBase, "_filter_traceback_frames", lambda tracer, frame: frame),
         _lazy_graph_module._use_lazy_graph_module(True),
         stated_shapes(),
     ):
         yield
-
-
-@contextlib.contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Replace a function inside torch; where this torch has none of the name, there is nothing to save."""
-    if not hasattr(owner, name):
-        yield
-        return
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
 
 
 @contextlib.contextmanager
@@ -79,7 +66,7 @@ def limits_as_guards(names: Collection[str]) -> Iterator[None]:
             if not _only_limits(str(error), names):
                 raise
 
-    with _replaced(_trace, "produce_guards_and_solve_constraints", tolerant):
+    with replaced(_trace, "produce_guards_and_solve_constraints", tolerant):
         yield
 
 

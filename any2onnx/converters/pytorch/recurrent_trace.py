@@ -7,8 +7,10 @@ dynamic length to that of the example. While a model is captured, kernels that o
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from any2onnx.converters.pytorch.replacing import replaced, replaced_kernels
 
 
 @contextlib.contextmanager
@@ -17,8 +19,7 @@ def recurrent_layers_whole() -> Iterator[None]:
     import torch
 
     aten = torch.ops.aten
-    key = torch._C.DispatchKey.CompositeImplicitAutograd
-    kernels = [
+    kernels: list[tuple[Any, Callable[..., Any]]] = [
         (aten.lstm.input, _lstm),
         (aten.gru.input, _one_state),
         (aten.rnn_tanh.input, _one_state),
@@ -29,35 +30,19 @@ def recurrent_layers_whole() -> Iterator[None]:
         (aten.rnn_relu.data, _packed),
     ]
     rnn_utilities = torch.nn.utils.rnn
-    functions = rnn_utilities._VF
     _define_padding(torch)
-    # The layers compare the state's size with a size of the data, which a trace cannot; a caller who runs such a layer
-    # meanwhile loses no more than this check.
-    layers = (torch.nn.RNNBase, torch.nn.LSTM)
-    checks = [(cls, cls.check_forward_args) for cls in layers]
     # This one has a kernel of its own, which the fake tensors' table has no stand-in for.
     fakes, packing = torch._subclasses.fake_impls.op_implementations_dict, aten._pack_padded_sequence.default
-    before = [(op, op.py_kernels.get(key)) for op, _ in kernels]
-    try:
-        for op, kernel in kernels:
-            op.py_kernels[key] = kernel
-            op._dispatch_cache.clear()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(replaced_kernels(kernels))
+        # The layers compare the state's size with a size of the data, which a trace cannot; a caller who runs such a
+        # layer meanwhile loses no more than this check.
+        for cls in (torch.nn.RNNBase, torch.nn.LSTM):
+            stack.enter_context(replaced(cls, "check_forward_args", _unless_packed(cls.check_forward_args)))
+        stack.enter_context(replaced(rnn_utilities, "_VF", _Functions(rnn_utilities._VF)))
         fakes[packing] = _pack_padded_sequence
-        for cls, check in checks:
-            cls.check_forward_args = _unless_packed(check)
-        rnn_utilities._VF = _Functions(functions)
+        stack.callback(fakes.pop, packing, None)
         yield
-    finally:
-        for cls, check in checks:
-            cls.check_forward_args = check
-        rnn_utilities._VF = functions
-        fakes.pop(packing, None)
-        for op, kernel in before:
-            if kernel is None:
-                op.py_kernels.pop(key, None)
-            else:
-                op.py_kernels[key] = kernel
-            op._dispatch_cache.clear()
 
 
 def _unless_packed(check: Any) -> Any:

@@ -1,9 +1,9 @@
 """The shapes of common composite operators, stated instead of found by running what they consist of.
 
 torch finds the shape of `linear` with symbolic sizes by tracing transpose, view, addmm, its decomposition and a view
-back; of `layer_norm` by ten operators. While a model is captured, kernels that state the result stand in. Each of them
-takes torch's own way as soon as anything is out of the ordinary: another rank, layout, dtype or device, sizes that do
-not fit (torch then says why).
+back; of `layer_norm` by ten operators; of `relu` by a comparison and a choice, both with broadcasting. While a model is
+captured, kernels that state the result stand in. Each of them takes torch's own way as soon as anything is out of the
+ordinary: another rank, layout, dtype or device, sizes that do not fit (torch then says why).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from any2onnx.converters.pytorch.replacing import replaced_kernels
 
 
 @contextlib.contextmanager
@@ -25,19 +27,8 @@ def stated_shapes() -> Iterator[None]:
         (aten.layer_norm.default, _layer_norm),
         (aten.batch_norm.default, _batch_norm),
     ]
-    before = [(op, op.py_kernels.get(key)) for op, _ in kernels]
-    try:
-        for op, kernel in kernels:
-            op.py_kernels[key] = _with_fallback(torch, op, kernel, key)
-            op._dispatch_cache.clear()
+    with replaced_kernels([(op, _with_fallback(torch, op, kernel, key)) for op, kernel in kernels]), _elementwise():
         yield
-    finally:
-        for op, kernel in before:
-            if kernel is None:
-                op.py_kernels.pop(key, None)
-            else:
-                op.py_kernels[key] = kernel
-            op._dispatch_cache.clear()
 
 
 def _with_fallback(torch: Any, op: Any, kernel: Callable[..., Any], key: Any) -> Callable[..., Any]:
@@ -50,6 +41,44 @@ def _with_fallback(torch: Any, op: Any, kernel: Callable[..., Any], key: Any) ->
             if result is not None:
                 return result
         return own(*args, **kwargs) if own is not None else op._op_dk(key, *args, **kwargs)
+
+    return run
+
+
+# Of one tensor and numbers; the result has its shape and dtype where that is a float.
+_ELEMENTWISE = (
+    "abs ceil celu cos elu erf exp exp2 expm1 floor gelu hardsigmoid hardswish hardtanh leaky_relu log log1p mish neg "
+    "reciprocal relu rsqrt selu sin softplus sqrt tanh"
+)
+
+
+@contextlib.contextmanager
+def _elementwise() -> Iterator[None]:
+    """State the results of elementwise operators where torch looks for a quick way before it decomposes them."""
+    import torch
+    from torch._decomp import decomposition_table
+    from torch._subclasses import fake_impls
+
+    aten = torch.ops.aten
+    quick: dict[Any, Any] = getattr(fake_impls, "get_fast_op_impls", dict)()
+    overloads = [*(getattr(aten, name).default for name in _ELEMENTWISE.split()), aten.pow.Tensor_Scalar]
+    added = [op for op in overloads if op in decomposition_table and op not in quick]
+    try:
+        quick.update({op: _same_as_operand(decomposition_table[op]) for op in added})
+        yield
+    finally:
+        for op in added:
+            del quick[op]
+
+
+def _same_as_operand(own: Callable[..., Any]) -> Callable[..., Any]:
+    def run(mode: Any, *args: Any, **kwargs: Any) -> Any:
+        x, *settings = args
+        plain = all(isinstance(value, bool | int | float | str) for value in (*settings, *kwargs.values()))
+        if plain and x.dtype.is_floating_point and x.device.type == "cpu" and _is_contiguous(x):
+            return _made(x, x.shape)
+        with mode:
+            return own(*args, **kwargs)
 
     return run
 
