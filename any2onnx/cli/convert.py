@@ -14,6 +14,7 @@ import click
 
 from any2onnx.cli.console import applied
 from any2onnx.cli.loading import load_model, loading_options
+from any2onnx.cli.supervision import supervised
 from any2onnx.errors import UsageError
 
 _PATH = click.Path(path_type=Path)
@@ -101,6 +102,7 @@ Examples:
 )
 @click.argument("model", type=_PATH)
 @_options
+@supervised()
 def convert(**arguments: Any) -> None:
     """Convert the model in the file MODEL to ONNX, compare the two, and write it.
 

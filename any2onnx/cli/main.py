@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import click
 
-from any2onnx.errors import Any2OnnxError
+from any2onnx.errors import Any2OnnxError, LimitReached
 
 #: Commands with the line that the overview shows; a command's module is imported when it is used.
 COMMANDS = {
@@ -91,13 +91,21 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments, worker=True))
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run the command line and return its exit code."""
+def run(arguments: Sequence[str], *, worker: bool = False) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: What follows the program's name.
+        worker: Read files of others in a process of its own, as the installed command does.
+    """
+    from any2onnx.cli.supervision import Invocation
+
+    invocation = Invocation(tuple(arguments), worker)
     try:
-        result = cli.main(args=list(arguments), prog_name="any2onnx", standalone_mode=False)
+        result = cli.main(args=list(arguments), prog_name="any2onnx", standalone_mode=False, obj=invocation)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()
@@ -108,6 +116,13 @@ def run(arguments: Sequence[str]) -> int:
     except Any2OnnxError as error:
         show_error(error)
         return error.exit_code
+    except MemoryError:
+        show_error(
+            LimitReached(
+                "the memory that the command may take is used up", remedy="a larger --max-memory, or less data"
+            )
+        )
+        return LimitReached.exit_code
     except (BrokenPipeError, SystemExit):
         # The reader (`head`) has gone: click exits then, and what was to be said did not arrive. Python would complain
         # once more when it flushes at the end.
