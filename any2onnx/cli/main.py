@@ -12,13 +12,14 @@ from typing import NoReturn
 
 import click
 
-from any2onnx.errors import Any2OnnxError, LimitReached
+from any2onnx.errors import Any2OnnxError
 
 #: Commands with the line that the overview shows; a command's module is imported when it is used.
 COMMANDS = {
     "convert": ("any2onnx.cli.convert:convert", "Convert a saved model to ONNX, and check it."),
     "parity": ("any2onnx.cli.parity:parity", "Compare a model with its ONNX form in onnxruntime."),
     "inspect": ("any2onnx.cli.inspect:inspect", "Show what a model file holds, without running anything in it."),
+    "verify": ("any2onnx.cli.verify:verify", "Check a converted model against the manifest beside it."),
     "backends": ("any2onnx.cli.backends:backends", "Show what runs ONNX models here, and which node runs where."),
     "coverage": ("any2onnx.cli.coverage:coverage", "Show which operators of a framework can be converted."),
     "doctor": ("any2onnx.cli.doctor:doctor", "Show versions, plug-ins and runtimes, and what is too old."),
@@ -102,6 +103,7 @@ def run(arguments: Sequence[str], *, worker: bool = False) -> int:
         worker: Read files of others in a process of its own, as the installed command does.
     """
     from any2onnx.cli.supervision import Invocation
+    from any2onnx.io.worker import end_without_memory
 
     invocation = Invocation(tuple(arguments), worker)
     try:
@@ -114,21 +116,16 @@ def run(arguments: Sequence[str], *, worker: bool = False) -> int:
         click.echo("interrupted", err=True)
         return INTERRUPTED
     except Any2OnnxError as error:
+        end_without_memory(error)
         show_error(error)
         return error.exit_code
-    except MemoryError:
-        show_error(
-            LimitReached(
-                "the memory that the command may take is used up", remedy="a larger --max-memory, or less data"
-            )
-        )
-        return LimitReached.exit_code
     except (BrokenPipeError, SystemExit):
         # The reader (`head`) has gone: click exits then, and what was to be said did not arrive. Python would complain
         # once more when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOT_DELIVERED
     except Exception as error:
+        end_without_memory(error)
         return _internal_error(error, arguments)
     return result if isinstance(result, int) else 0
 

@@ -103,7 +103,7 @@ def _in_worker(arguments: Sequence[str], limits: WorkerLimits, files: Sequence[s
 
 
 # Options of the commands that name files to read.
-_READ = frozenset({"model", "onnx_model", "file", "data", "sample"})
+_READ = frozenset({"model", "onnx_model", "file", "data", "sample", "source"})
 
 
 def main() -> NoReturn:

@@ -30,6 +30,8 @@ PASSED_ON = "ANY2ONNX_PASS_ENV"
 GRACE = 10.0
 
 _NOTE_BYTES = 400
+# Exit code by which a worker says that its memory is used up; no command uses it.
+_OUT_OF_MEMORY = 77
 # What interpreter, terminal and numeric libraries read. Everything else stays out: tokens and passwords of a CI job
 # live in the environment, and a hostile file has no business with them.
 _HARMLESS = re.compile(
@@ -86,6 +88,12 @@ def supervise(
             where=_place(where, doing),
             remedy="a longer --timeout, or --timeout 0 for none",
         )
+    if process.returncode == _OUT_OF_MEMORY:
+        raise LimitReached(
+            f"the memory that the command may take is used up ({limits.memory or 0:,} bytes)",
+            where=_place(where, doing),
+            remedy="a larger --max-memory, or less data",
+        )
     if process.returncode >= 0:
         return process.returncode
     name = _signal_name(-process.returncode)
@@ -133,9 +141,27 @@ def note(doing: str) -> None:
         os.pwrite(int(number), text.ljust(_NOTE_BYTES), 0)
 
 
-def inside() -> bool:
-    """Tell whether this process is a worker."""
-    return NOTES in os.environ
+def end_without_memory(error: Exception) -> None:
+    """End this worker at once when it is at the limit of its memory; called when something has failed.
+
+    Args:
+        error: What was raised: a MemoryError of any size, or whatever follows from one.
+
+    There anything may fail in any way: an import that finds no room, a library that swallows the MemoryError, and then
+    the interpreter itself, which is no longer able to import what a message needs. So the parent tells.
+    """
+    if NOTES not in os.environ or sys.platform != "linux":
+        return
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    file = os.open("/proc/self/statm", os.O_RDONLY)
+    pages = int(os.read(file, 200).split()[5])
+    os.close(file)
+    if soft == resource.RLIM_INFINITY:
+        return
+    if isinstance(error, MemoryError) or pages * resource.getpagesize() > 0.9 * soft:
+        os._exit(_OUT_OF_MEMORY)
 
 
 def harmless(environment: Mapping[str, str]) -> dict[str, str]:
