@@ -178,6 +178,49 @@ class FileAccessError(Any2OnnxError, OSError):
     exit_code = 6
 
 
+class WorkerCrashed(Any2OnnxError):
+    """The process that read or ran a file was ended by a signal: native code fell over it.
+
+    Args:
+        summary: As for every error.
+        signal: Number of the signal.
+        where: As for every error; also what the worker was doing.
+        needs: As for every error.
+        remedy: As for every error.
+        others: As for every error.
+    """
+
+    exit_code = 3
+
+    def __init__(
+        self,
+        summary: str,
+        *,
+        signal: int = 0,
+        where: str | None = None,
+        needs: str | None = None,
+        remedy: str | None = None,
+        others: Sequence[str] = (),
+    ) -> None:
+        super().__init__(summary, where=where, needs=needs, remedy=remedy, others=others)
+        self.signal = signal
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (*super().__reduce__(), {"signal": self.signal})
+
+
+class LimitReached(Any2OnnxError):
+    """The time or the memory that the caller allowed was used up."""
+
+    exit_code = 5
+
+
+class ManifestMismatch(Any2OnnxError, ValueError):
+    """The files are not those that a manifest describes."""
+
+    exit_code = 3
+
+
 # --- parity ------------------------------------------------------------------------------------------------------
 
 

@@ -14,16 +14,14 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from any2onnx.errors import InvalidType, NotFitted, UnknownOption, did_you_mean
+from any2onnx.errors import UnknownOption, did_you_mean
+from any2onnx.registered_keras import CannotBuild, build_keras
 
 if TYPE_CHECKING:
     from any2onnx.parity import ParityReport
 
+__all__ = ["FRAMEWORKS", "CannotBuild", "ParityCase", "registered_cases"]
 FRAMEWORKS = ("sklearn", "keras", "torch")
-
-
-class CannotBuild(Exception):
-    """The framework itself cannot build or run the case here; the reason is in the text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,99 +240,7 @@ def _keras_cases(registry: Any) -> Iterator[ParityCase]:
     for row in registry.rows("keras"):
         module, _, name = row.key.rpartition(".")
         if module == "keras.layers" and not row.refused:
-            yield ParityCase(f"keras/{name}", functools.partial(_build_keras, name))
-
-
-# Constructor arguments by name, the same for every layer; what a layer does not require stays at its default.
-_KERAS_ARGUMENTS: Mapping[str, Any] = {
-    "units": 4,
-    "filters": 4,
-    "kernel_size": 3,
-    "rate": 0.3,
-    "stddev": 0.1,
-    "n": 3,
-    "target_shape": (-1,),
-    "dims": (2, 1),
-    "num_heads": 2,
-    "num_query_heads": 2,
-    "num_key_value_heads": 1,
-    "key_dim": 4,
-    "head_dim": 4,
-    "max_value": 10,
-    "num_tokens": 8,
-    "num_bins": 6,
-    "factor": 0.1,
-    "height": 6,
-    "width": 5,
-    "axis": -1,
-    "axes": 1,
-    "output_dim": 4,
-    "input_dim": 10,
-    "activation": "relu",
-    "groups": 2,
-    "output_size": 2,
-    "pool_size": 2,
-    "scale": 0.5,
-}
-# Layers that demand what their signature leaves open.
-_KERAS_BY_LAYER: Mapping[str, Mapping[str, Any]] = {
-    "CategoryEncoding": {"num_tokens": 10},
-    "Discretization": {"bin_boundaries": (-0.5, 0.0, 0.5)},
-    "EinsumDense": {"equation": "abc,cd->abd", "output_shape": (None, 3)},
-    "Normalization": {"mean": 0.3, "variance": 2.0},
-}
-
-
-def _build_keras(name: str) -> tuple[Any, ...]:
-    import inspect
-
-    import keras
-
-    import any2onnx
-
-    cls = getattr(keras.layers, name, None)
-    if cls is None:
-        raise CannotBuild("not in this version of Keras")
-    keras.utils.set_random_seed(0)
-    given = dict(_KERAS_BY_LAYER.get(name, {}))
-    for key, parameter in list(inspect.signature(cls.__init__).parameters.items())[1:]:
-        if parameter.default is not parameter.empty or parameter.kind in (
-            parameter.VAR_KEYWORD,
-            parameter.VAR_POSITIONAL,
-        ):
-            continue
-        if key not in given and key not in _KERAS_ARGUMENTS:
-            raise CannotBuild(f"it wants an argument {key!r}, which has no general value")
-        given.setdefault(key, _KERAS_ARGUMENTS.get(key))
-    model = _keras_model(cls, given)
-    try:
-        return model, any2onnx.convert_keras(model)
-    except (InvalidType, NotFitted) as error:
-        # Text layers on numbers, look-ups without a vocabulary: the recipe does not fit, the converter says so.
-        raise CannotBuild(error.summary) from error
-
-
-def _keras_model(cls: Any, arguments: dict[str, Any]) -> Any:
-    """Return a model with one layer, with the first input that it takes."""
-    import keras
-
-    shapes: list[tuple[tuple[int, ...], ...]] = [((8, 4),), ((12, 10, 4),), ((6,),), ((6, 6, 6, 4),), ((8, 6, 6, 3),)]
-    shapes += [((8, 4), (8, 4)), ((6,), (6,)), ((8, 4), (8, 4), (8, 4))]
-    ranks = {"1D": 2, "2D": 3, "3D": 4}
-    rank = ranks.get(cls.__name__[-2:])
-    shapes = [shape for shape in shapes if rank is None or len(shape[0]) == rank]
-    reasons = []
-    for dtype in ("float32", "int32"):
-        for shape in shapes:
-            inputs = [keras.Input(part, dtype=dtype) for part in shape]
-            try:
-                layer = cls(**arguments)
-                outputs = layer(inputs[0] if len(inputs) == 1 else inputs)
-                return keras.Model(inputs, outputs)
-            except Exception as error:
-                # Any error means that the layer takes another input; the last resort names them all.
-                reasons.append(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-    raise CannotBuild(f"no input fits: {reasons[0]}")
+            yield ParityCase(f"keras/{name}", functools.partial(build_keras, name))
 
 
 # --- PyTorch -----------------------------------------------------------------------------------------------------

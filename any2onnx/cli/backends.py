@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from any2onnx.cli.supervision import supervised
+
 
 @click.command(
     epilog="""\b
@@ -20,6 +22,7 @@ Examples:
 @click.argument("onnx_model", metavar="[ONNX]", type=click.Path(path_type=Path), required=False)
 @click.option("--provider", "providers", multiple=True, help="Only this provider (repeatable).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@supervised(seconds=300)
 def backends(onnx_model: Path | None, providers: tuple[str, ...], as_json: bool) -> None:
     """Show which execution providers are installed and, for a model, which nodes each would run.
 

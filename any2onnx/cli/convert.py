@@ -14,7 +14,8 @@ import click
 
 from any2onnx.cli.console import applied
 from any2onnx.cli.loading import load_model, loading_options
-from any2onnx.errors import UsageError
+from any2onnx.cli.supervision import supervised
+from any2onnx.errors import MalformedFile, UsageError
 
 _PATH = click.Path(path_type=Path)
 _CONVERT = (
@@ -46,6 +47,11 @@ _FILE = (
         show_default=True,
         help="Compare with onnxruntime before writing.",
     ),
+    click.option(
+        "--manifest",
+        is_flag=True,
+        help="Write OUTPUT.manifest.json too: SHA-256 of source and outputs, versions, verdict (see verify).",
+    ),
     click.option("--gen-script", is_flag=True, help="Only print the Python code that does the same."),
 )
 _METADATA = (
@@ -72,6 +78,7 @@ class Request:
     strip: bool
     force: bool
     parity: str
+    manifest: bool
     gen_script: bool
     name: str | None
     doc_string: str | None
@@ -96,11 +103,13 @@ Examples:
   any2onnx convert model.keras -o model.onnx --opset 18 --parity full
   any2onnx convert weights.safetensors --factory my.nets:build -o net.onnx \\
       --input x:float32[batch,3,224,224]
+  any2onnx convert model.skops -o model.onnx --sample rows.csv --manifest
   any2onnx convert old.pkl --trust sha256:2c26… -o model.onnx
 """
 )
 @click.argument("model", type=_PATH)
 @_options
+@supervised()
 def convert(**arguments: Any) -> None:
     """Convert the model in the file MODEL to ONNX, compare the two, and write it.
 
@@ -128,6 +137,7 @@ def run(request: Request) -> None:
     from any2onnx.cli.summaries import weight_bytes
     from any2onnx.io.atomic import check_target
     from any2onnx.io.limits import EXTERNAL_DATA_LIMIT
+    from any2onnx.io.manifest import record_of, write_manifest
     from any2onnx.io.save import adopt, save_model, saved_files
 
     specs = parse_inputs(request.inputs)
@@ -140,6 +150,7 @@ def run(request: Request) -> None:
     with stages(4, quiet=request.trust == "ask") as progress, contextlib.ExitStack() as stack:
         progress.begin("load")
         sample = None if request.sample is None else read_data(request.sample)
+        loaded = record_of(request.model) if request.manifest else None
         source = load_model(
             request.model,
             framework=request.framework,
@@ -156,7 +167,7 @@ def run(request: Request) -> None:
         more = {} if streamed is None else {"output_path": streamed}
         proto = getattr(api, call.function)(source, *call.positional, **call.arguments, **more)
         progress.begin("check")
-        verdict = _checked(request, source, proto if streamed is None else streamed, call.data)
+        verdict, parity = _checked(request, source, proto if streamed is None else streamed, call.data)
         progress.begin("write")
         if streamed is not None:
             adopt(streamed, request.output, overwrite=request.force)
@@ -168,6 +179,10 @@ def run(request: Request) -> None:
                 overwrite=request.force,
                 progress=progress.part,
             )
+        if loaded is not None:
+            if record_of(request.model) != loaded:
+                raise MalformedFile("the file changed while it was converted", where=str(request.model))
+            write_manifest(request.output, loaded, parity)
     _report(request, source, proto, saved_files(request.output).nbytes, verdict)
 
 
@@ -182,8 +197,8 @@ def _scratch(output: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _checked(request: Request, source: Any, converted: Any, data: Any) -> str:
-    """Compare, and note the result in the model (unless it is a path); return the line to print.
+def _checked(request: Request, source: Any, converted: Any, data: Any) -> tuple[str, dict[str, Any]]:
+    """Compare, and note the result in the model (unless it is a path); return the line to print, and plain values.
 
     Raises:
         ParityError: The model does not answer what the original answers; the report was printed.
@@ -192,9 +207,10 @@ def _checked(request: Request, source: Any, converted: Any, data: Any) -> str:
     import json
 
     if request.parity == "off":
-        return "parity not checked (--parity off)"
+        return "parity not checked (--parity off)", {"checked": False, "reason": "--parity off"}
     if importlib.util.find_spec("onnxruntime") is None:
-        return "parity not checked: onnxruntime is not installed (pip install 'any2onnx[parity]')"
+        reason = "onnxruntime is not installed"
+        return f"parity not checked: {reason} (pip install 'any2onnx[parity]')", {"checked": False, "reason": reason}
     from any2onnx import api
     from any2onnx.cli.calls import smoke_rows
     from any2onnx.cli.console import console
@@ -210,12 +226,14 @@ def _checked(request: Request, source: Any, converted: Any, data: Any) -> str:
     result = {"verdict": str(report.verdict), "suites": request.parity, "budget_used": round(report.budget_used, 3)}
     if not isinstance(converted, Path):
         set_metadata(converted, metadata_props={"any2onnx.parity": json.dumps(result, sort_keys=True)})
-    return f"parity {report.verdict} ({request.parity}): {report.last_line}"
+    line = f"parity {report.verdict} ({request.parity}): {report.last_line}"
+    return line, {"checked": True, **result, "passed": report.count("passed"), "seed": report.seed}
 
 
 def _report(request: Request, source: Any, proto: Any, nbytes: int, verdict: str) -> None:
     from any2onnx.cli.console import console, plain, size, table
     from any2onnx.cli.summaries import onnx_summary, source_summary
+    from any2onnx.io.manifest import manifest_path
 
     before, after = source_summary(source), onnx_summary(proto)
     rows: list[list[object]] = []
@@ -231,3 +249,5 @@ def _report(request: Request, source: Any, proto: Any, nbytes: int, verdict: str
     output.print(table(title, [before.kind, "count", "ONNX operator", "count"], rows, right=(1, 3)))
     output.print(plain(verdict), markup=False)
     output.print(f"wrote {plain(request.output)}", markup=False)
+    if request.manifest:
+        output.print(f"wrote {plain(manifest_path(request.output))}", markup=False)

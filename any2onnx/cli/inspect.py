@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from any2onnx.cli.supervision import supervised
+
 
 @click.command(
     epilog="""\b
@@ -19,6 +21,7 @@ Examples:
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@supervised(seconds=60)
 def inspect(file: Path, as_json: bool) -> None:
     """Show what FILE holds: operators, inputs and outputs of an ONNX model; types and needs of the others.
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "convert": ("any2onnx.cli.convert:convert", "Convert a saved model to ONNX, and check it."),
     "parity": ("any2onnx.cli.parity:parity", "Compare a model with its ONNX form in onnxruntime."),
     "inspect": ("any2onnx.cli.inspect:inspect", "Show what a model file holds, without running anything in it."),
+    "verify": ("any2onnx.cli.verify:verify", "Check a converted model against the manifest beside it."),
     "backends": ("any2onnx.cli.backends:backends", "Show what runs ONNX models here, and which node runs where."),
     "coverage": ("any2onnx.cli.coverage:coverage", "Show which operators of a framework can be converted."),
     "doctor": ("any2onnx.cli.doctor:doctor", "Show versions, plug-ins and runtimes, and what is too old."),
@@ -91,13 +92,22 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments, worker=True))
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run the command line and return its exit code."""
+def run(arguments: Sequence[str], *, worker: bool = False) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: What follows the program's name.
+        worker: Read files of others in a process of its own, as the installed command does.
+    """
+    from any2onnx.cli.supervision import Invocation
+    from any2onnx.io.worker import end_without_memory
+
+    invocation = Invocation(tuple(arguments), worker)
     try:
-        result = cli.main(args=list(arguments), prog_name="any2onnx", standalone_mode=False)
+        result = cli.main(args=list(arguments), prog_name="any2onnx", standalone_mode=False, obj=invocation)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()
@@ -106,6 +116,7 @@ def run(arguments: Sequence[str]) -> int:
         click.echo("interrupted", err=True)
         return INTERRUPTED
     except Any2OnnxError as error:
+        end_without_memory(error)
         show_error(error)
         return error.exit_code
     except (BrokenPipeError, SystemExit):
@@ -114,6 +125,7 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOT_DELIVERED
     except Exception as error:
+        end_without_memory(error)
         return _internal_error(error, arguments)
     return result if isinstance(result, int) else 0
 

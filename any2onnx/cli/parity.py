@@ -9,8 +9,9 @@ import click
 
 from any2onnx.cli.console import applied
 from any2onnx.cli.loading import load_model, loading_options
+from any2onnx.cli.supervision import supervised
 from any2onnx.cli.verdicts import FAIL_ON, Outputs, conclude
-from any2onnx.errors import UsageError
+from any2onnx.errors import UsageError, WorkerCrashed
 
 _PATH = click.Path(path_type=Path)
 _ROWS = (
@@ -63,6 +64,49 @@ _REGISTRY = (
 )
 
 
+def _outputs(arguments: dict[str, Any]) -> Outputs:
+    return Outputs(
+        html=arguments["html_path"],
+        json=arguments["json_path"],
+        junit=arguments["junit_path"],
+        markdown=arguments["markdown_path"],
+        baseline=arguments["baseline"],
+        update_baseline=arguments["update_baseline"],
+        fail_on=arguments["fail_on"],
+    )
+
+
+def _keep_crash(error: WorkerCrashed, arguments: dict[str, Any]) -> None:
+    """Write the reports that were asked for, with what is left to say: CI shows them instead of an absent file."""
+    from any2onnx.cli.verdicts import write
+
+    onnx_model: Path = arguments["onnx_model"]
+    name = arguments["name"] or onnx_model.stem
+    write([(name, crash_report(str(arguments["model"]), str(onnx_model), error))], _outputs(arguments), single=True)
+
+
+def crash_report(model: str, onnx_model: str, error: WorkerCrashed) -> Any:
+    """Return a report of one mismatch: the process that ran the files was ended by a signal."""
+    import math
+
+    from any2onnx.parity import OutputResult, ParityReport, Verdict
+
+    note = f"{error.summary}; {error.where or ''}".rstrip("; ")
+    result = OutputResult("", "", "process", "run", Verdict.MISMATCH, budget_used=math.inf, note=note)
+    return ParityReport(
+        framework="unknown",
+        model=model,
+        producer="",
+        opsets=(),
+        versions=(),
+        inputs=onnx_model,
+        suites=("process",),
+        seed=0,
+        results=(result,),
+        state="crashed",
+    )
+
+
 def _options(function: Any) -> Any:
     return applied((*_ROWS, *_DEEPER, *_REPORTS, *_REGISTRY), loading_options(function))
 
@@ -86,20 +130,13 @@ refused, 4 an operator is not supported, 5 none failed and some could not be dec
 @click.argument("model", type=_PATH, required=False)
 @click.argument("onnx_model", metavar="ONNX", type=_PATH, required=False)
 @_options
+@supervised(on_crash=_keep_crash)
 def parity(model: Path | None, onnx_model: Path | None, **arguments: Any) -> None:
     """Compare the model in the file MODEL with the file ONNX, whoever made it, in onnxruntime.
 
     The last line counts: N passed, N failed, N skipped.
     """
-    outputs = Outputs(
-        html=arguments["html_path"],
-        json=arguments["json_path"],
-        junit=arguments["junit_path"],
-        markdown=arguments["markdown_path"],
-        baseline=arguments["baseline"],
-        update_baseline=arguments["update_baseline"],
-        fail_on=arguments["fail_on"],
-    )
+    outputs = _outputs(arguments)
     outputs.check()
     if arguments["self_test"]:
         from any2onnx.parity.self_test.__main__ import main as self_test
@@ -120,8 +157,14 @@ def parity(model: Path | None, onnx_model: Path | None, **arguments: Any) -> Non
     elif model is None or onnx_model is None:
         raise UsageError("MODEL and ONNX are needed", remedy="any2onnx parity model.skops model.onnx")
     else:
-        report = _report(model, onnx_model, arguments)
         name = arguments["name"] or onnx_model.stem
+        try:
+            report = _report(model, onnx_model, arguments)
+        except KeyboardInterrupt as stop:
+            kept = getattr(stop, "report", None)
+            if kept is not None:
+                conclude([(name, kept)], outputs.stopped())
+            raise
         code = conclude([(name, report)], outputs)
     if code:
         raise click.exceptions.Exit(code)

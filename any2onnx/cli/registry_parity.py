@@ -36,13 +36,19 @@ def run_registry(
     output = console()
     reports: list[tuple[str, ParityReport]] = []
     width = max(len(name) for name in ids)
-    for name, report in _results(framework, ids, workers, dict(arguments)):
-        reports.append((name, report))
-        worst = report.worst
-        state = report.verdict.value if worst is not None else "skipped"
-        used = f"{report.budget_used:>6.0%} of the budget" if report.passed else ""
-        note = "" if report.passed else " ".join(result.note for result in report.results if result.note)[:120]
-        output.print(f"{name:<{width}}  {state:<19} {used}{plain(note)}", markup=False, soft_wrap=True)
+    try:
+        for name, report in _results(framework, ids, workers, dict(arguments)):
+            reports.append((name, report))
+            worst = report.worst
+            state = report.verdict.value if worst is not None else "skipped"
+            used = f"{report.budget_used:>6.0%} of the budget" if report.passed else ""
+            note = "" if report.passed else " ".join(result.note for result in report.results if result.note)[:120]
+            output.print(f"{name:<{width}}  {state:<19} {used}{plain(note)}", markup=False, soft_wrap=True)
+    except KeyboardInterrupt as stop:
+        name = ids[len(reports)]
+        report = getattr(stop, "report", None) or _stopped(_cases(framework)[name])
+        conclude([*reports, (name, report)], outputs.stopped(), brief=True)
+        raise
     code = conclude(reports, outputs, brief=True)
     if code == INCONCLUSIVE and all(
         exit_code(report, outputs.fail_on) == PASSED or not report.compared for _, report in reports
@@ -105,6 +111,16 @@ def compared(case: ParityCase, arguments: Mapping[str, Any]) -> ParityReport:
         return _instead(
             case, f"the comparison raises {type(error).__name__}: {' '.join(str(error).split())}", failed=True
         )
+
+
+def _stopped(case: ParityCase) -> ParityReport:
+    """Return a report that says that the work was interrupted in this case."""
+    import dataclasses
+
+    from any2onnx.parity.report import interruption
+
+    report = _instead(case, "", failed=False)
+    return dataclasses.replace(report, results=(interruption("build", case.id),), state="interrupted")
 
 
 def _instead(case: ParityCase, note: str, *, failed: bool) -> ParityReport:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,10 @@ class Outputs:
     baseline: Path | None = None
     update_baseline: bool = False
     fail_on: str = "inconclusive"
+
+    def stopped(self) -> Outputs:
+        """Return what is written of a comparison that did not come to its end: all but the baseline."""
+        return replace(self, baseline=None, update_baseline=False)
 
     def check(self) -> None:
         """Refuse what cannot work before anything is loaded.
@@ -68,7 +72,7 @@ def conclude(reports: Sequence[tuple[str, ParityReport]], outputs: Outputs, *, b
     """
     from any2onnx.cli.console import console, plain
 
-    _write(reports, outputs, single=not brief)
+    write(reports, outputs, single=not brief)
     changes = _against_baseline(reports, outputs)
     output = console()
     if outputs.markdown is not None and str(outputs.markdown) == "-":
@@ -139,7 +143,8 @@ def _against_baseline(reports: Sequence[tuple[str, ParityReport]], outputs: Outp
     return changes
 
 
-def _write(reports: Sequence[tuple[str, ParityReport]], outputs: Outputs, *, single: bool) -> None:
+def write(reports: Sequence[tuple[str, ParityReport]], outputs: Outputs, *, single: bool) -> None:
+    """Write the files that were asked for; ``single`` says that there is one report, which has a page of its own."""
     from any2onnx.io.atomic import write_text
     from any2onnx.parity.junit import junit_of
 

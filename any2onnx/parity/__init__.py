@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from any2onnx.parity import strategies
     from any2onnx.parity.check import check_parity
     from any2onnx.parity.distributed import check_parity_dask
-    from any2onnx.parity.report import OutputResult, OutputSummary, ParityReport
+    from any2onnx.parity.report import OutputResult, OutputSummary, ParityInterrupted, ParityReport
     from any2onnx.parity.stream import check_parity_stream
     from any2onnx.parity.ulp import ulp_distance
     from any2onnx.parity.verdict import Verdict
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OutputResult",
     "OutputSummary",
+    "ParityInterrupted",
     "ParityReport",
     "Verdict",
     "check_parity",
@@ -32,6 +33,7 @@ __all__ = [
 _HOMES = {
     "OutputResult": "report",
     "OutputSummary": "report",
+    "ParityInterrupted": "report",
     "ParityReport": "report",
     "Verdict": "verdict",
     "check_parity": "check",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from any2onnx.errors import MalformedFile, UnknownOption, UsageError, did_you_mean
+from any2onnx.io.worker import note
 from any2onnx.parity.arrays import ArrayStore
 from any2onnx.parity.cases import Case, Skip
 from any2onnx.parity.divergence import locate
@@ -18,7 +19,7 @@ from any2onnx.parity.judging import Options
 from any2onnx.parity.proofs import proofs
 from any2onnx.parity.providers import resolved
 from any2onnx.parity.reference import Binding, FrameworkRejects, OutputRequest, Reference, make_reference
-from any2onnx.parity.report import OutputResult, ParityReport
+from any2onnx.parity.report import OutputResult, ParityInterrupted, ParityReport, interruption
 from any2onnx.parity.running import Runs, pieces
 from any2onnx.parity.runtime import OnnxFile, OnnxSession, read_onnx
 from any2onnx.parity.search import search_worst
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
-    from any2onnx.parity.findings import Divergence, SearchResult
+    from any2onnx.parity.findings import Divergence
     from any2onnx.tree_ensemble.ir import TreeEnsemble
 
 # Sizes to try for a free axis when nothing else says what the model can take.
@@ -93,6 +94,7 @@ def check_parity(
         The report. It never raises for a failed comparison: see ``ParityReport.raise_if_failed``.
 
     Raises:
+        ParityInterrupted: Ctrl-C, a KeyboardInterrupt whose ``report`` holds what was found until then.
         NotAModel: ``model`` or ``onnx_model`` is none.
         NotFitted: The estimator or Keras model is not fitted or built.
         MalformedFile: onnxruntime or onnx cannot read the ONNX model.
@@ -113,24 +115,33 @@ def check_parity(
         keep=keep,
     )
     results = structure_results(pair.binding, chosen)
-    results += _run_suites(
-        pair.plan, chosen, pair.evaluator, pair.runner, None if time_limit is None else start + time_limit
-    )
-    if keep is not None:
-        keep.close()
     folder = None if artefacts is None else pathlib.Path(artefacts)
-    searches: tuple[SearchResult, ...] = ()
-    if search is not None:
-        found, searches = search_worst(pair, seconds=search, folder=folder)
-        results += found
-    report = pair.report(chosen, results, elapsed=time.monotonic() - start)
-    return dataclasses.replace(
-        report,
-        proofs=proofs(pair, model, read_trees) if prove else (),
-        searches=searches,
-        divergences=divergences(pair, results, folder) if localise else (),
-        elapsed=time.monotonic() - start,
-    )
+    found: dict[str, Any] = {}
+    stage = "suites"
+    try:
+        try:
+            _run_suites(pair, chosen, None if time_limit is None else start + time_limit, results)
+        finally:
+            if keep is not None:
+                keep.close()
+        if search is not None:
+            stage = "search"
+            note("search for worse rows")
+            worse, found["searches"] = search_worst(pair, seconds=search, folder=folder)
+            results += worse
+        if prove:
+            stage = "proofs"
+            found["proofs"] = proofs(pair, model, read_trees)
+        if localise:
+            stage = "first divergence"
+            note("location of the first divergence")
+            found["divergences"] = divergences(pair, results, folder)
+    except KeyboardInterrupt as stop:
+        if stage != "suites":  # the suites say by themselves which case was under way
+            results.append(interruption(stage, stage))
+        report = pair.report(chosen, results, elapsed=time.monotonic() - start)
+        raise ParityInterrupted(dataclasses.replace(report, state="interrupted", **found)) from stop
+    return dataclasses.replace(pair.report(chosen, results, elapsed=time.monotonic() - start), **found)
 
 
 def divergences(
@@ -216,10 +227,12 @@ def open_pair(
     providers = resolved(providers)
     runner = make_reference(model)
     onnx_file = read_onnx(onnx_model)
+    note("start of onnxruntime on the model")
     session = OnnxSession(onnx_file, providers=providers)
     notes: list[str] = []
     plain = _plain_session(onnx_file, providers, notes)
     plan = _plan(model, runner, session, data, seed)
+    note("first run of the original model")
     baseline, plan = _baseline(plan, runner)
     runner.prepare(plan.signature)
     binding = runner.bind(session.outputs, outputs, onnx_file, _one_piece(baseline, plan.signature))
@@ -229,6 +242,7 @@ def open_pair(
         runner, session, plain, plan.signature, double=options.double and plan.signature.widest_float is not None
     )
     evaluator = Evaluator(runs, binding, plan, onnx_file, options, keep)
+    note(f"first run of both models, suite {baseline.suite}")
     notes += evaluator.learn(baseline)
     return OpenPair(runner, onnx_file, plan, binding, evaluator, tuple(notes))
 
@@ -320,10 +334,8 @@ def structure_results(binding: Binding, suites: Sequence[str]) -> list[OutputRes
     ]
 
 
-def _run_suites(
-    plan: Plan, suites: Sequence[str], evaluator: Evaluator, runner: Reference, deadline: float | None
-) -> list[OutputResult]:
-    results: list[OutputResult] = []
+def _run_suites(pair: OpenPair, suites: Sequence[str], deadline: float | None, results: list[OutputResult]) -> None:
+    """Add the results of all cases to a list, which is whole up to the case in which an interrupt comes."""
     for suite in suites:
         if suite == "shape":
             results += [
@@ -336,16 +348,22 @@ def _run_suites(
                     budget_used=np.inf,
                     note=f"{text}, the model takes any",
                 )
-                for text in runner.fixed_axes(plan.signature)
+                for text in pair.runner.fixed_axes(pair.plan.signature)
             ]
-        for case in cases(plan, suite):
-            if deadline is not None and time.monotonic() > deadline:
-                results.append(OutputResult("", "", suite, case.name, Verdict.INCONCLUSIVE, note="time limit reached"))
-            elif isinstance(case, Skip):
-                results.append(OutputResult("", "", suite, case.name, None, note=case.reason))
-            else:
-                results += evaluator.evaluate(case)
-    return results
+        name = "inputs"
+        try:
+            for case in cases(pair.plan, suite):
+                name = case.name
+                if deadline is not None and time.monotonic() > deadline:
+                    results.append(interruption(suite, name, "time limit reached"))
+                elif isinstance(case, Skip):
+                    results.append(OutputResult("", "", suite, name, None, note=case.reason))
+                else:
+                    note(f"suite {suite}, case {name}")
+                    results += pair.evaluator.evaluate(case)
+        except KeyboardInterrupt:
+            results.append(interruption(suite, name))
+            raise
 
 
 def _versions(runner: Reference) -> tuple[tuple[str, str], ...]:

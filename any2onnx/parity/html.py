@@ -20,6 +20,10 @@ _HEADLINES = {
     "failed": "The ONNX model does not answer what the original answers",
     "inconclusive": "The comparison could not decide",
 }
+_STOPPED = {
+    "interrupted": "The comparison was interrupted; below is what was found until then",
+    "crashed": "The files ended the process that ran them",
+}
 MARKS = {"passed": "✓", "failed": "✕", "inconclusive": "?", "skipped": "–"}
 
 
@@ -50,7 +54,7 @@ def context(report: ParityReport) -> dict[str, Any]:
         "report": report,
         "state": state,
         "mark": MARKS[state],
-        "headline": _HEADLINES[state],
+        "headline": _HEADLINES[state] if report.state == "complete" else _STOPPED[report.state],
         "title": head_line(report),
         "tiles": _tiles(report),
         "worst": worst,

@@ -62,8 +62,10 @@ def _case(parent: ET.Element, name: str, result: OutputResult) -> None:
     note = legal(result.note)
     if result.status == "failed":
         text = f"{result.verdict}: {result.note or _numbers(result)}"
+        lines = [f"output {result.output!r}, {where}, row {result.worst_row}" if result.output else where]
+        lines += [_numbers(result)] if math.isfinite(result.budget_used) else []
         ET.SubElement(element, "failure", type=str(result.verdict), message=legal(text)).text = legal(
-            f"output {result.output!r}, {where}, row {result.worst_row}\n{_numbers(result)}\n{result.note}"
+            "\n".join([*lines, result.note])
         )
     elif result.status == "inconclusive":
         ET.SubElement(element, "error", type="inconclusive", message=note).text = note

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from any2onnx.parity.report import OutputResult, ParityReport
 
 HEADERS = ("output", "suite", "verdict", "used", "ulp", "error", "framework", "sens.", "note")
+#: What a report says that did not come to its end.
+STATES = {
+    "interrupted": "interrupted: this is what was found until then",
+    "crashed": "the files ended the process that ran them: nothing else could be compared",
+}
 _STYLES = {"passed": "green", "failed": "bold red", "inconclusive": "yellow", "skipped": "dim"}
 
 
@@ -90,6 +95,8 @@ def head_line(report: ParityReport) -> str:
 def foot_lines(report: ParityReport) -> list[str]:
     """Return the closing lines; the last one can be counted by machines."""
     lines = list(report.notes)
+    if report.state != "complete":
+        lines.append(STATES[report.state])
     if report.count("inconclusive"):
         lines.append(f"{report.count('inconclusive')} comparison(s) could not be decided")
     worst = report.worst

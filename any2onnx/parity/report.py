@@ -190,6 +190,8 @@ class ParityReport:
         proofs: Statements about all inputs.
         searches: The worst rows found by search, one entry per output.
         divergences: The first divergence of each failing output.
+        state: ``complete``; ``interrupted`` when somebody stopped it, ``crashed`` when the files ended the process:
+            then an undecided entry or a mismatch says where, and what was found before is kept.
         graph: The graph of the ONNX model, for pictures; no part of the serialised forms.
         elapsed: Seconds (left out of the serialised forms, which are the same for the same comparison).
     """
@@ -207,6 +209,7 @@ class ParityReport:
     proofs: tuple[findings.Proof, ...] = ()
     searches: tuple[findings.SearchResult, ...] = ()
     divergences: tuple[findings.Divergence, ...] = ()
+    state: str = "complete"
     graph: GraphPicture | None = dataclasses.field(default=None, compare=False, repr=False)
     elapsed: float = dataclasses.field(default=0.0, compare=False)
 
@@ -326,6 +329,7 @@ class ParityReport:
         worst = self.worst
         return {
             "schema": SCHEMA,
+            "state": self.state,
             "passed": self.passed,
             "verdict": self.verdict.value,
             "framework": self.framework,
@@ -392,6 +396,23 @@ class ParityReport:
         from any2onnx.parity.notebook import fragment
 
         return fragment(self)
+
+
+class ParityInterrupted(KeyboardInterrupt):
+    """An interrupt (Ctrl-C) during a comparison; ``report`` holds what was found until then.
+
+    Args:
+        report: The report so far, with the state ``interrupted``.
+    """
+
+    def __init__(self, report: ParityReport) -> None:
+        super().__init__("the comparison was interrupted")
+        self.report = report
+
+
+def interruption(suite: str, case: str, note: str = "interrupted") -> OutputResult:
+    """Return the entry that says where a comparison was stopped."""
+    return OutputResult("", "", suite, case, Verdict.INCONCLUSIVE, note=note)
 
 
 def _needs(result: OutputResult) -> str:

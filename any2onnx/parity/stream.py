@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from any2onnx.errors import UsageError
+from any2onnx.io.worker import note
 from any2onnx.parity import details
 from any2onnx.parity.cases import Case
 from any2onnx.parity.check import OpenPair, check_options, open_pair, structure_results
-from any2onnx.parity.report import OutputResult
+from any2onnx.parity.report import OutputResult, ParityInterrupted, interruption
 from any2onnx.parity.rows import BLOCK_ROWS, Rows, blocks, cut, open_rows, rows_in
 from any2onnx.parity.signature import feeds_from_data
-from any2onnx.parity.verdict import Verdict
 
 if TYPE_CHECKING:
     from any2onnx.parity.reference import OutputRequest
@@ -100,6 +100,7 @@ def check_parity_stream(
 
     Raises:
         UsageError: The data has no rows, or the ONNX model has no free batch axis.
+        ParityInterrupted: Ctrl-C; its ``report`` holds the rows that were compared.
         Any2OnnxError: As ``check_parity`` does.
     """
     start = time.monotonic()
@@ -109,7 +110,16 @@ def check_parity_stream(
     head, pieces = take_head(pieces)
     pair = open_for_rows(model, onnx_model, head, settings)
     deadline = None if time_limit is None else start + time_limit
-    found = compare_blocks(pair, blocks(pieces), deadline=deadline, progress=progress, total=rows.total)
+    found = Partial()
+    try:
+        for found in compared_so_far(pair, blocks(pieces), deadline=deadline, progress=progress, total=rows.total):
+            note(f"rows from {found.rows:,} on")
+    except KeyboardInterrupt as stop:
+        report = finished(pair, found, elapsed=time.monotonic() - start)
+        left = interruption(SUITE, "remaining rows", f"interrupted after {found.rows:,} rows")
+        raise ParityInterrupted(
+            dataclasses.replace(report, results=(*report.results, left), state="interrupted")
+        ) from stop
     return finished(pair, found, elapsed=time.monotonic() - start)
 
 
@@ -166,15 +176,33 @@ def compare_blocks(
 ) -> Partial:
     """Compare blocks of consecutive rows; the first one begins at ``first_row``."""
     found = Partial()
+    so_far = compared_so_far(pair, parts, first_row=first_row, deadline=deadline, progress=progress, total=total)
+    for latest in so_far:
+        found = latest
+    return found
+
+
+def compared_so_far(
+    pair: OpenPair,
+    parts: Iterable[Any],
+    *,
+    first_row: int = 0,
+    deadline: float | None = None,
+    progress: Progress | None = None,
+    total: int | None = None,
+) -> Iterator[Partial]:
+    """Yield what the blocks up to each one gave together."""
+    found = Partial()
     row = first_row
     for block in parts:
         if deadline is not None and time.monotonic() > deadline:
-            return dataclasses.replace(found, interrupted=True)
+            yield dataclasses.replace(found, interrupted=True)
+            return
         found = merged([found, _compare_block(pair, block, row)])
         row += rows_in(block)
         if progress is not None:
             progress(row - first_row, total)
-    return found
+        yield found
 
 
 def _compare_block(pair: OpenPair, block: Any, first_row: int) -> Partial:
@@ -261,8 +289,8 @@ def finished(pair: OpenPair, found: Partial, *, elapsed: float) -> ParityReport:
     results = [*structure_results(pair.binding, (SUITE,)), *(item.result for item in found.outputs)]
     notes = [f"{found.rows:,} rows compared in blocks of {BLOCK_ROWS:,}"]
     if found.interrupted:
-        note = f"time limit reached after {found.rows:,} rows"
-        results.append(OutputResult("", "", SUITE, "remaining rows", Verdict.INCONCLUSIVE, note=note))
+        text = f"time limit reached after {found.rows:,} rows"
+        results.append(interruption(SUITE, "remaining rows", text))
     return pair.report((SUITE,), results, notes, elapsed)
 
 

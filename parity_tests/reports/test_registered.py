@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -12,11 +13,13 @@ from any2onnx.operator_mappings.registry import default_registry
 from any2onnx.parity import check_parity
 from any2onnx.pytest_plugin import parametrize_with_parity
 from any2onnx.registered import CannotBuild, ParityCase, registered_cases
+from any2onnx.registered_keras import keras_model
 
 # Rankers want groups, base classes want an objective or data, wrappers what they wrap.
 NOT_FITTED = {f"sklearn/{name}" for name in ("Booster", "CatBoostRanker", "LGBMModel", "LGBMRanker", "XGBRanker")}
 NOT_FITTED |= {"sklearn/CastRegressor", "sklearn/WOETransformer"}
 NO_TABLE = {"sklearn/DictVectorizer", "sklearn/FeatureHasher", "sklearn/MultiLabelBinarizer", "sklearn/PatchExtractor"}
+OTHER_BACKEND = {"keras/TorchModuleWrapper"}
 SAMPLE = (
     "sklearn/StandardScaler",
     "sklearn/OneHotEncoder",
@@ -29,6 +32,13 @@ SAMPLE = (
     "keras/Dense",
     "keras/GRU",
     "keras/AdaptiveAveragePooling2D",
+    "keras/ContrastLimitedAdaptiveHistogramEqualization",
+    "keras/ConvLSTM1D",
+    "keras/Equalization",
+    "keras/GRUCell",
+    "keras/MelSpectrogram",
+    "keras/MultiHeadAttention",
+    "keras/TextVectorization",
 )
 TORCH_SAMPLE = ("torch/softmax", "torch/bucketize", "torch/cumsum")
 LISTED = [case for framework in ("sklearn", "keras") for case in registered_cases(framework)]
@@ -90,6 +100,52 @@ def test_every_estimator(parity_case: ParityCase):
             parity_case.build()
     else:
         parity_case.check(smoke)
+
+
+@pytest.mark.slow
+@parametrize_with_parity([case for case in LISTED if case.id.startswith("keras/") and case.id not in OTHER_BACKEND])
+def test_every_layer(parity_case: ParityCase):
+    parity_case.check(smoke)
+
+
+def test_every_layer_has_a_recipe():
+    """Keras itself builds a model of each; the one that needs another backend says so."""
+    for case in registered_cases("keras"):
+        name = case.id.partition("/")[2]
+        if case.id in OTHER_BACKEND:
+            with pytest.raises(CannotBuild, match="under the backend torch"):
+                keras_model(name)
+        else:
+            assert keras_model(name).outputs
+
+
+def test_a_layer_of_another_backend():
+    code = """
+from any2onnx.parity import check_parity
+from any2onnx.registered import registered_cases
+case = {case.id: case for case in registered_cases("keras")}["keras/TorchModuleWrapper"]
+report = check_parity(*case.build(), suites="smoke").raise_if_failed()
+assert report.count("passed") > 3
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "KERAS_BACKEND": "torch"})
+
+
+def test_a_layer_that_nothing_fits_says_why(monkeypatch):
+    import keras
+
+    class Wants(keras.layers.Layer):
+        def __init__(self, unheard_of):
+            super().__init__()
+
+    class Refuses(keras.layers.Layer):
+        def call(self, value):
+            raise ValueError("no input is good enough")
+
+    monkeypatch.setattr(keras.layers, "Wants", Wants, raising=False)
+    monkeypatch.setattr(keras.layers, "Refuses", Refuses, raising=False)
+    for name, reason in (("Wants", "'unheard_of'"), ("Refuses", "no input fits"), ("Absent", "not in this version")):
+        with pytest.raises(CannotBuild, match=reason):
+            keras_model(name)
 
 
 def test_what_cannot_be_built_says_why():
