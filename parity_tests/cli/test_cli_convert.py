@@ -34,6 +34,7 @@ class FakeReport:
         self.verdict = "within-ulp" if self.passed else "wrong"
         self.budget_used = 0.25
         self.failures: list[str] = [] if passed else ["apart"]
+        self.seed = 0
         self.proofs: list[Any] = []
         self.results: list[Any] = []
         self.last_line = "3 passed, 0 failed, 0 skipped" if self.passed else "2 passed, 1 failed, 0 skipped"
