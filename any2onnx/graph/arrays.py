@@ -74,7 +74,7 @@ class RowsTensor(ir.LazyTensor):
 
     def blocks(self, nbytes: int) -> Iterator[Array]:
         """Yield all rows in order, together at most so many bytes at a time (or one row)."""
-        count = int(self.shape[0])
+        count = int(self.shape.numpy()[0])
         height = max(1, nbytes * count // max(1, self.nbytes))
         for start in range(0, count, height):
             yield self.rows(slice(start, start + height))
