@@ -185,10 +185,9 @@ def power(g: GraphBuilder, call: TorchCall) -> Value:
     dtype = working_dtype(call)
     if isinstance(exponent, int | float) and isinstance(base, Value):
         x = g.Cast(base, dtype)
-        # onnxruntime knows the cube for what it is, and the tanh form of GELU around it.
-        cube = g.Pow if dtype in FLOATS else lambda x, _: g.Mul(g.Mul(x, x), x)
-        simple = {1: lambda: x, 2: lambda: g.Mul(x, x), 3: lambda: cube(x, scalar(g, 3, dtype))}
-        if exponent in simple:
+        simple = {1: lambda: x, 2: lambda: g.Mul(x, x), 3: lambda: g.Mul(g.Mul(x, x), x)}
+        # onnxruntime knows the Pow of a cube, and the tanh form of GELU around it.
+        if exponent in simple and (exponent != 3 or dtype not in FLOATS):
             return g.Cast(simple[int(exponent)](), call.dtype)
         if exponent == 0.5 and dtype in FLOATS:
             return g.Sqrt(x)
