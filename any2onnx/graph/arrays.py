@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -56,6 +57,27 @@ class StridedTensor(ir.Tensor[Any]):
     def tobytes(self) -> bytes:
         """Return the elements in C order, little-endian."""
         return ir.Tensor(contiguous(self.numpy()), dtype=self.dtype).tobytes()
+
+
+class RowsTensor(ir.LazyTensor):
+    """A tensor that is computed when it is read, some rows (along the first axis) at a time where that is enough.
+
+    Args:
+        rows: Returns the rows of a slice, in C order.
+        dtype: Of the elements.
+        shape: Of the whole; at least one axis.
+    """
+
+    def __init__(self, rows: Callable[[slice], Array], *, dtype: ir.DataType, shape: Sequence[int]) -> None:
+        self.rows = rows
+        super().__init__(lambda: ir.Tensor(rows(slice(None)), dtype=dtype), dtype=dtype, shape=ir.Shape(tuple(shape)))
+
+    def blocks(self, nbytes: int) -> Iterator[Array]:
+        """Yield all rows in order, together at most so many bytes at a time (or one row)."""
+        count = int(self.shape.numpy()[0])
+        height = max(1, nbytes * count // max(1, self.nbytes))
+        for start in range(0, count, height):
+            yield self.rows(slice(start, start + height))
 
 
 def as_tensor(array: Array, dtype: ir.DataType | None = None) -> ir.Tensor[Any]:

@@ -57,7 +57,7 @@ class GraphBuilder(Operators, ControlFlow):
         opsets: Versions of the operator sets that the model imports.
         parent: Builder of the surrounding graph; sub-graphs share names and constants with it.
         check_kernels: Hold every node against the table of onnxruntime's CPU kernels and take another exact form,
-            or cast to a wider type around the node, where there is none.
+            or cast to a wider type around the node, where there is none (onnxruntime does that itself for float16).
     """
 
     def __init__(self, opsets: Opsets | None = None, *, parent: GraphBuilder | None = None, check_kernels: bool = True):

@@ -1,7 +1,8 @@
 """What the builder does where onnxruntime has no kernel for an operator in some dtype.
 
 First choice is another exact form of the operator in the same dtype; then a cast to a wider type around the node,
-which loses nothing. What neither can do is refused, never approximated.
+which loses nothing. float16 needs no such cast: onnxruntime puts it there itself, and the model runs in float16 where
+there are kernels (on GPUs). What none of them can do is refused, never approximated.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import onnx
 
 from any2onnx.errors import UnsupportedOperator
 from any2onnx.graph import convolutions, decompositions
-from any2onnx.graph.kernels import runs, runs_as_function
+from any2onnx.graph.kernels import attribute_unserved, runs, runs_as_function
 from any2onnx.graph.special_functions import atan_double, erf_double
 from any2onnx.graph.types import DataType, Value, dtypes_in
 
@@ -75,6 +76,8 @@ def lower(
             needs="another element type or opset",
             remedy='options={"precision": "float32"}, or compute_dtype="float32"',
         )
+    if _cast_by_the_runtime(domain, op_type, bound, widened, attributes):
+        return None
     formals = [schema.inputs[min(k, len(schema.inputs) - 1)].type_str for k in range(len(values))]
     cast = [
         g.Cast(v, widened[formal]) if v is not None and formal in widened else v
@@ -83,6 +86,32 @@ def lower(
     results = g.ops(op_type, *cast, domain=domain, outputs=outputs, **attributes)
     back = [schema.outputs[min(k, len(schema.outputs) - 1)].type_str for k in range(outputs)]
     return tuple(g.Cast(r, bound[b]) if b in widened else r for r, b in zip(results, back, strict=True))
+
+
+# Attributes that state an output's type: the runtime's own casts leave them as they are.
+_TYPE_ATTRIBUTES: Final = frozenset({"dtype", "to", "output_dtype"})
+
+
+def _cast_by_the_runtime(
+    domain: str,
+    op_type: str,
+    bound: Mapping[str, DataType],
+    widened: Mapping[str, DataType],
+    attributes: Mapping[str, Any],
+) -> bool:
+    """Tell whether onnxruntime itself runs an operator of float16 in float32: a node that has no kernel on CPU.
+
+    It casts every float16 input and output of such a node, and leaves attributes as they are.
+    """
+    half = {name for name, dtype in bound.items() if dtype == _D.FLOAT16}
+    return (
+        not domain
+        and bool(half)
+        and set(widened) == half
+        and set(widened.values()) == {_D.FLOAT}
+        and not _TYPE_ATTRIBUTES & set(attributes)
+        and not attribute_unserved(op_type, attributes, bound.values())  # a kernel that fails when it runs
+    )
 
 
 def _constraints(schema: onnx.defs.OpSchema) -> dict[str, frozenset[DataType]]:

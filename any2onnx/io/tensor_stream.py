@@ -87,9 +87,12 @@ class TensorWriter:
         known = self._known.get(id(tensor))
         if known is not None:
             return known[1]
-        # Types below one byte are packed by onnx_ir; the packed copy is at most half of the array it comes from.
-        payload = tensor.tobytes() if tensor.dtype.bitwidth < 8 else tensor.numpy()
-        placement = self.add_payload(payload, tensor.nbytes, tensor.name or "")
+        if hasattr(tensor, "blocks"):
+            placement = self._add_blocks(tensor)
+        else:
+            # Types below one byte are packed by onnx_ir; the packed copy is at most half of the array it comes from.
+            payload = tensor.tobytes() if tensor.dtype.bitwidth < 8 else tensor.numpy()
+            placement = self.add_payload(payload, tensor.nbytes, tensor.name or "")
         self._known[id(tensor)] = (tensor, placement)
         return placement
 
@@ -107,14 +110,27 @@ class TensorWriter:
         size = len(payload) if isinstance(payload, bytes) else payload.nbytes
         if size != nbytes:
             raise GraphError(f"tensor {name!r} declares {nbytes} bytes and holds {size}", where=f"initializer {name!r}")
-        if nbytes > ALIGNED_FROM:
-            self._write(bytes(-self._position % ALIGNMENT))
-        offset = self._position
+        offset = self._start(nbytes)
         if isinstance(payload, bytes):
             self._write_view(memoryview(payload))
         else:
             self._write_array(payload)
         return Placement(offset, nbytes)
+
+    def _add_blocks(self, tensor: Any) -> Placement:
+        """Append a tensor that is computed when it is written, as many rows at a time as make a chunk."""
+        offset = self._start(tensor.nbytes)
+        for block in tensor.blocks(CHUNK):
+            self._write_array(block)
+        if self._position - offset != tensor.nbytes:
+            raise GraphError(f"tensor {tensor.name!r} declares {tensor.nbytes} bytes", where="its blocks hold others")
+        return Placement(offset, tensor.nbytes)
+
+    def _start(self, nbytes: int) -> int:
+        """Return where a tensor of so many bytes begins."""
+        if nbytes > ALIGNED_FROM:
+            self._write(bytes(-self._position % ALIGNMENT))
+        return self._position
 
     def _write_array(self, array: np.ndarray) -> None:
         import numpy as np

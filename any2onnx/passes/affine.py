@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from any2onnx.graph.arrays import contiguous
+from any2onnx.graph.arrays import Array, RowsTensor, contiguous
 from any2onnx.passes.editing import (
     constant,
     constant_array,
@@ -171,12 +171,19 @@ def scaled(weight: ir.TensorProtocol, factor: npt.NDArray[np.float64]) -> ir.Ten
     if weight.nbytes < _LARGE or not _stays_finite(weight, factor):
         return _scaled_now(weight, factor)
 
-    def compute() -> ir.TensorProtocol:
-        result = _scaled_now(weight, factor)
-        assert result is not None
-        return result
+    shape = tensor_shape(weight)
+    if isinstance(weight, ir.LazyTensor):
 
-    return ir.LazyTensor(compute, dtype=weight.dtype, shape=ir.Shape(tensor_shape(weight)))
+        def compute() -> ir.TensorProtocol:
+            return ir.Tensor(_product(weight.numpy(), factor), dtype=weight.dtype)
+
+        return ir.LazyTensor(compute, dtype=weight.dtype, shape=ir.Shape(shape))
+
+    def rows(some: slice) -> Array:
+        by_row = factor.ndim == len(shape) and factor.shape[0] > 1
+        return _product(weight.numpy()[some], factor[some] if by_row else factor)
+
+    return RowsTensor(rows, dtype=weight.dtype, shape=shape)
 
 
 def _stays_finite(weight: ir.TensorProtocol, factor: npt.NDArray[np.float64]) -> bool:
@@ -188,15 +195,20 @@ def _stays_finite(weight: ir.TensorProtocol, factor: npt.NDArray[np.float64]) ->
 
 def _scaled_now(weight: ir.TensorProtocol, factor: npt.NDArray[np.float64]) -> ir.TensorProtocol | None:
     before = weight.numpy()
+    rounded = _product(before, factor)
+    if not np.isfinite(rounded).all() and np.isfinite(before).all():
+        return None
+    return ir.Tensor(rounded, dtype=weight.dtype)
+
+
+def _product(before: Array, factor: npt.NDArray[np.float64]) -> Array:
     array = contiguous(before)
     # A copy is ours: it is scaled in place.
     rounded = np.empty(array.shape, array.dtype) if array is before else array
     with np.errstate(all="ignore"):
         # numpy converts a few thousand elements at a time, so no second array of float64 is made.
         np.multiply(array, factor, out=rounded, casting="unsafe")
-    if not np.isfinite(rounded).all() and np.isfinite(before).all():
-        return None
-    return ir.Tensor(rounded, dtype=weight.dtype)
+    return rounded
 
 
 def product(matrix: npt.NDArray[Any], vector: Vector) -> Vector:

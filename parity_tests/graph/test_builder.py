@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -405,6 +407,38 @@ def test_origins_of_foreign_files(table: str) -> None:
         assert origins.of("a/b", {"any2onnx": number}) == ("", "")
     assert origins.of("a/b", {"any2onnx.source": "there"}) == ("there", "")
     assert origins.of("s/b", {"any2onnx": "0"}) == (("sb", "a") if table.startswith('[["a') else ("", ""))
+
+
+def test_float16_without_kernels_is_left_to_the_runtimes_own_casts() -> None:
+    """onnxruntime runs such nodes in float32, in sub-graphs and functions too; elsewhere they run in float16."""
+    g, x = matrix(21, DataType.FLOAT16)
+    weight = g.const(np.linspace(-1, 1, 16, dtype=np.float16).reshape(4, 4), name="weight")
+
+    def step(h: GraphBuilder, i: ir.Value, going: ir.Value, state: ir.Value) -> tuple[ir.Value, ...]:
+        return h.op("Identity", going), h.Tanh(h.MatMul(state, weight))
+
+    looped = g.Loop(step, [x], trip_count=g.const(np.int64(3)), condition=True)[0]
+    chosen = g.If(g.const(True), lambda b: b.Mul(b.Exp(x), looped), lambda b: b.Neg(x))[0]
+    (called,) = g.call_function("test", "twice", [chosen], lambda b, v: b.Add(v, b.Erf(v)))
+    model = g.build({"y": called, "mean": g.ReduceMean(called, 1)})
+    kinds = [node.op_type for node in ir.traversal.RecursiveGraphIterator(model.graph)]
+    assert "Cast" not in kinds
+    y, mean = run(model, x=X.astype(np.float16))
+    state = X.astype(np.float16).astype(np.float32)
+    for _ in range(3):
+        state = np.tanh(state @ weight.const_value.numpy().astype(np.float32))
+    product = np.exp(X.astype(np.float16).astype(np.float32)) * state
+    expected = product + np.vectorize(math.erf)(product)
+    np.testing.assert_allclose(y.astype(np.float32), expected, rtol=5e-3, atol=5e-3)
+    np.testing.assert_allclose(mean.astype(np.float32), expected.mean(1, keepdims=True), rtol=5e-3, atol=5e-3)
+
+
+def test_operators_that_state_their_type_are_cast_by_the_builder() -> None:
+    g, x = matrix(21, DataType.FLOAT16)
+    eye = g.op("EyeLike", x, dtype=int(DataType.FLOAT))
+    assert eye.producer().inputs[0].dtype == DataType.FLOAT
+    (got,) = run(g.build({"y": eye}), x=X.astype(np.float16))
+    np.testing.assert_array_equal(got, np.eye(*X.shape, dtype=np.float32))
 
 
 def test_opsets() -> None:

@@ -185,6 +185,29 @@ def test_torch_tensors_lazy_tensors_and_mapped_tensors(tmp_path):
     assert isinstance(model.graph.initializers["mapped"].const_value, onnx_ir.ExternalTensor), "the model was changed"
 
 
+def test_tensors_that_are_computed_by_rows(tmp_path, monkeypatch):
+    from any2onnx.graph.arrays import RowsTensor
+    from any2onnx.io import tensor_stream
+
+    monkeypatch.setattr(tensor_stream, "CHUNK", 1 << 16)
+    whole = np.random.default_rng(0).normal(size=(1001, 40)).astype(np.float32)
+    asked = []
+
+    def rows(some):
+        asked.append(some)
+        return whole[some] * 2
+
+    tensor = RowsTensor(rows, dtype=onnx_ir.DataType.FLOAT, shape=whole.shape)
+    write_streamed(ir_model(w=tensor), tmp_path / "m.onnx")
+    np.testing.assert_array_equal(weights_of(load_onnx(tmp_path / "m.onnx"))["w"], whole * 2)
+    assert [(some.start, some.stop) for some in asked] == [(k, k + 409) for k in (0, 409, 818)]
+    np.testing.assert_array_equal(tensor.numpy(), whole * 2)
+    short = RowsTensor(lambda some: whole[some][:-1], dtype=onnx_ir.DataType.FLOAT, shape=whole.shape)
+    with pytest.raises(GraphError, match="declares 160160 bytes"):
+        write_streamed(ir_model(w=short), tmp_path / "n.onnx")
+    assert not (tmp_path / "n.onnx").exists()
+
+
 def test_large_tensors_are_aligned_and_tied_ones_written_once(tmp_path):
     big = onnx_ir.tensor(np.ones(400_000, np.float32))
     proto = write_streamed(ir_model(a=np.ones(999, np.float32), b=big, c=big), tmp_path / "m.onnx")

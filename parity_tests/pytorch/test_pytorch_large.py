@@ -142,7 +142,7 @@ class Normed(nn.Module):
 def test_a_folded_weight_is_computed_when_it_is_written() -> None:
     built = optimize(build(Normed(64).eval(), (torch.randn(1, 64, 5, 5),)))
     kinds = {type(v.const_value).__name__ for v in built.graph.initializers.values() if v.const_value.nbytes > 1 << 16}
-    assert kinds == {"LazyTensor"}
+    assert kinds == {"RowsTensor"}
 
 
 def test_a_weight_that_would_overflow_is_not_folded() -> None:

@@ -41,12 +41,18 @@ def scaled_dot_product_attention(g: GraphBuilder, call: TorchCall) -> Value:
     weights = g.op("Softmax", scores, axis=-1)
     if mask is not None:
         # Softmax of a fully masked row is NaN.
-        top = g.ReduceMax(scores, -1)
-        masked = g.Equal(top, scalar(g, -math.inf, dtype_of(scores)))
-        weights = g.Where(masked, scalar(g, 0, dtype_of(scores)), weights)
+        weights = g.Where(_masked_rows(g, mask, scores), scalar(g, 0, dtype_of(scores)), weights)
     if p["dropout_p"]:
         weights = dropped(g, call, weights, float(p["dropout_p"]))[0]
     return g.MatMul(g.Cast(weights, dtype_of(q)), v)
+
+
+def _masked_rows(g: GraphBuilder, mask: Value, scores: Value) -> Value:
+    """Tell which queries see no key."""
+    if dtype_of(mask) == DataType.BOOL:
+        # From the mask, which has no heads and is the same in every layer.
+        return g.Not(g.Cast(g.ReduceMax(g.Cast(mask, DataType.FLOAT), -1), DataType.BOOL))
+    return g.Equal(g.ReduceMax(scores, -1), scalar(g, -math.inf, dtype_of(scores)))
 
 
 def _fits_operator(g: GraphBuilder, call: TorchCall, mask: Value | None, causal: bool) -> bool:
