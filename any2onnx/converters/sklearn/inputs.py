@@ -154,8 +154,15 @@ def _used_columns(model: Any) -> set[int] | None:
 def _column_names(values: Sequence[Value], fitted: list[str] | None) -> tuple[tuple[str, ...], ...]:
     if fitted is None or any(rank_of(v) != 2 for v in values):
         return tuple(() for _ in values)
+    return split_names(values, fitted)
+
+
+def split_names(values: Sequence[Value], names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Return the names of the columns of each value; none at all where there are not as many as columns."""
     ends = np.cumsum([width_of(v) for v in values]).tolist()
-    return tuple(tuple(fitted[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True))
+    if len(names) != ends[-1]:
+        return tuple(() for _ in values)
+    return tuple(tuple(names[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True))
 
 
 def _fitted_names(model: Any) -> list[str] | None:
@@ -169,11 +176,7 @@ def columns_at(g: GraphBuilder, table: Table, indices: Sequence[int]) -> Table:
     values = select_columns(g, table.values, indices)
     if len(names) != sum(width_of(v) for v in table.values):
         return Table(tuple(values), tuple(() for _ in values))
-    chosen = [names[k] for k in indices]
-    ends = np.cumsum([width_of(v) for v in values]).tolist()
-    return Table(
-        tuple(values), tuple(tuple(chosen[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True))
-    )
+    return Table(tuple(values), split_names(values, [names[k] for k in indices]))
 
 
 def float_type(values: Sequence[Value]) -> DataType:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from any2onnx.converters.sklearn.frame import Frame
+from any2onnx.converters.sklearn.frames import separate
 from any2onnx.converters.sklearn.scan import ALL_OUTPUTS, offered
 from any2onnx.converters.sklearn.support import as_column, class_array, width_of
 from any2onnx.converters.sklearn.tree_paths import decision_path_text
@@ -201,6 +203,8 @@ def name_results(g: GraphBuilder, wanted: Sequence[Output], results: Mapping[str
             named.values.update(result)
             named.methods.extend(result)
             continue
+        if isinstance(result, Frame):
+            result = separate(g, result)
         several = isinstance(result, tuple | list)
         if several and output.together and not _as_sequence(last, result):
             result, several = g.op("Concat", *(g.Unsqueeze(part, 0) for part in result), axis=0), False
