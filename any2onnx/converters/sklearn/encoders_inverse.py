@@ -35,7 +35,9 @@ def category_values(call: Call, features: Sequence[Any]) -> list[Array]:
     Raises:
         UnsupportedParameter: Text and numbers in one feature.
     """
-    lists = [np.asarray(categories).tolist() for categories in features]
+    lists = [
+        list(categories) if isinstance(categories, list) else np.asarray(categories).tolist() for categories in features
+    ]
     texts = [any(isinstance(item, str) for item in items) for items in lists]
     # Nothing but missing values, beside text, comes as the texts that stand for them.
     texts = [text or (any(texts) and all(map(is_missing, items))) for items, text in zip(lists, texts, strict=True)]
@@ -103,16 +105,14 @@ def _may_be_unknown(model: Any, k: int) -> bool:
 
 
 def ordinal_inverse(g: GraphBuilder, call: Call) -> Value | Frame:
-    """Return the categories behind codes.
+    """Return the categories behind codes; "infrequent_sklearn" for grouped ones.
 
     Raises:
-        UnsupportedParameter: Infrequent categories, whose members cannot be told apart.
+        UnsupportedParameter: A feature with missing values and grouped categories, whose codes scikit-learn mixes up.
     """
     model = call.source
-    if model._infrequent_enabled and any(c is not None for c in model._infrequent_indices):
-        raise UnsupportedParameter("grouped categories cannot be taken back", where=call.location or None)
     unknowns = model.handle_unknown == "use_encoded_value"
-    features = [np.asarray([*np.asarray(c).tolist(), None], dtype=object) if unknowns else c for c in model.categories_]
+    features = [_behind_codes(call, k) + [None] * unknowns for k in range(len(model.categories_))]
     values = category_values(call, features)
     x = matrix(g, call, DataType.DOUBLE)
     columns: list[Value] = []
@@ -126,6 +126,23 @@ def ordinal_inverse(g: GraphBuilder, call: Call) -> Value | Frame:
             index = g.Where(_same(g, part, model.unknown_value), g.scalar_like(place, part), index)
         columns.append(g.Gather(values[k], g.Cast(index, DataType.INT64), axis=0))
     return framed(g, columns)
+
+
+def _behind_codes(call: Call, k: int) -> list[Any]:
+    """Return what the codes 0, 1, … of a feature stand for."""
+    model = call.source
+    known: list[Any] = np.asarray(model.categories_[k]).tolist()
+    grouped = model._infrequent_indices[k] if model._infrequent_enabled else None
+    if grouped is None:
+        return known
+    if k in model._missing_indices:
+        raise UnsupportedParameter(
+            f"feature {k} has missing values and grouped categories, of which scikit-learn takes the codes for each "
+            "other's",
+            where=call.location or None,
+        )
+    rare = set(np.asarray(grouped).tolist())
+    return [item for place, item in enumerate(known) if place not in rare] + ["infrequent_sklearn"]
 
 
 def _same(g: GraphBuilder, x: Value, number: Any) -> Value:

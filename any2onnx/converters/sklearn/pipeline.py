@@ -8,6 +8,7 @@ from typing import Any
 from any2onnx.converters.sklearn.frame import Frame
 from any2onnx.converters.sklearn.frames import join, values_of
 from any2onnx.converters.sklearn.inputs import Table, columns_at, split_names
+from any2onnx.converters.sklearn.ragged import Ragged
 from any2onnx.converters.sklearn.support import (
     Child,
     Results,
@@ -77,10 +78,14 @@ def _table_of(step: Any, result: Any) -> Table:
 
 
 def _inverse_pipeline(g: GraphBuilder, call: Call) -> Results:
-    values: Sequence[Value] = call.inputs
+    values: tuple[Any, ...] = call.inputs
     for name, step in reversed(_acting_steps(call.source)):
         exact = name != _acting_steps(call.source)[0][0]
-        values = values_of(convert_child(call, name, step, values, call.methods, exact=exact)[_INVERSE])
+        result = convert_child(call, name, step, values, call.methods, exact=exact)[_INVERSE]
+        if isinstance(result, Ragged) or (isinstance(result, tuple) and not isinstance(result, Frame)):
+            # Terms and entries are the end: nothing takes them as its input.
+            return {_INVERSE: result}
+        values = values_of(result)
     return {_INVERSE: join(g, call, values)}
 
 

@@ -25,10 +25,17 @@ from any2onnx.converters.sklearn.outputs import (
     name_results,
     wanted_outputs,
 )
+from any2onnx.converters.sklearn.ragged import Ragged
 from any2onnx.converters.sklearn.scan import check_estimator, scan
 from any2onnx.converters.sklearn.support import CLASS_INDEX, class_array
 from any2onnx.converters.sklearn.text_values import text_index
-from any2onnx.converters.sklearn.zipmap import SEQUENCES_KEY, ZIPMAP_KEY, one_output_per_class, zipmap_record
+from any2onnx.converters.sklearn.zipmap import (
+    RAGGED_KEY,
+    SEQUENCES_KEY,
+    ZIPMAP_KEY,
+    one_output_per_class,
+    zipmap_record,
+)
 from any2onnx.converters.translator import Translator
 from any2onnx.errors import UnknownOption, UnsupportedOperator, UsageError, did_you_mean
 from any2onnx.graph.builder import GraphBuilder
@@ -81,7 +88,8 @@ class _Recorder(Translator):
             found = [
                 (method, value)
                 for method, result in results.items()
-                for value in (result if isinstance(result, tuple | list) else [result])
+                for item in (result if isinstance(result, tuple | list) else [result])
+                for value in ((item.items, item.lengths) if isinstance(item, Ragged) else (item,))
             ]
             self.steps.append(Step(call.source, call.scope, call.inputs, tuple(found)))
         return results
@@ -158,6 +166,8 @@ def build_sklearn(
         built.metadata_props[ZIPMAP_KEY] = record
     if named.sequences:
         built.metadata_props[SEQUENCES_KEY] = json.dumps(named.sequences)
+    if named.ragged:
+        built.metadata_props[RAGGED_KEY] = json.dumps(named.ragged)
     return built
 
 
@@ -243,7 +253,7 @@ def _names_of_zipmap(named: Named, scores: str) -> tuple[Named, str]:
     """Return the outputs, and the scores among them, under the names that skl2onnx gives them beside a zipmap."""
     other = {"label": "output_label", "probabilities": "output_probability"}
     values = {other.get(name, name): value for name, value in named.values.items()}
-    return Named(values, named.methods, named.sequences), other.get(scores, scores)
+    return Named(values, named.methods, named.sequences, named.ragged), other.get(scores, scores)
 
 
 def _one_per_class(g: GraphBuilder, named: Named, scores: str, keys: np.ndarray[Any, Any]) -> Named:

@@ -21,6 +21,7 @@ from any2onnx.graph.types import Value
 
 ZIPMAP_KEY: Final = "any2onnx.zipmap"
 SEQUENCES_KEY: Final = "any2onnx.sequences"
+RAGGED_KEY: Final = "any2onnx.ragged"
 _ML: Final = "ai.onnx.ml"
 
 
@@ -58,18 +59,22 @@ def zipmap_steps(model: ir.Model) -> list[Callable[[onnx.ModelProto], onnx.Model
         names = [v.name for v in model.graph.outputs]
         output = note["output"] if note["output"] in names else str(names[1])
         steps.append(lambda proto: append_zipmap(proto, output, note["classes"]))
+    ragged = json.loads(model.metadata_props.pop(RAGGED_KEY, "[]"))
     for name, members in json.loads(model.metadata_props.pop(SEQUENCES_KEY, "{}")).items():
-        steps.append(functools.partial(append_sequence, name=name, members=members))
+        steps.append(functools.partial(append_sequence, name=name, members=members, split=name in ragged))
     return steps
 
 
-def append_sequence(proto: onnx.ModelProto, name: str, members: Sequence[str]) -> onnx.ModelProto:
+def append_sequence(
+    proto: onnx.ModelProto, name: str, members: Sequence[str], *, split: bool = False
+) -> onnx.ModelProto:
     """Turn outputs of one element type into one sequence, at the place of the first of them, in place.
 
     Args:
         proto: The finished model.
         name: Of the sequence.
         members: Names of the outputs.
+        split: They are the items of all tensors behind each other, and how many each tensor has.
     """
     graph = proto.graph
     outputs = list(graph.output)
@@ -77,9 +82,8 @@ def append_sequence(proto: onnx.ModelProto, name: str, members: Sequence[str]) -
     taken = {name for node in graph.node for name in (*node.input, *node.output, node.name)}
     # An inner value may have got the name that the sequence is to have.
     _rename(graph, name, _free(f"{name}_tensor", taken))
-    graph.node.append(
-        helper.make_node("SequenceConstruct", list(members), [name], name=_free("SequenceConstruct", taken))
-    )
+    operator = "SplitToSequence" if split else "SequenceConstruct"
+    graph.node.append(helper.make_node(operator, list(members), [name], name=_free(operator, taken)))
     element = helper.make_tensor_type_proto(first.type.tensor_type.elem_type, None)
     sequence = helper.make_value_info(name, helper.make_sequence_type_proto(element))
     del graph.output[:]
