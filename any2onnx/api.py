@@ -88,6 +88,9 @@ def convert_sklearn(
         InvalidType: initial_types do not fit the model.
         ParityError: `parity` was asked for and does not hold.
     """
+    if initial_types is None and hasattr(model, "infer_initial_types"):
+        # skl2onnx's OnnxOperatorMixin: the estimator says it itself.
+        initial_types = model.infer_initial_types()
     if intermediate:
         raise UsageError("intermediate=True is not supported", remedy="collect_intermediate_steps(model, ...)")
     _need("sklearn", "scikit-learn", "sklearn")
@@ -95,12 +98,14 @@ def convert_sklearn(
     from any2onnx.converters.skl2onnx_adapter import rows_from_functions
     from any2onnx.converters.sklearn.walk import build_sklearn
     from any2onnx.converters.sklearn.zipmap import zipmap_steps
+    from any2onnx.graph.avoided import OperatorChoice
     from any2onnx.graph.opsets import Opsets
     from any2onnx.operator_mappings.user_layer import current_registry
     from any2onnx.options import Options
 
     rows = rows_from_functions(custom_conversion_functions, custom_shape_calculators, custom_parsers)
     chosen = registry or current_registry()
+    choice = OperatorChoice(None if white_op is None else frozenset(white_op), frozenset(black_op or ()))
     built = build_sklearn(
         model,
         initial_types=initial_types,
@@ -111,6 +116,7 @@ def convert_sklearn(
         naming=naming,
         final_types=final_types,
         name=name or "",
+        choice=choice,
     )
     if hasattr(model, "feature_names_in_"):
         built.metadata_props["any2onnx.features"] = json.dumps([str(column) for column in model.feature_names_in_])
@@ -162,12 +168,15 @@ def to_onnx(
         # What `wrap_as_onnx_mixin` was told.
         target_opset = getattr(model, "op_version", None)
     if initial_types is None:
-        if X is None:
+        if X is None and hasattr(model, "infer_initial_types"):
+            initial_types = model.infer_initial_types()
+        elif X is None:
             raise UsageError("to_onnx needs sample rows or initial_types", remedy="to_onnx(model, X[:1])")
-        _need("sklearn", "scikit-learn", "sklearn")
-        from any2onnx.converters.sklearn.walk import types_from_sample
+        else:
+            _need("sklearn", "scikit-learn", "sklearn")
+            from any2onnx.converters.sklearn.walk import types_from_sample
 
-        initial_types = types_from_sample(X)
+            initial_types = types_from_sample(X)
     return convert_sklearn(
         model,
         name=name,

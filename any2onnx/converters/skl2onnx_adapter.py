@@ -77,7 +77,7 @@ def update_registered_converter(
         raise UsageError(f"{model!r} is no class", remedy=f"update_registered_converter({type(model).__name__}, ...)")
     if not overwrite and user_layer.current_registry().knows(FRAMEWORK, class_key(model)):
         raise RegistryError(f"{class_key(model)} has a converter already", remedy="overwrite=True")
-    user_layer.register([_row(model, Adapter(alias, shape_fct, convert_fct, parser), options)])
+    user_layer.register([adapter_row(model, Adapter(alias, shape_fct, convert_fct, parser), options)])
 
 
 def update_registered_parser(model: type, parser_fct: Parser) -> None:
@@ -133,11 +133,12 @@ def rows_from_functions(
             convert_fct,
             parsers.get(model, before.parser if before else None),
         )
-        rows.append(_row(model, adapter, None))
+        rows.append(adapter_row(model, adapter, None))
     return rows
 
 
-def _row(model: type, adapter: Adapter, options: Mapping[str, Sequence[Any] | None] | None) -> OperatorMapping:
+def adapter_row(model: type, adapter: Adapter, options: Mapping[str, Sequence[Any] | None] | None) -> OperatorMapping:
+    """Return the row of a class whose converter has skl2onnx's form."""
     allowed = {name: tuple(values or ()) for name, values in (options or {}).items()}
     return OperatorMapping(
         framework=FRAMEWORK,
@@ -185,7 +186,7 @@ class _Run:
     def convert(self) -> list[tuple[str, Value]]:
         """Run the converter and return (name, value) of each output."""
         scope = Scope(self.g.opsets, self.call.options)
-        container = Container(self.g.opsets, scope)
+        container = Container(self.g.opsets, scope, self.g.choice)
         inputs = [self._variable(scope, v) for v in self.call.inputs]
         outputs = self._declare(scope, inputs)
         done: set[int] = set()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from any2onnx.converters.sklearn.map_inputs import FROM_MAP
 from any2onnx.converters.sklearn.ragged import entries_inverse
 from any2onnx.converters.sklearn.support import Results, as_column, take_columns, width_of, working_type
 from any2onnx.converters.sklearn.text_values import text_index
@@ -27,6 +28,8 @@ def dict_vectorizer(g: GraphBuilder, call: Call) -> Results:
     """
     if "inverse_transform" in call.methods:
         return {"inverse_transform": entries_inverse(g, call)}
+    if call.inputs[0].meta.get(FROM_MAP):
+        return {"transform": g.Cast(g.Identity(call.inputs[0]), working_type(call))}
     model = call.source
     vocabulary: dict[str, int] = {str(name): int(k) for name, k in model.vocabulary_.items()}
     dtype = working_type(call)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from any2onnx.converters.sklearn.map_inputs import is_map, map_input
 from any2onnx.converters.sklearn.support import select_columns, width_of
 from any2onnx.data_types import TensorType, as_tensor_type, tensor_type
 from any2onnx.errors import InvalidType, UsageError
@@ -25,10 +26,12 @@ class Table:
     Attributes:
         values: Matrices or vectors, side by side.
         columns: Names of the columns of each; empty where they have none.
+        note: For `map_inputs.prepend_map`, where the model's input is a map.
     """
 
     values: tuple[Value, ...]
     columns: tuple[tuple[str, ...], ...]
+    note: str = ""
 
 
 def make_inputs(g: GraphBuilder, initial_types: Any, model: Any, methods: Sequence[str]) -> Table:
@@ -38,6 +41,10 @@ def make_inputs(g: GraphBuilder, initial_types: Any, model: Any, methods: Sequen
         InvalidType: They do not fit the estimator.
         UsageError: `initial_types` has another form.
     """
+    entries = list(initial_types.items() if hasattr(initial_types, "items") else initial_types or ())
+    if len(entries) == 1 and isinstance(entries[0], tuple | list) and is_map(entries[0][-1]):
+        row, note = map_input(g, str(entries[0][0]), entries[0][-1], model)
+        return Table((row,), ((),), note)
     pairs = checked_types(initial_types)
     if len(pairs) == 1 and not pairs[0][1].shape and _takes_text(model):
         name, given = pairs[0]
