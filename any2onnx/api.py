@@ -7,6 +7,7 @@ and torch.onnx, so that moving over is a changed import line.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ def convert_sklearn(
         white_op: The only operators that the graph may use.
         black_op: Operators that the graph must not use.
         final_types: (name, type) of the outputs, to rename or cast them.
-        dtype: Ignored, as skl2onnx does; the types say it.
+        dtype: Ignored with a warning, as skl2onnx does; the types say it.
         naming: Prefix of inner names, or a function of (name, set of names).
         model_optim: Run the graph passes.
         verbose: Ignored; logging is under the name ``any2onnx``.
@@ -88,6 +89,8 @@ def convert_sklearn(
         InvalidType: initial_types do not fit the model.
         ParityError: `parity` was asked for and does not hold.
     """
+    if dtype is not None:
+        warnings.warn("Parameter dtype is no longer supported.", DeprecationWarning, stacklevel=2)
     if initial_types is None and hasattr(model, "infer_initial_types"):
         # skl2onnx's OnnxOperatorMixin: the estimator says it itself.
         initial_types = model.infer_initial_types()

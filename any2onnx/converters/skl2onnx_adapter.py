@@ -30,6 +30,7 @@ from any2onnx.errors import (
     Any2OnnxError,
     ExportFailed,
     GraphError,
+    InvalidType,
     PromiseBroken,
     RegistryError,
     UnsupportedOperator,
@@ -111,14 +112,15 @@ def rows_from_functions(
     """Return rows for the `custom_*` arguments of `convert_sklearn`.
 
     Raises:
-        UsageError: A key is no class, or a class has a shape calculator or parser and no converter.
+        InvalidType: A key is no class.
+        UsageError: A class has a shape calculator or parser and no converter.
     """
     converters, shapes, parsers = dict(converters or {}), dict(shapes or {}), dict(parsers or {})
     registry = user_layer.current_registry()
     rows = []
     for model in dict.fromkeys([*converters, *shapes, *parsers]):
         if not isinstance(model, type):
-            raise UsageError(f"a custom converter is given for {model!r}", needs="a class as key")
+            raise InvalidType(f"Keys in custom_conversion_functions must be types, not {model!r}")
         known = registry.find(FRAMEWORK, class_key(model), Opsets.of().main)
         before = known.converter if known is not None and isinstance(known.converter, Adapter) else None
         convert_fct = converters.get(model, before.convert_fct if before else None)
@@ -196,6 +198,7 @@ class _Run:
                 done.add(id(operator))
                 if operator.raw_operator is self.call.source:
                     self._run_functions(scope, operator, container)
+        container.take_messages()
         self._emit(scope, container)
         return [(str(v.raw_name), self._output(v)) for v in outputs]
 

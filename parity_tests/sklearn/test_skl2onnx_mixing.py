@@ -15,6 +15,7 @@ from skl2onnx.algebra.onnx_ops import OnnxAdd, OnnxDiv, OnnxSub
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.datasets import load_iris
 from sklearn.feature_extraction import DictVectorizer
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier
@@ -204,3 +205,57 @@ def test_dicts_that_the_operator_does_not_take() -> None:
             convert_sklearn(model, initial_types=[("input", kind)])
     with pytest.raises(UsageError, match="does not take"):
         convert_sklearn(StandardScaler().fit(X), initial_types=[("input", data_types.DictionaryType(text, number))])
+
+
+# --- what skl2onnx's users rely on besides ----------------------------------------------------------------------------
+
+
+def test_a_whole_graph_inside_a_custom_converter() -> None:
+    from skl2onnx.helpers import add_onnx_graph
+
+    class Inner(TransformerMixin, BaseEstimator):
+        def fit(self, X: Any, y: Any = None) -> Inner:
+            self.scaler_ = StandardScaler().fit(X)
+            return self
+
+        def transform(self, X: Any) -> Any:
+            return self.scaler_.transform(X)
+
+    def shapes(operator: Any) -> None:
+        operator.outputs[0].type = data_types.FloatTensorType([None, 4])
+
+    def convert(scope: Any, operator: Any, container: Any) -> None:
+        add_onnx_graph(scope, operator, container, to_onnx(operator.raw_operator.scaler_, ROWS, target_opset=18))
+
+    model = make_pipeline(Inner(), LogisticRegression(max_iter=500)).fit(X, Y)
+    proto = convert_sklearn(
+        model,
+        initial_types=[("X", data_types.FloatTensorType([None, 4]))],
+        custom_conversion_functions={Inner: convert},
+        custom_shape_calculators={Inner: shapes},
+        target_opset=18,
+    )
+    np.testing.assert_allclose(run(proto, ROWS)[1], model.predict_proba(X), atol=2e-6)
+    with pytest.raises(TypeError, match="Keys in custom_conversion_functions must be types"):
+        convert_sklearn(
+            model,
+            initial_types=[("X", data_types.FloatTensorType([None, 4]))],
+            custom_conversion_functions={"Inner": convert},
+        )
+
+
+def test_final_types_with_a_name_twice_and_the_dtype() -> None:
+    model = LogisticRegression(max_iter=500).fit(X, Y)
+    types = [("X", data_types.FloatTensorType([None, 4]))]
+    with pytest.raises(RuntimeError, match="twice"):
+        convert_sklearn(model, initial_types=types, final_types=[("a", None), ("a", None)])
+    with pytest.warns(DeprecationWarning, match="Parameter dtype is no longer supported"):
+        convert_sklearn(model, initial_types=types, dtype=np.float32)
+
+
+def test_text_of_no_stated_width() -> None:
+    texts = ["one two", "two three", ""]
+    model = CountVectorizer().fit(texts)
+    proto = convert_sklearn(model, initial_types=[("X", data_types.StringTensorType([None, None]))])
+    got = run(proto, np.array(texts, object)[:, None])[0]
+    np.testing.assert_array_equal(got, model.transform(texts).toarray())

@@ -83,7 +83,7 @@ def _input(g: GraphBuilder, name: str, given: TensorType, model: Any, *, alone: 
     if shape[0] is None:
         shape[0] = BATCH
     if alone and len(shape) == 2 and shape[1] is None:
-        shape[1] = fitted_width(model)
+        shape[1] = 1 if _takes_text(model) else fitted_width(model)
     dtype = to_dtype(given.dtype)
     if dtype in (DataType.COMPLEX64, DataType.COMPLEX128):
         raise InvalidType(f"input {name!r} is complex", needs="real numbers or text")

@@ -65,7 +65,9 @@ def estimator_kind(model: Any) -> str:
         return "regressor" if kind == "ranker" else str(kind)
     if hasattr(model, "predict"):
         # CatBoost's base class has classes and predicts raw scores.
-        labels = hasattr(model, "classes_") and not hasattr(model, "get_all_params")
+        labels = (hasattr(model, "classes_") or hasattr(model, "predict_proba")) and not hasattr(
+            model, "get_all_params"
+        )
         return "classifier" if labels else "regressor"
     return "transformer"
 
@@ -294,7 +296,7 @@ def apply_final_types(g: GraphBuilder, named: Named, final_types: Sequence[tuple
     """Rename and cast outputs by position.
 
     Raises:
-        UsageError: Another number of outputs.
+        UsageError: Another number of outputs, or a name twice.
         InvalidType: An entry is no pair, or its type no type.
     """
     if final_types is None:
@@ -304,6 +306,9 @@ def apply_final_types(g: GraphBuilder, named: Named, final_types: Sequence[tuple
         raise UsageError(
             f"final_types names {len(final_types)} outputs, the model has {len(outputs)}: {', '.join(outputs)}"
         )
+    names = [entry[0] for entry in final_types if isinstance(entry, tuple | list) and entry]
+    if len(set(map(str, names))) < len(names):
+        raise UsageError(f"final_types has a name twice: {', '.join(map(str, names))}", needs="a name for each output")
     renamed = Named({}, named.methods, {})
     for entry, old in zip(final_types, outputs, strict=True):
         if not isinstance(entry, tuple | list) or len(entry) != 2 or not isinstance(entry[0], str):

@@ -193,7 +193,22 @@ class Container:
         self.scope = scope
         self.records: list[Node] = []
         self.constants: dict[str, Any] = {}
+        # What skl2onnx's own helpers (`add_onnx_graph`) put in beside the methods below.
+        self.nodes: list[Any] = []
+        self.initializers: list[Any] = []
+        self.node_domain_version_pair_sets: set[tuple[str, int]] = set()
         self.verbose = 0
+
+    def take_messages(self) -> None:
+        """Record the nodes and initializers that were put in as messages."""
+        import onnx
+
+        for node in self.nodes:
+            attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+            self.add_node(node.op_type, list(node.input), list(node.output), node.domain, name=node.name, **attributes)
+        for tensor in self.initializers:
+            self.constants[tensor.name] = onnx.numpy_helper.to_array(tensor)
+        self.nodes, self.initializers = [], []
 
     @property
     def main_opset(self) -> int:
