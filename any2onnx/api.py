@@ -7,6 +7,7 @@ and torch.onnx, so that moving over is a changed import line.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ def convert_sklearn(
         white_op: The only operators that the graph may use.
         black_op: Operators that the graph must not use.
         final_types: (name, type) of the outputs, to rename or cast them.
-        dtype: Ignored, as skl2onnx does; the types say it.
+        dtype: Ignored with a warning, as skl2onnx does; the types say it.
         naming: Prefix of inner names, or a function of (name, set of names).
         model_optim: Run the graph passes.
         verbose: Ignored; logging is under the name ``any2onnx``.
@@ -88,6 +89,11 @@ def convert_sklearn(
         InvalidType: initial_types do not fit the model.
         ParityError: `parity` was asked for and does not hold.
     """
+    if dtype is not None:
+        warnings.warn("Parameter dtype is no longer supported.", DeprecationWarning, stacklevel=2)
+    if initial_types is None and hasattr(model, "infer_initial_types"):
+        # skl2onnx's OnnxOperatorMixin: the estimator says it itself.
+        initial_types = model.infer_initial_types()
     if intermediate:
         raise UsageError("intermediate=True is not supported", remedy="collect_intermediate_steps(model, ...)")
     _need("sklearn", "scikit-learn", "sklearn")
@@ -95,12 +101,14 @@ def convert_sklearn(
     from any2onnx.converters.skl2onnx_adapter import rows_from_functions
     from any2onnx.converters.sklearn.walk import build_sklearn
     from any2onnx.converters.sklearn.zipmap import zipmap_steps
+    from any2onnx.graph.avoided import OperatorChoice
     from any2onnx.graph.opsets import Opsets
     from any2onnx.operator_mappings.user_layer import current_registry
     from any2onnx.options import Options
 
     rows = rows_from_functions(custom_conversion_functions, custom_shape_calculators, custom_parsers)
     chosen = registry or current_registry()
+    choice = OperatorChoice(None if white_op is None else frozenset(white_op), frozenset(black_op or ()))
     built = build_sklearn(
         model,
         initial_types=initial_types,
@@ -111,6 +119,7 @@ def convert_sklearn(
         naming=naming,
         final_types=final_types,
         name=name or "",
+        choice=choice,
     )
     if hasattr(model, "feature_names_in_"):
         built.metadata_props["any2onnx.features"] = json.dumps([str(column) for column in model.feature_names_in_])
@@ -162,12 +171,15 @@ def to_onnx(
         # What `wrap_as_onnx_mixin` was told.
         target_opset = getattr(model, "op_version", None)
     if initial_types is None:
-        if X is None:
+        if X is None and hasattr(model, "infer_initial_types"):
+            initial_types = model.infer_initial_types()
+        elif X is None:
             raise UsageError("to_onnx needs sample rows or initial_types", remedy="to_onnx(model, X[:1])")
-        _need("sklearn", "scikit-learn", "sklearn")
-        from any2onnx.converters.sklearn.walk import types_from_sample
+        else:
+            _need("sklearn", "scikit-learn", "sklearn")
+            from any2onnx.converters.sklearn.walk import types_from_sample
 
-        initial_types = types_from_sample(X)
+            initial_types = types_from_sample(X)
     return convert_sklearn(
         model,
         name=name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -29,7 +30,7 @@ def finishing_arguments(
     Raises:
         UnknownOption: An argument that does not exist.
     """
-    known = {field.name for field in fields(Finish)} - {"framework", "steps"}
+    known = {field.name for field in fields(Finish)} - {"framework", "steps", "verify"}
     for key in given:
         if key not in known:
             raise UnknownOption(f"there is no argument {key!r}{did_you_mean(key, known)}")
@@ -57,8 +58,9 @@ def finish_and_check(
     """
     if parity not in ("off", "smoke", "full"):
         raise UsageError(f"parity is {parity!r}", needs="'off', 'smoke' or 'full'")
-    _check_operators(built, allowed, forbidden)
-    request = replace(request, steps=tuple(steps))
+    request = replace(
+        request, steps=tuple(steps), verify=functools.partial(_check_operators, allowed=allowed, forbidden=forbidden)
+    )
     if parity == "off":
         return finish(built, request)
     from any2onnx.io.save import save_model
@@ -74,7 +76,7 @@ def finish_and_check(
     return save_model(proto, request.output_path, external_data=request.external_data)
 
 
-def _check_operators(built: ir.Model, allowed: Sequence[str] | None, forbidden: Sequence[str] | None) -> None:
+def _check_operators(built: ir.Model, *, allowed: Sequence[str] | None, forbidden: Sequence[str] | None) -> None:
     if allowed is None and forbidden is None:
         return
     used = {node.op_type for node in ir.traversal.RecursiveGraphIterator(built.graph)}

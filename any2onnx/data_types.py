@@ -6,25 +6,58 @@ batch. Objects of other packages with the same class names and a `shape` are tak
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from any2onnx.errors import InvalidType, did_you_mean
 
 Dim = int | str | None
+_THEIRS: Final = "skl2onnx.common.data_types"
 
 
-class DataType:
+class _ByName(type):
+    """Classes of which the objects of skl2onnx's class of the same name are instances."""
+
+    def __instancecheck__(cls, given: object) -> bool:
+        if super().__instancecheck__(given):
+            return True
+        return any(base.__name__ == cls.__name__ and base.__module__ == _THEIRS for base in type(given).__mro__)
+
+
+class DataType(metaclass=_ByName):
     """What all types have in common.
 
+    Where skl2onnx is loaded, types of its kind and of this one pass each other's `isinstance`, so that its operator
+    classes (`OnnxAdd` and so on) take these.
+
     Args:
-        shape: One entry per dimension, or None.
+        shape: One entry per dimension; None for [], which says nothing.
         doc_string: Text for the model's input.
     """
 
+    @property
+    def __class__(self) -> Any:
+        """skl2onnx's class of the same name where that is loaded: `isinstance` asks for it besides the type."""
+        own = type(self)
+        return getattr(sys.modules.get(_THEIRS), own.__name__, own)
+
+    @__class__.setter
+    def __class__(self, other: Any) -> None:
+        raise TypeError("the class of a type cannot be changed")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), vars(self))
+
     def __init__(self, shape: Sequence[Dim] | None = None, doc_string: str = "") -> None:
-        self.shape: list[Dim] | None = None if shape is None else [d if d != "" else None for d in shape]
+        self.shape: list[Dim] = [d if d != "" else None for d in shape or ()]
         self.doc_string = doc_string
+
+
+def _again(cls: type, state: dict[str, Any]) -> Any:
+    made: Any = object.__new__(cls)
+    vars(made).update(state)
+    return made
 
 
 class TensorType(DataType):
@@ -48,13 +81,13 @@ class TensorType(DataType):
 
         text = self.dtype == "string"
         element = onnx.TensorProto.STRING if text else onnx.helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype))
-        return onnx.helper.make_tensor_type_proto(element, self.shape)
+        return onnx.helper.make_tensor_type_proto(element, self.shape or None)
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and isinstance(other, TensorType) and self.shape == other.shape
 
     def __hash__(self) -> int:
-        return hash((type(self), None if self.shape is None else tuple(self.shape)))
+        return hash((type(self), tuple(self.shape)))
 
 
 class FloatTensorType(TensorType):
@@ -234,8 +267,8 @@ def as_tensor_type(given: Any, name: str = "") -> TensorType:
     Raises:
         InvalidType: The object stands for no type.
     """
-    if isinstance(given, TensorType):
-        return given
+    if issubclass(type(given), TensorType):
+        return given  # type: ignore[no-any-return]
     if isinstance(given, type) and issubclass(given, TensorType):
         return given()
     cls = _BY_CLASS_NAME.get(type(given).__name__)

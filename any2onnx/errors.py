@@ -82,8 +82,11 @@ class UsageError(Any2OnnxError, ValueError, RuntimeError):
     exit_code = 2
 
 
-class UnknownOption(UsageError):
-    """An option or a name that does not exist; the message offers the nearest one."""
+class UnknownOption(UsageError, NameError):
+    """An option or a name that does not exist; the message offers the nearest one.
+
+    A NameError as well, which skl2onnx raises.
+    """
 
 
 class InvalidType(UsageError, TypeError):

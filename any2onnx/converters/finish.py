@@ -47,6 +47,7 @@ class Finish:
         external_data: Weights beside the file; None decides by size.
         external_data_from: The size in bytes of all weights that decides.
         steps: Changes of the finished message (operators whose types the graph cannot carry).
+        verify: Looks at the graph after the passes, and raises where it is not to be.
     """
 
     framework: str
@@ -63,6 +64,7 @@ class Finish:
     external_data: bool | None = None
     external_data_from: int = EXTERNAL_DATA_LIMIT
     steps: Sequence[Callable[[onnx.ModelProto], onnx.ModelProto]] = ()
+    verify: Callable[[ir.Model], None] | None = None
 
 
 def finish(model: ir.Model, request: Finish) -> onnx.ModelProto:
@@ -77,6 +79,8 @@ def finish(model: ir.Model, request: Finish) -> onnx.ModelProto:
         strip_provenance(model)
     else:
         compact_provenance(model)
+    if request.verify is not None:
+        request.verify(model)
     _describe(model, request)
     if request.output_path is not None:
         return _write(model, request)

@@ -30,6 +30,7 @@ from any2onnx.errors import (
     Any2OnnxError,
     ExportFailed,
     GraphError,
+    InvalidType,
     PromiseBroken,
     RegistryError,
     UnsupportedOperator,
@@ -77,7 +78,7 @@ def update_registered_converter(
         raise UsageError(f"{model!r} is no class", remedy=f"update_registered_converter({type(model).__name__}, ...)")
     if not overwrite and user_layer.current_registry().knows(FRAMEWORK, class_key(model)):
         raise RegistryError(f"{class_key(model)} has a converter already", remedy="overwrite=True")
-    user_layer.register([_row(model, Adapter(alias, shape_fct, convert_fct, parser), options)])
+    user_layer.register([adapter_row(model, Adapter(alias, shape_fct, convert_fct, parser), options)])
 
 
 def update_registered_parser(model: type, parser_fct: Parser) -> None:
@@ -111,14 +112,15 @@ def rows_from_functions(
     """Return rows for the `custom_*` arguments of `convert_sklearn`.
 
     Raises:
-        UsageError: A key is no class, or a class has a shape calculator or parser and no converter.
+        InvalidType: A key is no class.
+        UsageError: A class has a shape calculator or parser and no converter.
     """
     converters, shapes, parsers = dict(converters or {}), dict(shapes or {}), dict(parsers or {})
     registry = user_layer.current_registry()
     rows = []
     for model in dict.fromkeys([*converters, *shapes, *parsers]):
         if not isinstance(model, type):
-            raise UsageError(f"a custom converter is given for {model!r}", needs="a class as key")
+            raise InvalidType(f"Keys in custom_conversion_functions must be types, not {model!r}")
         known = registry.find(FRAMEWORK, class_key(model), Opsets.of().main)
         before = known.converter if known is not None and isinstance(known.converter, Adapter) else None
         convert_fct = converters.get(model, before.convert_fct if before else None)
@@ -133,11 +135,12 @@ def rows_from_functions(
             convert_fct,
             parsers.get(model, before.parser if before else None),
         )
-        rows.append(_row(model, adapter, None))
+        rows.append(adapter_row(model, adapter, None))
     return rows
 
 
-def _row(model: type, adapter: Adapter, options: Mapping[str, Sequence[Any] | None] | None) -> OperatorMapping:
+def adapter_row(model: type, adapter: Adapter, options: Mapping[str, Sequence[Any] | None] | None) -> OperatorMapping:
+    """Return the row of a class whose converter has skl2onnx's form."""
     allowed = {name: tuple(values or ()) for name, values in (options or {}).items()}
     return OperatorMapping(
         framework=FRAMEWORK,
@@ -185,7 +188,7 @@ class _Run:
     def convert(self) -> list[tuple[str, Value]]:
         """Run the converter and return (name, value) of each output."""
         scope = Scope(self.g.opsets, self.call.options)
-        container = Container(self.g.opsets, scope)
+        container = Container(self.g.opsets, scope, self.g.choice)
         inputs = [self._variable(scope, v) for v in self.call.inputs]
         outputs = self._declare(scope, inputs)
         done: set[int] = set()
@@ -195,6 +198,7 @@ class _Run:
                 done.add(id(operator))
                 if operator.raw_operator is self.call.source:
                     self._run_functions(scope, operator, container)
+        container.take_messages()
         self._emit(scope, container)
         return [(str(v.raw_name), self._output(v)) for v in outputs]
 

@@ -94,6 +94,11 @@ def check_promise(g: GraphBuilder, call: Call, results: Any, promise: Any) -> No
     Raises:
         PromiseBroken: Number, element type, rank or a static dim differs.
     """
+    if isinstance(promise, Mapping) and isinstance(results, Mapping):
+        # None promises nothing about a method, not even how many arrays it has.
+        known = [name for name in promise if promise[name] is not None or name not in results]
+        results = {name: item for name, item in results.items() if name in known or name not in promise}
+        promise = {name: promise[name] for name in known} or None
     if promise is None:
         return
     names, values = _flat(results)

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from any2onnx.errors import GraphError, OpsetNotSupported, did_you_mean
 from any2onnx.graph import lowerings
 from any2onnx.graph.attributes import make_attributes
+from any2onnx.graph.avoided import ANY_OPERATOR, AVOIDED, OperatorChoice
 from any2onnx.graph.constants import ConstantPool, Operand
 from any2onnx.graph.control_flow import ControlFlow
 from any2onnx.graph.definitions import definition, formal_input
@@ -58,12 +59,21 @@ class GraphBuilder(Operators, ControlFlow):
         parent: Builder of the surrounding graph; sub-graphs share names and constants with it.
         check_kernels: Hold every node against the table of onnxruntime's CPU kernels and take another exact form,
             or cast to a wider type around the node, where there is none (onnxruntime does that itself for float16).
+        choice: Operators that may be used; of the others it takes another form where `avoided.AVOIDED` has one.
     """
 
-    def __init__(self, opsets: Opsets | None = None, *, parent: GraphBuilder | None = None, check_kernels: bool = True):
+    def __init__(
+        self,
+        opsets: Opsets | None = None,
+        *,
+        parent: GraphBuilder | None = None,
+        check_kernels: bool = True,
+        choice: OperatorChoice = ANY_OPERATOR,
+    ):
         self.opsets = opsets or (parent.opsets if parent else Opsets.of())
         self.parent = parent
         self.check_kernels: bool = parent.check_kernels if parent else check_kernels
+        self.choice: OperatorChoice = parent.choice if parent else choice
         self.names: Names = parent.names if parent else Names()
         self.constants: ConstantPool = parent.constants if parent else ConstantPool(self.names)
         self.shape_values: ShapeValues = parent.shape_values if parent else ShapeValues()
@@ -157,6 +167,10 @@ class GraphBuilder(Operators, ControlFlow):
         values = self._operands(schema, op_type, inputs)
         while values and values[-1] is None:
             values.pop()  # onnxruntime's optimizer crashes on a trailing input without a name
+        if op_type in AVOIDED and not domain and self.choice.rules_out(op_type):
+            other = AVOIDED[op_type](self, *values, **attributes)
+            if other is not None:
+                return (other,)
         if schema is not None and self.check_kernels:
             lowered = self._lower(schema, op_type, domain, values, outputs, attributes)
             if lowered is not None:
@@ -324,7 +338,7 @@ class GraphBuilder(Operators, ControlFlow):
             overload: Tells apart bodies for other types.
         """
         key = (domain, name, overload)
-        child = GraphBuilder(self.opsets, check_kernels=self.check_kernels)
+        child = GraphBuilder(self.opsets, check_kernels=self.check_kernels, choice=self.choice)
         child.functions = self.functions
         parameters = [child.input(f"x{k}", v.dtype or DataType.FLOAT, dims_of(v.shape)) for k, v in enumerate(inputs)]
         results = as_tuple(body(child, *parameters))

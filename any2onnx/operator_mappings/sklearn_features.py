@@ -36,10 +36,10 @@ ROWS: Final[tuple[OperatorMapping, ...]] = (
         ".preprocessing.MultiLabelBinarizer",
         "feature_maps:multi_label_binarizer",
         "features:label_sets",
-        methods="transform",
+        methods="transform inverse_transform",
         honours="classes",
         irrelevant="sparse_output",
-        note="the rows of a matrix are the label sets; inverse_transform gives Python tuples of any length",
+        note="the rows of a matrix are the label sets; inverse_transform gives a sequence of label sets",
     ),
     row(
         ".impute.IterativeImputer",

@@ -14,6 +14,7 @@ import numpy as np
 from any2onnx.errors import NotFitted, UnknownOption, UsageError, did_you_mean
 from any2onnx.parity import boosters
 from any2onnx.parity.labels import LabelScores
+from any2onnx.parity.missing_text import Marks, missing_marks, put_back
 from any2onnx.parity.reference import (
     Binding,
     Bound,
@@ -64,6 +65,7 @@ class SklearnReference:
         self._names: tuple[str, ...] = ()
         self._columns: list[str] | None = None
         self._template: Any = None
+        self._missing: Marks = {}
         self._vector = _takes_vector(model)
         self._wide: Any = None
         self._wide_does_not_help = False
@@ -76,6 +78,7 @@ class SklearnReference:
         from any2onnx.parity.boundaries import refine_signature
 
         self._template = data[:0] if hasattr(data, "columns") and hasattr(data, "shape") else None
+        self._missing = {} if self._template is None else missing_marks(data)
         return refine_signature(self._model, signature, vector=self._vector)
 
     def prepare(self, signature: Signature) -> None:
@@ -131,7 +134,8 @@ class SklearnReference:
         if self._columns is None:
             return wide[0] if len(wide) == 1 else _hstack(wide)
         columns = [array[:, i] for array in wide for i in range(array.shape[1])]
-        return _frame(dict(zip(self._columns, columns, strict=True)), self._template)
+        named = put_back(dict(zip(self._columns, columns, strict=True)), self._missing)
+        return _frame(named, self._template)
 
     # --- outputs ---
 
@@ -319,7 +323,8 @@ class SklearnReference:
         found = []
         for bound in self._bound:
             if bound.source not in cache:
-                cache[bound.source] = _arrays(self._call(model, bound.source, table))
+                columns = sum(other.source == bound.source and other.leaf is not None for other in self._bound)
+                cache[bound.source] = _separate(_arrays(self._call(model, bound.source, table)), columns)
             arrays = cache[bound.source]
             found.append(arrays if bound.leaf is None else arrays[bound.leaf : bound.leaf + 1])
         return found
@@ -559,21 +564,39 @@ def _frame(columns: dict[str, Array], template: Any) -> Any:
         import narwhals
 
         like = narwhals.from_native(template, eager_only=True)
-        same = narwhals.from_dict(columns, backend=like.implementation)
-        casts = [narwhals.col(name).cast(like.schema[name]) for name in columns if not like.schema[name].is_numeric()]
-        return narwhals.to_native(same.with_columns(*casts) if casts else same)
+        lists = {name: values.tolist() if values.dtype.kind == "O" else values for name, values in columns.items()}
+        same = narwhals.from_dict(lists, backend=like.implementation)
+        # What the ONNX model takes as a float stays one: a column of booleans with missing values.
+        own = [
+            name for name, values in columns.items() if values.dtype.kind != "f" and not like.schema[name].is_numeric()
+        ]
+        casts = [narwhals.col(name).cast(like.schema[name]) for name in own]
+        try:
+            return narwhals.to_native(same.with_columns(*casts) if casts else same)
+        except Exception as error:
+            # Whatever the library raises for a value that its column type does not have: an unknown member of an Enum.
+            raise FrameworkRejects(one_sentence(error)) from error
     try:
         import pandas
     except ImportError:
         import polars
 
         return polars.DataFrame(columns)
-    frame = pandas.DataFrame(columns)
     if template is None:
-        return frame
+        return pandas.DataFrame(columns)
+    # An object column must not become one of text, where None is NaN.
+    frame = pandas.DataFrame({name: pandas.Series(values, dtype=values.dtype) for name, values in columns.items()})
     # Categorical columns carry their categories in the dtype, and estimators read them there.
     kinds = {name: template.dtypes[name] for name in columns if columns[name].dtype.kind == "O"}
     return frame.astype(kinds) if kinds else frame
+
+
+def _separate(arrays: list[Array], columns: int) -> list[Array]:
+    """Return the columns of a matrix of text and numbers, which is one ONNX output per column."""
+    if len(arrays) != 1 or columns < 2 or arrays[0].ndim != 2 or arrays[0].shape[1] != columns:
+        return arrays
+    found = [np.asarray(arrays[0][:, k : k + 1].tolist()) for k in range(columns)]
+    return [column if column.dtype.kind in "biuf" else column.astype(object) for column in found]
 
 
 def _arrays(result: Any) -> list[Array]:

@@ -241,7 +241,16 @@ def frame_columns(data: Any) -> dict[str, Array]:
     except ImportError as error:
         raise MissingDependency("DataFrames need narwhals", remedy="pip install 'any2onnx[parity]'") from error
     frame = narwhals.from_native(data, eager_only=True)
-    return {name: frame[name].to_numpy() for name in frame.columns}
+    return {name: _column(frame[name]) for name in frame.columns}
+
+
+def _column(series: Any) -> Array:
+    """Return a column; numbers and booleans with missing values as floats with NaN."""
+    values: Array = series.to_numpy()
+    if values.dtype.kind == "O" and (series.dtype.is_numeric() or str(series.dtype) == "Boolean"):
+        missing = series.is_null().to_numpy()
+        values = np.where(missing, np.nan, np.where(missing, 0, values).astype(np.float64))
+    return values
 
 
 def _by_name(data: Mapping[Any, Any], signature: Signature) -> dict[str, Array]:

@@ -255,7 +255,7 @@ def numbers(question: Question, method: str, k: int, got: np.ndarray, want: np.n
     if method == "predict_log_proba":
         # 1 - p has the rounding of 1, whose logarithm grows with 1 / p.
         error = np.maximum(error - 16 * 2.0**-53 / np.exp(np.where(finite, want, 0)) / scale, 0)
-    limit = max(limit, rounding_floor(question.model, method) / scale)
+    limit = max(limit, rounding_floor(question.model, method, wide(question.rows)) / scale)
     if single_inside(question.model):
         limit = LIMITS[np.dtype(np.float32)]
     worst = float(np.max(error, initial=0))
@@ -271,13 +271,17 @@ def numbers(question: Question, method: str, k: int, got: np.ndarray, want: np.n
     assert worst <= limit, f"{what}: error {worst:.3g} of the scale {scale:.3g}, at {[int(i) for i in where]}"
 
 
-def rounding_floor(model: Any, method: str) -> float:
-    """Return what the last bit of a kernel's values makes of an answer: exp differs by it between libraries."""
-    if type(model).__name__ != "GaussianProcessRegressor" or method != "predict":
-        return 0.0
-    largest = float(np.max(model.kernel_.diag(model.X_train_[:1])))
-    spread = float(np.max(np.linalg.norm(np.reshape(model.alpha_, (len(model.X_train_), -1)), axis=0)))
-    return 4 * 2.0**-53 * largest * spread * float(np.max(model._y_train_std))
+def rounding_floor(model: Any, method: str, rows: Any) -> float:
+    """Return what rounding alone leaves open of an answer: the last bit of a kernel's values, the sums of a product."""
+    if type(model).__name__ == "GaussianProcessRegressor" and method == "predict":
+        # exp differs by its last bit between libraries, and each value of the kernel is multiplied by its alpha.
+        largest = float(np.max(model.kernel_.diag(model.X_train_[:1])))
+        spread = float(np.max(np.sum(np.abs(np.reshape(model.alpha_, (len(model.X_train_), -1))), axis=0)))
+        return 4 * 2.0**-53 * largest * spread * float(np.max(model._y_train_std))
+    if type(model).__name__ == "LinearDiscriminantAnalysis" and method in ("decision_function", "predict_log_proba"):
+        # A sum of n products is rounded n times, each time by its size so far, whatever comes out in the end.
+        return rows.shape[1] * 2.0**-53 * float(np.max(np.abs(rows) @ np.abs(model.coef_).T))
+    return 0.0
 
 
 def single_inside(model: Any) -> bool:

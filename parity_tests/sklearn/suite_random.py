@@ -36,6 +36,7 @@ _LARGEST = {
     "Cs": 2,
     "max_n_alphas": 20,
 }
+_ENOUGH = 2_000
 # Below these only infinities are left.
 _SMALLEST = {"p": 0.4}
 # Parameters that are not of interest, of which any value but the default ends the fit, or that let scikit-learn stop
@@ -107,6 +108,9 @@ def configurations(key: str) -> SearchStrategy[SuiteCase]:
             value = draw(st.sampled_from(pools[name]))
             arguments.update(value if isinstance(value, dict) and name in value else {name: value})
         allowed = inspect.signature(cls.__init__).parameters
+        if "max_iter" in allowed and allowed["max_iter"].default == -1:
+            # Without a limit libsvm does not come to an end for some draws.
+            arguments.setdefault("max_iter", _ENOUGH)
         arguments = {name: value for name, value in arguments.items() if name in allowed}
         return SuiteCase(f"{cls.__name__}({arguments})", key, arguments, draw(st.sampled_from(sets)), tuple(names))
 

@@ -28,8 +28,11 @@ from sklearn.preprocessing import (
     RobustScaler,
     StandardScaler,
 )
+from sklearn.utils import all_estimators
 
+from any2onnx.converters.sklearn.context import class_key
 from any2onnx.errors import InvalidType, UnknownOption, UnsupportedParameter
+from any2onnx.operator_mappings.user_layer import current_registry
 
 OPSETS = (13, 18, 21, 28)
 BOTH = ("transform",)
@@ -349,8 +352,9 @@ def test_one_hot_inverse_of_one_category_and_of_numbers(run: Any, convert: Any) 
         codes = model.transform(numbers)
         _back(run, convert, model, codes, model.inverse_transform(codes))
     model = OneHotEncoder(handle_unknown="ignore").fit(np.array([[1], [2]]))
-    with pytest.raises(UnsupportedParameter, match="None among numbers"):
-        convert(model, np.eye(2), outputs=("inverse_transform",))
+    codes = np.array([[0.0, 1.0], [0.0, 0.0]])
+    # None among numbers is NaN.
+    _back(run, convert, model, codes, model.inverse_transform(codes).astype(float))
 
 
 def test_ordinal_inverse(run: Any, convert: Any, letters: Any) -> None:
@@ -371,11 +375,14 @@ def test_ordinal_inverse(run: Any, convert: Any, letters: Any) -> None:
     numbers = np.array([[1.5, 2.0], [3.0, 4.0]])
     model = OrdinalEncoder().fit(numbers)
     _back(run, convert, model, model.transform(numbers), numbers)
-    mixed = OrdinalEncoder().fit(pd.DataFrame({"a": ["x", "y"], "b": [1, 2]}))
-    with pytest.raises(UnsupportedParameter, match="text and of numbers"):
-        convert(mixed, np.zeros((1, 2)), outputs=("inverse_transform",))
-    with pytest.raises(UnsupportedParameter, match="grouped"):
-        convert(OrdinalEncoder(max_categories=2).fit(letters), np.zeros((1, 3)), outputs=("inverse_transform",))
+    for options in ({}, {"handle_unknown": "use_encoded_value", "unknown_value": -1}):
+        model = OrdinalEncoder(max_categories=2, **options).fit(letters)
+        codes = model.transform(letters)
+        codes[0] = options.get("unknown_value", 0)
+        _back(run, convert, model, codes, model.inverse_transform(codes.copy()))
+    mixed_up = OrdinalEncoder(max_categories=2).fit(X)
+    with pytest.raises(UnsupportedParameter, match="missing values and grouped"):
+        convert(mixed_up, np.zeros((1, 3)), outputs=("inverse_transform",))
 
 
 def test_other_inverses(run: Any, convert: Any, iris: Any) -> None:
@@ -432,11 +439,16 @@ def test_imputer_of_text(run: Any, convert: Any, letters: Any, missing: Any, str
     np.testing.assert_array_equal(run(convert(both, X), X)[0], both.transform(X).toarray())
 
 
-def test_imputer_of_text_with_indicator_is_refused(convert: Any, letters: Any) -> None:
+def test_imputer_of_text_with_indicator(run: Any, convert: Any, letters: Any) -> None:
     X = letters.copy()
     X[::5, 0] = np.nan
-    with pytest.raises(UnsupportedParameter, match="add_indicator"):
-        convert(SimpleImputer(strategy="most_frequent", add_indicator=True).fit(X), X)
+    model = SimpleImputer(strategy="most_frequent", add_indicator=True).fit(X)
+    # Text and flags have no common type: one output per column.
+    results = run(convert(model, X), X)
+    expected = model.transform(X)
+    assert [result.dtype.kind for result in results] == ["O", "O", "O", "b"]
+    for result, column in zip(results, expected.T, strict=True):
+        assert result.ravel().tolist() == column.tolist()
 
 
 def test_missing_indicator(run: Any, convert: Any, iris: Any) -> None:
@@ -546,3 +558,13 @@ def test_a_mean_is_filled_in_as_it_was_fitted(convert: Any, run: Any) -> None:
     model = make_pipeline(SimpleImputer(), bins).fit(X)
     for rows in (X, X.astype(np.float64)):
         np.testing.assert_array_equal(run(convert(model, rows), rows)[0], model.transform(rows))
+
+
+def test_every_inverse_transform_of_scikit_learn_is_there() -> None:
+    registry = current_registry()
+    with_inverse = [cls for _, cls in all_estimators() if hasattr(cls, "inverse_transform")]
+    assert len(with_inverse) > 40
+    for cls in with_inverse:
+        row = registry.find("sklearn", class_key(cls), 21)
+        assert row is not None
+        assert "inverse_transform" in row.methods, cls.__name__

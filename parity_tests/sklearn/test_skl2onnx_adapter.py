@@ -245,7 +245,7 @@ def test_rows_from_functions() -> None:
     assert rows_from_functions(None, None, None) == []
     with pytest.raises(UsageError, match="no custom converter"):
         rows_from_functions(None, {Decorrelate: shape_function}, None)
-    with pytest.raises(UsageError, match="class as key"):
+    with pytest.raises(UsageError, match="must be types"):
         rows_from_functions({"SklearnX": convert_function}, None, None)
 
 

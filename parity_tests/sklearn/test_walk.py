@@ -18,7 +18,7 @@ from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import Normalizer, OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from any2onnx.converters.sklearn.walk import OUTPUTS_KEY, build_sklearn, types_from_sample
 from any2onnx.data_types import (
@@ -495,8 +495,9 @@ def test_nothing_left(compare: Any, iris: Any) -> None:
     compare(ColumnTransformer([("a", "drop", [0])]).fit(iris[0]), iris[0], ("transform",))
 
 
-def test_text_beside_numbers_is_refused(convert: Any, frame: Any) -> None:
+def test_text_beside_numbers_in_one_matrix_is_refused(convert: Any, frame: Any) -> None:
     model = ColumnTransformer([("a", StandardScaler(), ["fare"])], remainder="passthrough").fit(frame)
+    model = Pipeline([("columns", model), ("number", Normalizer().fit(np.ones((2, len(frame.columns)))))])
     with pytest.raises(InvalidType, match="text"):
         convert(model, frame)
 

@@ -124,10 +124,13 @@ def location(scope: str, estimator: Any) -> str:
 
 
 def _changes_inference(cls: type) -> bool:
+    if cls.__name__ == "OnnxOperatorMixin":
+        # skl2onnx's, or that of `any2onnx.helpers`: it only adds the way to ONNX.
+        return False
     for name, item in vars(cls).items():
         if (name.startswith("__") and name.endswith("__")) or name in _TRAINING_ONLY or name.startswith("_abc"):
             continue
-        if name.startswith("set_") and name.endswith("_request"):
+        if (name.startswith("set_") and name.endswith("_request")) or name.startswith(("onnx_", "to_onnx")):
             continue
         if inspect.isroutine(item) or hasattr(item, "__get__"):
             return True

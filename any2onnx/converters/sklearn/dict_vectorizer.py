@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from any2onnx.converters.sklearn.map_inputs import FROM_MAP
+from any2onnx.converters.sklearn.ragged import entries_inverse
 from any2onnx.converters.sklearn.support import Results, as_column, take_columns, width_of, working_type
 from any2onnx.converters.sklearn.text_values import text_index
 from any2onnx.errors import InvalidType, UnsupportedParameter
@@ -24,6 +26,10 @@ def dict_vectorizer(g: GraphBuilder, call: Call) -> Results:
         InvalidType: No input has the name of a feature.
         UnsupportedParameter: Two entries would be the same feature.
     """
+    if "inverse_transform" in call.methods:
+        return {"inverse_transform": entries_inverse(g, call)}
+    if call.inputs[0].meta.get(FROM_MAP):
+        return {"transform": g.Cast(g.Identity(call.inputs[0]), working_type(call))}
     model = call.source
     vocabulary: dict[str, int] = {str(name): int(k) for name, k in model.vocabulary_.items()}
     dtype = working_type(call)

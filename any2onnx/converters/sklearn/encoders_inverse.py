@@ -1,6 +1,6 @@
 """Inverse transformations of encoders: from codes back to categories, labels and bin centres.
 
-A value that scikit-learn gives back as None (an unknown category) is the text "None", and refused among numbers.
+A value that scikit-learn gives back as None (an unknown category) is the text "None"; among numbers it is NaN.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from any2onnx.converters.sklearn.frame import Frame
+from any2onnx.converters.sklearn.frames import framed
 from any2onnx.converters.sklearn.support import (
     Array,
     argmax_label,
@@ -28,24 +30,29 @@ from any2onnx.operator_mappings.mapping import Call
 
 
 def category_values(call: Call, features: Sequence[Any]) -> list[Array]:
-    """Return the categories of all features in one element type that ONNX has.
+    """Return the categories of each feature in an element type that ONNX has; one type for all features of numbers.
 
     Raises:
-        UnsupportedParameter: Text in one feature and numbers in another, or None among numbers.
+        UnsupportedParameter: Text and numbers in one feature.
     """
-    arrays = [np.asarray(categories) for categories in features]
-    flat = [item for array in arrays for item in array.tolist()]
-    if any(isinstance(item, str) for item in flat):
-        if not all(isinstance(item, str) or is_missing(item) for item in flat):
-            raise UnsupportedParameter(
-                "features of text and of numbers cannot go back into one matrix", where=call.location or None
-            )
-        return [np.asarray([text_of(item) for item in array.tolist()], dtype=object) for array in arrays]
-    if any(item is None for item in flat):
-        raise UnsupportedParameter("None among numbers cannot be expressed", where=call.location or None)
-    joined = np.result_type(*[np.asarray(array.tolist()).dtype for array in arrays])
+    lists = [
+        list(categories) if isinstance(categories, list) else np.asarray(categories).tolist() for categories in features
+    ]
+    texts = [any(isinstance(item, str) for item in items) for items in lists]
+    # Nothing but missing values, beside text, comes as the texts that stand for them.
+    texts = [text or (any(texts) and all(map(is_missing, items))) for items, text in zip(lists, texts, strict=True)]
+    for items, text in zip(lists, texts, strict=True):
+        if text and not all(isinstance(item, str) or is_missing(item) for item in items):
+            raise UnsupportedParameter("text and numbers in one column cannot be expressed", where=call.location)
+    # None among numbers is NaN.
+    arrays = [np.asarray([np.nan if item is None else item for item in items]) for items in lists]
+    numbers = [array.dtype for array, text in zip(arrays, texts, strict=True) if not text]
+    joined = np.result_type(*numbers) if numbers else np.dtype(object)
     dtype = {"f": working_type(call).numpy(), "b": np.dtype(bool)}.get(joined.kind, np.dtype(np.int64))
-    return [np.asarray(array.tolist()).astype(dtype) for array in arrays]
+    return [
+        np.asarray([text_of(item) for item in items], dtype=object) if text else array.astype(dtype)
+        for items, array, text in zip(lists, arrays, texts, strict=True)
+    ]
 
 
 def _parts(g: GraphBuilder, x: Value, widths: Sequence[int]) -> list[Value]:
@@ -55,7 +62,7 @@ def _parts(g: GraphBuilder, x: Value, widths: Sequence[int]) -> list[Value]:
     return [next(pieces) if width else x for width in widths]
 
 
-def one_hot_inverse(g: GraphBuilder, call: Call) -> Value:
+def one_hot_inverse(g: GraphBuilder, call: Call) -> Value | Frame:
     """Return the categories of one-hot rows; a group of zeros is the dropped category, or unknown."""
     model = call.source
     count = len(model.categories_)
@@ -84,7 +91,7 @@ def one_hot_inverse(g: GraphBuilder, call: Call) -> Value:
             total = g.ReduceSum(part, [1])
             index = g.Where(g.Equal(total, g.scalar_like(0.0, total)), np.asarray(nothing, np.int64), found)
         columns.append(g.Gather(values[k], index, axis=0))
-    return hstack(g, columns)
+    return framed(g, columns)
 
 
 def _may_be_unknown(model: Any, k: int) -> bool:
@@ -97,17 +104,15 @@ def _may_be_unknown(model: Any, k: int) -> bool:
     return ignores and (drop is None or drop[k] is None)
 
 
-def ordinal_inverse(g: GraphBuilder, call: Call) -> Value:
-    """Return the categories behind codes.
+def ordinal_inverse(g: GraphBuilder, call: Call) -> Value | Frame:
+    """Return the categories behind codes; "infrequent_sklearn" for grouped ones.
 
     Raises:
-        UnsupportedParameter: Infrequent categories, whose members cannot be told apart.
+        UnsupportedParameter: A feature with missing values and grouped categories, whose codes scikit-learn mixes up.
     """
     model = call.source
-    if model._infrequent_enabled and any(c is not None for c in model._infrequent_indices):
-        raise UnsupportedParameter("grouped categories cannot be taken back", where=call.location or None)
     unknowns = model.handle_unknown == "use_encoded_value"
-    features = [np.asarray([*np.asarray(c).tolist(), None], dtype=object) if unknowns else c for c in model.categories_]
+    features = [_behind_codes(call, k) + [None] * unknowns for k in range(len(model.categories_))]
     values = category_values(call, features)
     x = matrix(g, call, DataType.DOUBLE)
     columns: list[Value] = []
@@ -120,7 +125,24 @@ def ordinal_inverse(g: GraphBuilder, call: Call) -> Value:
             place = float(len(features[k]) - 1)
             index = g.Where(_same(g, part, model.unknown_value), g.scalar_like(place, part), index)
         columns.append(g.Gather(values[k], g.Cast(index, DataType.INT64), axis=0))
-    return hstack(g, columns)
+    return framed(g, columns)
+
+
+def _behind_codes(call: Call, k: int) -> list[Any]:
+    """Return what the codes 0, 1, … of a feature stand for."""
+    model = call.source
+    known: list[Any] = np.asarray(model.categories_[k]).tolist()
+    grouped = model._infrequent_indices[k] if model._infrequent_enabled else None
+    if grouped is None:
+        return known
+    if k in model._missing_indices:
+        raise UnsupportedParameter(
+            f"feature {k} has missing values and grouped categories, of which scikit-learn takes the codes for each "
+            "other's",
+            where=call.location or None,
+        )
+    rare = set(np.asarray(grouped).tolist())
+    return [item for place, item in enumerate(known) if place not in rare] + ["infrequent_sklearn"]
 
 
 def _same(g: GraphBuilder, x: Value, number: Any) -> Value:

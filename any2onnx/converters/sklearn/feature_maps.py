@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from any2onnx.converters.sklearn.encoders import category_index
+from any2onnx.converters.sklearn.ragged import labels_inverse
 from any2onnx.converters.sklearn.support import Array, Results, cast_results, columns_of, hstack, matrix, working_type
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.special_functions import normal_cdf_double, normal_quantile_double
@@ -258,6 +259,8 @@ def target_encoder(g: GraphBuilder, call: Call) -> Results:
 
 def multi_label_binarizer(g: GraphBuilder, call: Call) -> Results:
     """Convert MultiLabelBinarizer on a matrix whose rows are the label sets: which classes are in each row."""
+    if "inverse_transform" in call.methods:
+        return {"inverse_transform": labels_inverse(g, call)}
     classes = call.source.classes_
     found: Value | None = None
     for column in columns_of(g, call):

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from any2onnx.converters.sklearn.frames import framed
 from any2onnx.converters.sklearn.support import (
     INTEGERS,
     Array,
     Results,
+    as_column,
     hstack,
     matrix,
     no_columns,
@@ -42,37 +44,43 @@ def simple_imputer(g: GraphBuilder, call: Call) -> Results:
     """Convert SimpleImputer: the statistic of the column where a value is missing.
 
     Raises:
-        UnsupportedParameter: Text columns with a numeric indicator beside them; inverse_transform without one.
+        UnsupportedParameter: Text for the missing values of a column of numbers; inverse_transform without indicator.
     """
     model = call.source
     if "inverse_transform" in call.methods:
         return _put_back(g, call)
-    x = raw_matrix(g, call)
-    if dtype_of(x) != DataType.STRING and (model.strategy in ("mean", "median") or dtype_of(x) not in INTEGERS):
-        x = matrix(g, call)
-    mask = missing_mask(g, x, model.missing_values)
+    blocks = _blocks(g, call)
+    masks = [missing_mask(g, x, model.missing_values) for x in blocks]
     statistics: Array = np.asarray(model.statistics_)
-    kept = np.arange(len(statistics))
-    if not model.keep_empty_features:
-        # Columns that were empty at fit have no statistic and are left out.
-        kept = np.flatnonzero([not _is_nan(value) for value in statistics.tolist()])
-    filled = _fill(
-        g,
-        take_columns(g, x, kept.tolist()),
-        take_columns(g, mask, kept.tolist()),
+    ends = np.cumsum([width_of(x) for x in blocks])
+    filled: list[Value] = []
+    for x, mask, own in zip(blocks, masks, np.split(statistics, ends[:-1]), strict=True):
+        kept = np.arange(len(own))
+        if not model.keep_empty_features:
+            # Columns that were empty at fit have no statistic and are left out.
+            kept = np.flatnonzero([not _is_nan(value) for value in own.tolist()])
+        if not len(kept):
+            continue
+        columns = kept.tolist()
         # scikit-learn fills in the type that it was fitted with: float32's mean of a column is another number.
-        statistics[kept].astype(getattr(model, "_fill_dtype", statistics.dtype)),
-    )
-    if not model.add_indicator:
-        return {"transform": filled}
-    indicator = _indicator(g, mask, model.indicator_)
-    if indicator is None:
-        return {"transform": filled}
-    if dtype_of(filled) == DataType.STRING:
-        raise UnsupportedParameter(
-            "add_indicator=True puts numbers beside text in one matrix", where=call.location, needs="numeric columns"
-        )
-    return {"transform": hstack(g, [filled, g.Cast(indicator, dtype_of(filled))])}
+        values = own[kept].astype(getattr(model, "_fill_dtype", own.dtype))
+        filled.append(_fill(g, call, take_columns(g, x, columns), take_columns(g, mask, columns), values))
+    if model.add_indicator:
+        indicator = _indicator(g, hstack(g, masks), model.indicator_)
+        if indicator is not None:
+            # Beside text a flag stays a flag; beside numbers it becomes one.
+            number = dtype_of(filled[-1]) if filled else working_type(call)
+            filled.append(indicator if number == DataType.STRING else g.Cast(indicator, number))
+    return {"transform": framed(g, filled) if filled else no_columns(g, call)}
+
+
+def _blocks(g: GraphBuilder, call: Call) -> list[Value]:
+    """Return the columns: numbers as one matrix; text and numbers beside each other in their own types."""
+    if len({dtype_of(value) == DataType.STRING for value in call.inputs}) > 1:
+        return [as_column(g, value) for value in call.inputs]
+    x = raw_matrix(g, call)
+    numeric = call.source.strategy in ("mean", "median") or dtype_of(x) not in INTEGERS
+    return [matrix(g, call) if dtype_of(x) != DataType.STRING and numeric else x]
 
 
 def _put_back(g: GraphBuilder, call: Call) -> Results:
@@ -106,9 +114,16 @@ def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and value != value
 
 
-def _fill(g: GraphBuilder, x: Value, mask: Value, statistics: Array) -> Value:
+def _fill(g: GraphBuilder, call: Call, x: Value, mask: Value, statistics: Array) -> Value:
     if dtype_of(x) == DataType.STRING:
         return g.Where(mask, np.asarray([[text_of(v) for v in statistics.tolist()]], dtype=object), x)
+    if dtype_of(x) in INTEGERS and any(isinstance(value, str) for value in statistics.tolist()):
+        # The text of fill_value="…"; integers have no missing value to put it in place of.
+        return x
+    if any(isinstance(value, str) for value in statistics.tolist()):
+        raise UnsupportedParameter(
+            f"fill_value={call.source.fill_value!r} puts text into a column of numbers", where=call.location or None
+        )
     row = np.asarray(statistics, np.float64)[None, :].astype(dtype_of(x).numpy())
     return g.Where(mask, row, x)
 
@@ -123,10 +138,16 @@ def _indicator(g: GraphBuilder, mask: Value, indicator: Any) -> Value | None:
 def missing_indicator(g: GraphBuilder, call: Call) -> Results:
     """Convert MissingIndicator: where the chosen columns are missing, as booleans."""
     model = call.source
-    x = raw_matrix(g, call)
-    if dtype_of(x) not in (DataType.STRING, working_type(call)) and dtype_of(x) not in INTEGERS:
-        x = matrix(g, call)
-    found = _indicator(g, missing_mask(g, x, model.missing_values), model)
+    masks = [missing_mask(g, x, model.missing_values) for x in _blocks_to_check(g, call)]
+    found = _indicator(g, hstack(g, masks), model)
     if found is None:
         found = no_columns(g, call, DataType.BOOL)
     return {"transform": found}
+
+
+def _blocks_to_check(g: GraphBuilder, call: Call) -> list[Value]:
+    if len({dtype_of(value) == DataType.STRING for value in call.inputs}) > 1:
+        return [as_column(g, value) for value in call.inputs]
+    x = raw_matrix(g, call)
+    known = dtype_of(x) in (DataType.STRING, working_type(call)) or dtype_of(x) in INTEGERS
+    return [x if known else matrix(g, call)]

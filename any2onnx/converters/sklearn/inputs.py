@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from any2onnx.converters.sklearn.map_inputs import is_map, map_input
 from any2onnx.converters.sklearn.support import select_columns, width_of
 from any2onnx.data_types import TensorType, as_tensor_type, tensor_type
 from any2onnx.errors import InvalidType, UsageError
@@ -25,10 +26,12 @@ class Table:
     Attributes:
         values: Matrices or vectors, side by side.
         columns: Names of the columns of each; empty where they have none.
+        note: For `map_inputs.prepend_map`, where the model's input is a map.
     """
 
     values: tuple[Value, ...]
     columns: tuple[tuple[str, ...], ...]
+    note: str = ""
 
 
 def make_inputs(g: GraphBuilder, initial_types: Any, model: Any, methods: Sequence[str]) -> Table:
@@ -38,6 +41,10 @@ def make_inputs(g: GraphBuilder, initial_types: Any, model: Any, methods: Sequen
         InvalidType: They do not fit the estimator.
         UsageError: `initial_types` has another form.
     """
+    entries = list(initial_types.items() if hasattr(initial_types, "items") else initial_types or ())
+    if len(entries) == 1 and isinstance(entries[0], tuple | list) and is_map(entries[0][-1]):
+        row, note = map_input(g, str(entries[0][0]), entries[0][-1], model)
+        return Table((row,), ((),), note)
     pairs = checked_types(initial_types)
     if len(pairs) == 1 and not pairs[0][1].shape and _takes_text(model):
         name, given = pairs[0]
@@ -76,7 +83,7 @@ def _input(g: GraphBuilder, name: str, given: TensorType, model: Any, *, alone: 
     if shape[0] is None:
         shape[0] = BATCH
     if alone and len(shape) == 2 and shape[1] is None:
-        shape[1] = fitted_width(model)
+        shape[1] = 1 if _takes_text(model) else fitted_width(model)
     dtype = to_dtype(given.dtype)
     if dtype in (DataType.COMPLEX64, DataType.COMPLEX128):
         raise InvalidType(f"input {name!r} is complex", needs="real numbers or text")
@@ -154,8 +161,15 @@ def _used_columns(model: Any) -> set[int] | None:
 def _column_names(values: Sequence[Value], fitted: list[str] | None) -> tuple[tuple[str, ...], ...]:
     if fitted is None or any(rank_of(v) != 2 for v in values):
         return tuple(() for _ in values)
+    return split_names(values, fitted)
+
+
+def split_names(values: Sequence[Value], names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Return the names of the columns of each value; none at all where there are not as many as columns."""
     ends = np.cumsum([width_of(v) for v in values]).tolist()
-    return tuple(tuple(fitted[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True))
+    if len(names) != ends[-1]:
+        return tuple(() for _ in values)
+    return tuple(tuple(names[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True))
 
 
 def _fitted_names(model: Any) -> list[str] | None:
@@ -169,11 +183,7 @@ def columns_at(g: GraphBuilder, table: Table, indices: Sequence[int]) -> Table:
     values = select_columns(g, table.values, indices)
     if len(names) != sum(width_of(v) for v in table.values):
         return Table(tuple(values), tuple(() for _ in values))
-    chosen = [names[k] for k in indices]
-    ends = np.cumsum([width_of(v) for v in values]).tolist()
-    return Table(
-        tuple(values), tuple(tuple(chosen[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True))
-    )
+    return Table(tuple(values), split_names(values, [names[k] for k in indices]))
 
 
 def float_type(values: Sequence[Value]) -> DataType:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.sklearn.pipeline import join
+from any2onnx.converters.sklearn.frames import join
 from any2onnx.converters.sklearn.support import (
     Child,
     Results,
@@ -21,6 +21,7 @@ from any2onnx.converters.sklearn.support import (
     labels,
     no_columns,
     only,
+    raw_matrix,
 )
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, rank_of, shape_of
@@ -157,7 +158,7 @@ def selector(g: GraphBuilder, call: Call) -> Results:
 
 def _put_back(g: GraphBuilder, call: Call, support: np.ndarray[Any, Any]) -> Value:
     """Return the selected columns in their places among columns of zeros."""
-    x = join(g, call, call.inputs)
+    x = raw_matrix(g, call)
     wide = g.op("Pad", x, [0, 0, 0, 1], g.const(np.zeros((), x.dtype.numpy() if x.dtype else np.float32)))
     positions = np.where(support, np.cumsum(support) - 1, support.sum())
     return g.Gather(wide, positions.astype(np.int64), axis=1)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from any2onnx.converters.sklearn.frame import Frame
+from any2onnx.converters.sklearn.frames import separate
+from any2onnx.converters.sklearn.ragged import Ragged
 from any2onnx.converters.sklearn.scan import ALL_OUTPUTS, offered
 from any2onnx.converters.sklearn.support import as_column, class_array, width_of
 from any2onnx.converters.sklearn.tree_paths import decision_path_text
@@ -62,7 +65,9 @@ def estimator_kind(model: Any) -> str:
         return "regressor" if kind == "ranker" else str(kind)
     if hasattr(model, "predict"):
         # CatBoost's base class has classes and predicts raw scores.
-        labels = hasattr(model, "classes_") and not hasattr(model, "get_all_params")
+        labels = (hasattr(model, "classes_") or hasattr(model, "predict_proba")) and not hasattr(
+            model, "get_all_params"
+        )
         return "classifier" if labels else "regressor"
     return "transformer"
 
@@ -167,11 +172,13 @@ class Named:
         values: By name, in order.
         methods: The method behind each value; class labels, which no method gives, stand last and have none.
         sequences: Names of the values that together are one output, a sequence, under its name.
+        ragged: Those sequences whose two values are the items of all rows and how many each row has.
     """
 
     values: dict[str, Value]
     methods: list[str]
     sequences: dict[str, list[str]]
+    ragged: list[str] = field(default_factory=list)
 
     def final_names(self) -> list[str]:
         """Return the names of the outputs, a sequence in place of its members."""
@@ -201,11 +208,16 @@ def name_results(g: GraphBuilder, wanted: Sequence[Output], results: Mapping[str
             named.values.update(result)
             named.methods.extend(result)
             continue
+        if isinstance(result, Frame):
+            result = separate(g, result)
         several = isinstance(result, tuple | list)
         if several and output.together and not _as_sequence(last, result):
             result, several = g.op("Concat", *(g.Unsqueeze(part, 0) for part in result), axis=0), False
         members = []
         for k, value in enumerate(result if several else [result]):
+            if isinstance(value, Ragged):
+                _name_ragged(g, named, output, f"{output.name}_{k}" if several else output.name, value)
+                continue
             shaped = _conventional(g, output, value) if output.column else value
             members.append(_free_name(g, f"{output.name}_{k}" if several else output.name))
             named.values[members[-1]] = decision_path_text(g, shaped, last) if output.path else shaped
@@ -213,6 +225,15 @@ def name_results(g: GraphBuilder, wanted: Sequence[Output], results: Mapping[str
         if several and output.together:
             named.sequences[_free_name(g, output.name)] = members
     return named
+
+
+def _name_ragged(g: GraphBuilder, named: Named, output: Output, name: str, value: Ragged) -> None:
+    name = _free_name(g, name)
+    members = {f"{name}_items": value.items, f"{name}_lengths": value.lengths}
+    named.values.update(members)
+    named.methods.extend([output.method] * len(members))
+    named.sequences[name] = list(members)
+    named.ragged.append(name)
 
 
 def _as_sequence(last: Any, parts: Sequence[Value]) -> bool:
@@ -275,7 +296,7 @@ def apply_final_types(g: GraphBuilder, named: Named, final_types: Sequence[tuple
     """Rename and cast outputs by position.
 
     Raises:
-        UsageError: Another number of outputs.
+        UsageError: Another number of outputs, or a name twice.
         InvalidType: An entry is no pair, or its type no type.
     """
     if final_types is None:
@@ -285,6 +306,9 @@ def apply_final_types(g: GraphBuilder, named: Named, final_types: Sequence[tuple
         raise UsageError(
             f"final_types names {len(final_types)} outputs, the model has {len(outputs)}: {', '.join(outputs)}"
         )
+    names = [entry[0] for entry in final_types if isinstance(entry, tuple | list) and entry]
+    if len(set(map(str, names))) < len(names):
+        raise UsageError(f"final_types has a name twice: {', '.join(map(str, names))}", needs="a name for each output")
     renamed = Named({}, named.methods, {})
     for entry, old in zip(final_types, outputs, strict=True):
         if not isinstance(entry, tuple | list) or len(entry) != 2 or not isinstance(entry[0], str):
@@ -294,9 +318,10 @@ def apply_final_types(g: GraphBuilder, named: Named, final_types: Sequence[tuple
         if members is not None:
             renamed.sequences[name] = [f"{name}_{k}" for k in range(len(members))]
             given = getattr(given, "element_type", given)
-        for fresh, member in zip(renamed.sequences.get(name, [name]), members or [old], strict=True):
+        if old in named.ragged:
+            renamed.ragged.append(name)
+        for k, (fresh, member) in enumerate(zip(renamed.sequences.get(name, [name]), members or [old], strict=True)):
             value = named.values[member]
-            renamed.values[fresh] = (
-                value if given is None else g.Cast(value, to_dtype(as_tensor_type(given, name).dtype))
-            )
+            stays = given is None or (old in named.ragged and k == 1)
+            renamed.values[fresh] = value if stays else g.Cast(value, to_dtype(as_tensor_type(given, name).dtype))
     return renamed

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from any2onnx.converters.sklearn.inputs import Table, columns_at
+from any2onnx.converters.sklearn.frame import Frame
+from any2onnx.converters.sklearn.frames import join, values_of
+from any2onnx.converters.sklearn.inputs import Table, columns_at, split_names
+from any2onnx.converters.sklearn.ragged import Ragged
 from any2onnx.converters.sklearn.support import (
-    INTEGERS,
     Child,
     Results,
-    as_column,
     children,
     convert_child,
-    hstack,
     no_columns,
+    to_float,
     working_type,
 )
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import DataType, Value, dtype_of
+from any2onnx.graph.types import Value
 from any2onnx.operator_mappings.mapping import Call
 
 _TRANSFORM = ("transform",)
@@ -61,34 +62,38 @@ def pipeline(g: GraphBuilder, call: Call) -> Results:
     for name, step in body:
         exact = last is not None or name != body[-1][0]
         found = convert_child(call, name, step, table.values, _TRANSFORM, columns=table.columns, exact=exact)
-        table = Table((found["transform"],), ((),))
+        table = _table_of(step, found["transform"])
     if last is not None:
         return convert_child(call, last[0], last[1], table.values, call.methods, columns=table.columns)
     return {"transform": join(g, call, table.values)}
 
 
+def _table_of(step: Any, result: Any) -> Table:
+    """Return a step's result as the next step's X; the columns have names where the step gives frames."""
+    values = values_of(result)
+    output = getattr(step, "_sklearn_output_config", {}).get("transform")
+    if output not in ("pandas", "polars") or not hasattr(step, "get_feature_names_out"):
+        return Table(values, tuple(() for _ in values))
+    return Table(values, split_names(values, [str(name) for name in step.get_feature_names_out()]))
+
+
 def _inverse_pipeline(g: GraphBuilder, call: Call) -> Results:
-    values: Sequence[Value] = call.inputs
+    values: tuple[Any, ...] = call.inputs
     for name, step in reversed(_acting_steps(call.source)):
         exact = name != _acting_steps(call.source)[0][0]
-        values = (convert_child(call, name, step, values, call.methods, exact=exact)[_INVERSE],)
+        result = convert_child(call, name, step, values, call.methods, exact=exact)[_INVERSE]
+        if isinstance(result, Ragged) or (isinstance(result, tuple) and not isinstance(result, Frame)):
+            # Terms and entries are the end: nothing takes them as its input.
+            return {_INVERSE: result}
+        values = values_of(result)
     return {_INVERSE: join(g, call, values)}
 
 
-def join(g: GraphBuilder, call: Call, values: Sequence[Value]) -> Value:
-    """Concatenate columns as numpy would: one type stays, integers widen to int64, all else is the working type."""
-    parts = [as_column(g, value) for value in values]
-    types = {dtype_of(part) for part in parts}
-    if len(types) == 1:
-        return hstack(g, parts)
-    return hstack(g, parts, DataType.INT64 if types <= INTEGERS else working_type(call))
-
-
-def _weighted(g: GraphBuilder, call: Call, value: Value, weight: Any) -> Value:
+def _weighted(g: GraphBuilder, call: Call, values: Sequence[Value], weight: Any) -> list[Value]:
     if weight is None:
-        return value
-    wide = g.Cast(value, working_type(call))
-    return g.Mul(wide, g.scalar_like(float(weight), wide))
+        return list(values)
+    wide = [to_float(g, value, working_type(call)) for value in values]
+    return [g.Mul(value, g.scalar_like(float(weight), value)) for value in wide]
 
 
 # --- FeatureUnion -----------------------------------------------------------------------------------------------------
@@ -108,13 +113,11 @@ def feature_union(g: GraphBuilder, call: Call) -> Results:
     factors: Mapping[str, float] = call.source.transformer_weights or {}
     parts: list[Value] = []
     for name, part in _union_parts(call.source):
-        if _skipped(part):
-            result = join(g, call, call.inputs)
-        else:
-            result = convert_child(call, name, part, call.inputs, _TRANSFORM, columns=call.params["columns"])[
-                "transform"
-            ]
-        parts.append(_weighted(g, call, result, factors.get(name)))
+        result: Any = Frame(call.inputs)
+        if not _skipped(part):
+            found = convert_child(call, name, part, call.inputs, _TRANSFORM, columns=call.params["columns"])
+            result = found["transform"]
+        parts += _weighted(g, call, values_of(result), factors.get(name))
     if not parts:
         return {"transform": no_columns(g, call)}
     return {"transform": join(g, call, parts)}
@@ -144,11 +147,10 @@ def column_transformer(g: GraphBuilder, call: Call) -> Results:
     parts: list[Value] = []
     for name, part, indices in _column_parts(call.source):
         chosen = columns_at(g, table, indices)
-        if _skipped(part):
-            result = join(g, call, chosen.values)
-        else:
+        result: Any = Frame(chosen.values)
+        if not _skipped(part):
             result = convert_child(call, name, part, chosen.values, _TRANSFORM, columns=chosen.columns)["transform"]
-        parts.append(_weighted(g, call, result, factors.get(name)))
+        parts += _weighted(g, call, values_of(result), factors.get(name))
     if not parts:
         return {"transform": no_columns(g, call)}
     return {"transform": join(g, call, parts)}

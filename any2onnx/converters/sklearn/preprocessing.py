@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from any2onnx.converters.sklearn.frames import join
 from any2onnx.converters.sklearn.numerics import expm1, log1p
-from any2onnx.converters.sklearn.pipeline import join
 from any2onnx.converters.sklearn.support import (
     Array,
     Results,

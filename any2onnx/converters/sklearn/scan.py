@@ -62,6 +62,17 @@ def scan(model: Any, methods: tuple[str, ...], context: Context) -> list[Found]:
     return found
 
 
+def every_estimator(model: Any, context: Context) -> Iterator[Any]:
+    """Yield the estimators of a tree, as far as their converters are known.
+
+    Raises:
+        NotAModel: One of them is a class, or has nothing to infer with.
+        NotFitted: One has not been fitted.
+    """
+    for found in _walk(Found(model, (), "", True), context):
+        yield found.estimator
+
+
 def _walk(item: Found, context: Context) -> Iterator[Found]:
     check_estimator(item.estimator, item.scope)
     yield item

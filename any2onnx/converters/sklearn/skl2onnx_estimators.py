@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.sklearn.pipeline import join
+from any2onnx.converters.sklearn.frames import framed, join, values_of
 from any2onnx.converters.sklearn.support import (
     Child,
     Results,
@@ -15,6 +15,7 @@ from any2onnx.converters.sklearn.support import (
     columns_of,
     convert_child,
     hstack,
+    raw_matrix,
     working_type,
 )
 from any2onnx.graph.builder import GraphBuilder
@@ -24,7 +25,8 @@ from any2onnx.operator_mappings.mapping import Call
 
 def cast_transformer(g: GraphBuilder, call: Call) -> Results:
     """Convert CastTransformer: the columns in another type."""
-    return {"transform": g.Cast(join(g, call, call.inputs), to_dtype(np.dtype(call.source.dtype).name))}
+    dtype = to_dtype(np.dtype(call.source.dtype).name)
+    return {"transform": framed(g, [g.Cast(part, dtype) for part in values_of(join(g, call, call.inputs))])}
 
 
 def _cast_children(model: Any, methods: tuple[str, ...]) -> list[Child]:
@@ -46,7 +48,7 @@ def cast_regressor(g: GraphBuilder, call: Call) -> Results:
 def replace_transformer(g: GraphBuilder, call: Call) -> Results:
     """Convert ReplaceTransformer: one value in place of another."""
     model = call.source
-    x = join(g, call, call.inputs)
+    x = raw_matrix(g, call)
     floating = isinstance(model.to_value, float) and dtype_of(x) not in (DataType.FLOAT, DataType.DOUBLE)
     x = g.Cast(x, working_type(call)) if floating else x
     if isinstance(model.from_value, float) and np.isnan(model.from_value):

@@ -15,6 +15,7 @@ import numpy as np
 
 from any2onnx.data_types import TENSOR_TYPES, TensorType, as_tensor_type
 from any2onnx.errors import UsageError
+from any2onnx.graph.avoided import ANY_OPERATOR, OperatorChoice
 from any2onnx.graph.names import Names
 from any2onnx.graph.opsets import Opsets
 from any2onnx.graph.types import DataType, TensorSpec
@@ -135,6 +136,11 @@ class Scope:
         self.variables[variable.onnx_name] = variable
         self._names.reserve(variable.onnx_name)
 
+    def rename_onnx_name(self, old_name: str, new_name: str) -> None:
+        """Take note of a variable's new name."""
+        self.variables[new_name] = self.variables.pop(old_name)
+        self._names.reserve(new_name)
+
     def declare_local_operator(self, type: str, raw_model: Any = None) -> Operator:  # noqa: A002
         """Make a sub-operator; it is converted when its inputs are there."""
         operator = Operator(self._names.unique(type), type, raw_model, self, self.target_opset)
@@ -180,13 +186,29 @@ class Node:
 class Container:
     """Records nodes and initializers."""
 
-    def __init__(self, opsets: Opsets, scope: Scope) -> None:
+    def __init__(self, opsets: Opsets, scope: Scope, choice: OperatorChoice = ANY_OPERATOR) -> None:
+        self.choice = choice
         self.target_opset_all = dict(opsets.versions)
         self.target_opset = opsets.main
         self.scope = scope
         self.records: list[Node] = []
         self.constants: dict[str, Any] = {}
+        # What skl2onnx's own helpers (`add_onnx_graph`) put in beside the methods below.
+        self.nodes: list[Any] = []
+        self.initializers: list[Any] = []
+        self.node_domain_version_pair_sets: set[tuple[str, int]] = set()
         self.verbose = 0
+
+    def take_messages(self) -> None:
+        """Record the nodes and initializers that were put in as messages."""
+        import onnx
+
+        for node in self.nodes:
+            attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+            self.add_node(node.op_type, list(node.input), list(node.output), node.domain, name=node.name, **attributes)
+        for tensor in self.initializers:
+            self.constants[tensor.name] = onnx.numpy_helper.to_array(tensor)
+        self.nodes, self.initializers = [], []
 
     @property
     def main_opset(self) -> int:
@@ -203,8 +225,9 @@ class Container:
         return self.target_opset_all.get("" if domain == "ai.onnx" else domain)
 
     def is_allowed(self, node_type: Any) -> bool:
-        """Tell that every operator may be used; white and black lists are checked on the finished graph."""
-        return True
+        """Tell whether an operator, or all of several, may be used."""
+        kinds = [node_type] if isinstance(node_type, str) else node_type
+        return not any(self.choice.rules_out(kind) for kind in kinds)
 
     def debug(self, *_: Any, **__: Any) -> None:
         """Write nothing."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from any2onnx.converters.sklearn import sparse_rows
 from any2onnx.converters.sklearn.context import Context
+from any2onnx.converters.sklearn.frame import Frame
 from any2onnx.errors import InvalidType, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dtype_of, rank_of, shape_of
@@ -353,10 +354,11 @@ def cast_results(g: GraphBuilder, call: Call, results: Results, *, keep: Sequenc
     dtype = working_type(call)
     floats = (DataType.FLOAT, DataType.DOUBLE)
 
-    def cast(value: Value) -> Value:
+    def cast(value: Any) -> Any:
+        if isinstance(value, Frame):
+            return Frame(cast(part) for part in value)
+        if isinstance(value, tuple):
+            return tuple(cast(part) for part in value)
         return g.Cast(value, dtype) if value.dtype in floats else value
 
-    return {
-        method: value if method in keep else tuple(cast(v) for v in value) if isinstance(value, tuple) else cast(value)
-        for method, value in results.items()
-    }
+    return {method: value if method in keep else cast(value) for method, value in results.items()}

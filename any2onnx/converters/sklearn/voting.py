@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.sklearn.pipeline import join
+from any2onnx.converters.sklearn.frame import Frame
+from any2onnx.converters.sklearn.frames import join, values_of
+from any2onnx.converters.sklearn.inputs import Table, columns_at
 from any2onnx.converters.sklearn.support import (
     Child,
     Results,
@@ -24,10 +26,9 @@ from any2onnx.converters.sklearn.support import (
     labels,
     only,
     raw_matrix,
-    take_columns,
 )
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import DataType, Value
+from any2onnx.graph.types import DataType, Value, dtype_of
 from any2onnx.operator_mappings.mapping import Call
 
 
@@ -127,7 +128,7 @@ def stacking(g: GraphBuilder, call: Call) -> Results:
     results: Results = {"transform": table}
     final = tuple(method for method in call.methods if method != "transform")
     if final:
-        results.update(convert_child(call, "final_estimator", model.final_estimator_, [table], final))
+        results.update(convert_child(call, "final_estimator", model.final_estimator_, values_of(table), final))
     if isinstance(encoder, list):
         _label_sets(g, [one.classes_ for one in encoder], results)
     elif encoder is not None and "predict" in final:
@@ -147,7 +148,7 @@ def _label_sets(g: GraphBuilder, classes: Sequence[Any], results: Results) -> No
         results["predict_proba"] = g.op("Concat", *first, axis=1)
 
 
-def _stacked_table(g: GraphBuilder, call: Call) -> Value:
+def _stacked_table(g: GraphBuilder, call: Call) -> Value | Frame:
     model = call.source
     binary = len(getattr(model, "classes_", ())) == 2
     parts: list[Value] = []
@@ -164,7 +165,11 @@ def _stacked_table(g: GraphBuilder, call: Call) -> Value:
             parts.append(as_column(g, result))
     if model.passthrough:
         parts += call.inputs
-    return join(g, call, [g.Cast(part, inner_type(call)) for part in parts])
+    return join(g, call, [part if _is_text(part) else g.Cast(part, inner_type(call)) for part in parts])
+
+
+def _is_text(value: Value) -> bool:
+    return dtype_of(value) == DataType.STRING
 
 
 # --- bagging ----------------------------------------------------------------------------------------------------------
@@ -190,14 +195,15 @@ def _bagging_children(model: Any, methods: tuple[str, ...]) -> list[Child]:
 
 def _bagged(g: GraphBuilder, call: Call, methods: Sequence[tuple[str, ...]]) -> list[Results]:
     """Return the wanted results of every member on its own features."""
-    x = raw_matrix(g, call)
+    text = any(_is_text(value) for value in call.inputs)
+    table = Table(call.inputs if text else (raw_matrix(g, call),), ((),))
     found = []
     model = call.source
     for k, (member, features, wanted) in enumerate(
         zip(model.estimators_, model.estimators_features_, methods, strict=True)
     ):
-        rows = take_columns(g, x, [int(f) for f in features])
-        found.append(convert_child(call, f"estimators_{k}", member, [rows], wanted, exact=True))
+        rows = columns_at(g, table, [int(f) for f in features]).values
+        found.append(convert_child(call, f"estimators_{k}", member, rows, wanted, exact=True))
     return found
 
 

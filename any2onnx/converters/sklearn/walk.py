@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import onnx_ir as ir
 
+from any2onnx.converters.skl2onnx_mixins import own_rows
 from any2onnx.converters.sklearn.context import FRAMEWORK, Context
 from any2onnx.converters.sklearn.inputs import float_type, make_inputs, types_from_sample
+from any2onnx.converters.sklearn.map_inputs import MAP_KEY
 from any2onnx.converters.sklearn.outputs import (
     Named,
     add_class_labels,
@@ -25,12 +27,20 @@ from any2onnx.converters.sklearn.outputs import (
     name_results,
     wanted_outputs,
 )
+from any2onnx.converters.sklearn.ragged import Ragged
 from any2onnx.converters.sklearn.scan import check_estimator, scan
 from any2onnx.converters.sklearn.support import CLASS_INDEX, class_array
 from any2onnx.converters.sklearn.text_values import text_index
-from any2onnx.converters.sklearn.zipmap import SEQUENCES_KEY, ZIPMAP_KEY, one_output_per_class, zipmap_record
+from any2onnx.converters.sklearn.zipmap import (
+    RAGGED_KEY,
+    SEQUENCES_KEY,
+    ZIPMAP_KEY,
+    one_output_per_class,
+    zipmap_record,
+)
 from any2onnx.converters.translator import Translator
 from any2onnx.errors import UnknownOption, UnsupportedOperator, UsageError, did_you_mean
+from any2onnx.graph.avoided import ANY_OPERATOR, OperatorChoice
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.opsets import Opsets
 from any2onnx.graph.types import Value, rank_of
@@ -81,7 +91,8 @@ class _Recorder(Translator):
             found = [
                 (method, value)
                 for method, result in results.items()
-                for value in (result if isinstance(result, tuple | list) else [result])
+                for item in (result if isinstance(result, tuple | list) else [result])
+                for value in ((item.items, item.lengths) if isinstance(item, Ragged) else (item,))
             ]
             self.steps.append(Step(call.source, call.scope, call.inputs, tuple(found)))
         return results
@@ -99,6 +110,7 @@ def build_sklearn(
     final_types: Sequence[tuple[str, Any]] | None = None,
     name: str = "",
     steps: list[Step] | None = None,
+    choice: OperatorChoice = ANY_OPERATOR,
 ) -> ir.Model:
     """Return the graph of a fitted estimator, before the passes.
 
@@ -113,6 +125,7 @@ def build_sklearn(
         final_types: (name, type) of the outputs, by position.
         name: Of the graph; the estimator's class by default.
         steps: Takes every estimator of the main graph with the values that it reads and makes.
+        choice: Operators that may be used; those that may not have another form in the graph, where there is one.
 
     Returns:
         The model. `metadata_props["any2onnx.outputs"]` lists the method behind each output, in order.
@@ -128,9 +141,12 @@ def build_sklearn(
     options = options or Options()
     check_estimator(model)
     # Text is taken apart by operators of com.microsoft: nothing in the standard does it.
-    g = GraphBuilder(opsets.with_contrib())
+    g = GraphBuilder(opsets.with_contrib(), choice=choice)
     # The type of floating results follows from the inputs, which follow from the methods; the rest needs both.
     plain = Context(registry, options, opsets.main, ir.DataType.FLOAT)
+    if own := own_rows(model, plain):
+        registry = registry.extended(own, name="model", override=True)
+        plain = replace(plain, registry=registry)
     row = plain.row(model)
     if row is None:
         # With all the others that are missing, which only the scan knows.
@@ -154,10 +170,14 @@ def build_sklearn(
     if naming is not None:
         _rename_inner(built, naming)
     built.metadata_props[OUTPUTS_KEY] = json.dumps(named.final_methods())
+    if table.note:
+        built.metadata_props[MAP_KEY] = table.note
     if record is not None:
         built.metadata_props[ZIPMAP_KEY] = record
     if named.sequences:
         built.metadata_props[SEQUENCES_KEY] = json.dumps(named.sequences)
+    if named.ragged:
+        built.metadata_props[RAGGED_KEY] = json.dumps(named.ragged)
     return built
 
 
@@ -243,7 +263,7 @@ def _names_of_zipmap(named: Named, scores: str) -> tuple[Named, str]:
     """Return the outputs, and the scores among them, under the names that skl2onnx gives them beside a zipmap."""
     other = {"label": "output_label", "probabilities": "output_probability"}
     values = {other.get(name, name): value for name, value in named.values.items()}
-    return Named(values, named.methods, named.sequences), other.get(scores, scores)
+    return Named(values, named.methods, named.sequences, named.ragged), other.get(scores, scores)
 
 
 def _one_per_class(g: GraphBuilder, named: Named, scores: str, keys: np.ndarray[Any, Any]) -> Named:

@@ -1,6 +1,7 @@
-"""Outputs that are no tensors: skl2onnx's `zipmap` (a sequence of maps, or one output per class), and sequences.
+"""Inputs and outputs that are no tensors: maps for DictVectorizer, skl2onnx's `zipmap`, sequences.
 
-The typed graph holds tensors only, so sequences and maps are made in the finished message.
+A zipmap is a sequence of maps, or one output per class. The typed graph holds tensors only, so sequences and maps are
+made in the finished message.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper
 
+from any2onnx.converters.sklearn.map_inputs import MAP_KEY, prepend_map
+from any2onnx.converters.sklearn.proto_names import free_name, rename_value
 from any2onnx.errors import UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import Value
 
 ZIPMAP_KEY: Final = "any2onnx.zipmap"
 SEQUENCES_KEY: Final = "any2onnx.sequences"
+RAGGED_KEY: Final = "any2onnx.ragged"
 _ML: Final = "ai.onnx.ml"
 
 
@@ -58,28 +62,34 @@ def zipmap_steps(model: ir.Model) -> list[Callable[[onnx.ModelProto], onnx.Model
         names = [v.name for v in model.graph.outputs]
         output = note["output"] if note["output"] in names else str(names[1])
         steps.append(lambda proto: append_zipmap(proto, output, note["classes"]))
+    maps = model.metadata_props.pop(MAP_KEY, None)
+    if maps is not None:
+        steps.append(lambda proto: prepend_map(proto, json.loads(maps)))
+    ragged = json.loads(model.metadata_props.pop(RAGGED_KEY, "[]"))
     for name, members in json.loads(model.metadata_props.pop(SEQUENCES_KEY, "{}")).items():
-        steps.append(functools.partial(append_sequence, name=name, members=members))
+        steps.append(functools.partial(append_sequence, name=name, members=members, split=name in ragged))
     return steps
 
 
-def append_sequence(proto: onnx.ModelProto, name: str, members: Sequence[str]) -> onnx.ModelProto:
+def append_sequence(
+    proto: onnx.ModelProto, name: str, members: Sequence[str], *, split: bool = False
+) -> onnx.ModelProto:
     """Turn outputs of one element type into one sequence, at the place of the first of them, in place.
 
     Args:
         proto: The finished model.
         name: Of the sequence.
         members: Names of the outputs.
+        split: They are the items of all tensors behind each other, and how many each tensor has.
     """
     graph = proto.graph
     outputs = list(graph.output)
     first = next(output for output in outputs if output.name == members[0])
     taken = {name for node in graph.node for name in (*node.input, *node.output, node.name)}
     # An inner value may have got the name that the sequence is to have.
-    _rename(graph, name, _free(f"{name}_tensor", taken))
-    graph.node.append(
-        helper.make_node("SequenceConstruct", list(members), [name], name=_free("SequenceConstruct", taken))
-    )
+    rename_value(graph, name, free_name(f"{name}_tensor", taken))
+    operator = "SplitToSequence" if split else "SequenceConstruct"
+    graph.node.append(helper.make_node(operator, list(members), [name], name=free_name(operator, taken)))
     element = helper.make_tensor_type_proto(first.type.tensor_type.elem_type, None)
     sequence = helper.make_value_info(name, helper.make_sequence_type_proto(element))
     del graph.output[:]
@@ -106,16 +116,16 @@ def append_zipmap(proto: onnx.ModelProto, output_name: str, classes: Sequence[An
     position = [output.name for output in graph.output].index(output_name)
     element = graph.output[position].type.tensor_type.elem_type
     taken = {name for node in graph.node for name in (*node.input, *node.output)}
-    inner = _free(f"{output_name}_tensor", taken)
-    _rename(graph, output_name, inner)
+    inner = free_name(f"{output_name}_tensor", taken)
+    rename_value(graph, output_name, inner)
     if element != TensorProto.FLOAT:
-        rounded = _free(f"{output_name}_float", taken)
+        rounded = free_name(f"{output_name}_float", taken)
         graph.node.append(helper.make_node("Cast", [inner], [rounded], name=rounded, to=TensorProto.FLOAT))
         inner = rounded
     text = bool(classes) and isinstance(classes[0], str)
     keys: dict[str, Any] = {"classlabels_strings" if text else "classlabels_int64s": list(classes)}
     graph.node.append(
-        helper.make_node("ZipMap", [inner], [output_name], name=_free("ZipMap", taken), domain=_ML, **keys)
+        helper.make_node("ZipMap", [inner], [output_name], name=free_name("ZipMap", taken), domain=_ML, **keys)
     )
     key_type = TensorProto.STRING if text else TensorProto.INT64
     value_type = helper.make_tensor_type_proto(TensorProto.FLOAT, [])
@@ -124,26 +134,3 @@ def append_zipmap(proto: onnx.ModelProto, output_name: str, classes: Sequence[An
     if not any(entry.domain == _ML for entry in proto.opset_import):
         proto.opset_import.append(helper.make_opsetid(_ML, 1))
     return proto
-
-
-def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
-    """Rename a value wherever nodes, those of sub-graphs as well, read or make it, and where its type is noted."""
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for k, name in enumerate(names):
-                if name == old:
-                    names[k] = new
-        for attribute in node.attribute:
-            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                _rename(inner, old, new)
-    for item in (*graph.value_info, *graph.initializer):
-        if item.name == old:
-            item.name = new
-
-
-def _free(name: str, taken: set[str]) -> str:
-    fresh, k = name, 1
-    while fresh in taken:
-        fresh, k = f"{name}_{k}", k + 1
-    taken.add(fresh)
-    return fresh

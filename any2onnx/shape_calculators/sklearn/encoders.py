@@ -68,6 +68,10 @@ def imputer(call: Call) -> Promise:
     if model.add_indicator:
         kept += len(model.indicator_.features_)
     dtype = call.inputs[0].dtype
+    if any((value.dtype == DataType.STRING) != (dtype == DataType.STRING) for value in call.inputs) or (
+        dtype == DataType.STRING and model.add_indicator
+    ):
+        return {"transform": None}
     if dtype == DataType.STRING:
         return {"transform": TensorSpec(DataType.STRING, (batch(call), kept))}
     if model.strategy in ("mean", "median") or dtype in (DataType.FLOAT, DataType.DOUBLE):

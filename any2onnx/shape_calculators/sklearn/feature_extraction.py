@@ -7,8 +7,9 @@ from any2onnx.shape_calculators.sklearn.common import Promise, floats
 
 
 def vocabulary(call: Call) -> Promise:
-    """transform [N, terms]."""
-    return {"transform": floats(call, len(call.source.vocabulary_))}
+    """transform [N, terms]; inverse_transform gives rows of different lengths."""
+    spec = floats(call, len(call.source.vocabulary_))
+    return {method: spec if method == "transform" else None for method in call.methods}
 
 
 def hashes(call: Call) -> Promise:

@@ -23,5 +23,6 @@ def target_encodings(call: Call) -> Promise:
 
 
 def label_sets(call: Call) -> Promise:
-    """transform [N, classes] int64."""
-    return {"transform": TensorSpec(DataType.INT64, (batch(call), len(call.source.classes_)))}
+    """transform [N, classes] int64; inverse_transform gives rows of different lengths."""
+    spec = TensorSpec(DataType.INT64, (batch(call), len(call.source.classes_)))
+    return {method: spec if method == "transform" else None for method in call.methods}
