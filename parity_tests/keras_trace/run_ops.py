@@ -2,7 +2,8 @@
 
 Writes a JSON object: opset → case → "" or what went wrong; "Keras: …" where Keras itself raises under the backend,
 "refused: …" where the converter says by name that the backend does something else. Both are listed in
-ops_not_everywhere.tsv, which --write writes anew for the backend. Several opsets, as in 13,18, share what Keras answers.
+ops_not_everywhere.tsv, which --write writes anew for the backend. Several opsets, as in 13,18, share the answers of
+Keras.
 """
 
 from __future__ import annotations
