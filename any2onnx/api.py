@@ -254,7 +254,6 @@ def convert_keras(
     """
     _need("keras", "keras", "keras")
     from any2onnx.conversion import finish_and_check, finishing_arguments
-    from any2onnx.converters.capturing import CAPTURE
     from any2onnx.converters.keras.walk import build_keras
     from any2onnx.graph.opsets import Opsets
     from any2onnx.operator_mappings.user_layer import current_registry
@@ -263,18 +262,17 @@ def convert_keras(
     wanted = target_opset if target_opset is not None else opset
     chosen = registry or current_registry()
     rows = _keras_rows({**(custom_op_conversions or {}), **(custom_ops or {})})
-    with CAPTURE:
-        built = build_keras(
-            model,
-            opsets=Opsets.of(_with_domains(wanted, extra_opset)),
-            registry=chosen.extended(rows, name="call", override=True) if rows else chosen,
-            name=name or "",
-            input_signature=input_signature if input_signature is not None else initial_types,
-            inputs_as_nchw=[*(inputs_as_nchw or ()), *(channel_first_inputs or ())],
-            outputs_as_nchw=list(outputs_as_nchw or ()),
-            options=Options(options),
-            compute_dtype=compute_dtype,
-        )
+    built = build_keras(
+        model,
+        opsets=Opsets.of(_with_domains(wanted, extra_opset)),
+        registry=chosen.extended(rows, name="call", override=True) if rows else chosen,
+        name=name or "",
+        input_signature=input_signature if input_signature is not None else initial_types,
+        inputs_as_nchw=[*(inputs_as_nchw or ()), *(channel_first_inputs or ())],
+        outputs_as_nchw=list(outputs_as_nchw or ()),
+        options=Options(options),
+        compute_dtype=compute_dtype,
+    )
     request = finishing_arguments("keras", name or getattr(model, "name", None), doc_string, finishing, output_path)
     return finish_and_check(model, built, request, parity)
 

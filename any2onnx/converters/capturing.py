@@ -1,4 +1,4 @@
-"""One capture at a time: recording what a model does patches process-wide state, in torch and in Keras alike."""
+"""One capture at a time: recording what a model does patches process-wide state, of torch above all."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from any2onnx.errors import OpsetNotSupported
 from any2onnx.graph import decompositions
+from any2onnx.graph.einsum import einsum
 from any2onnx.graph.types import DataType, Dim, Value, broadcast_dims, dims_of, dtype_of, rank_of, shape_of, to_dtype
 
 if TYPE_CHECKING:
@@ -364,6 +365,10 @@ class Operators:
         raises for an empty batch.
         """
         return decompositions.group_normalization(self._builder(), x, scale, bias, num_groups, epsilon)
+
+    def Einsum(self, *inputs: Operand, equation: str) -> Value:
+        """Einstein summation that takes empty tensors as well."""
+        return einsum(self._builder(), equation, inputs)
 
     # --- helpers -----------------------------------------------------------------------------------------------------
 

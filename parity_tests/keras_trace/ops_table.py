@@ -344,7 +344,7 @@ def _other() -> list[OpCase]:
         add(name, lambda o, x, n=name: getattr(o, n)((o.shape(x)[0], 2), dtype="int32") * 0, X)
     add("full", lambda o, x: o.full((x.shape[0], 2), 2.5), X)
     add("full_like", lambda o, x: o.full_like(x, 2), X)
-    add("empty_like", lambda o, x: o.empty_like(x) * 0, X)
+    add("empty_like", lambda o, x: o.zeros_like(o.empty_like(x)), X)
     add("ones_like", lambda o, x: o.ones_like(x, dtype="int32"), X)
     add("arange", lambda o, x: o.arange(x.shape[0]), X)
     add("arange", lambda o, x: o.arange(1, x.shape[0] + 2, 2, dtype="float32"), X)

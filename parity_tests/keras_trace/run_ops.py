@@ -1,8 +1,9 @@
-"""Runs the table of operations in a process of its own: `python run_ops.py BACKEND OPSET OUTPUT [--write] [NAME ...]`.
+"""Runs the table of operations in a process of its own: `python run_ops.py BACKEND OPSETS OUTPUT [--write] [NAME ...]`.
 
-Writes a JSON object: case → "" or what went wrong; "Keras: …" where Keras itself raises under the backend, "refused: …"
-where the converter says by name that the backend does something else. Both are listed in ops_not_everywhere.tsv, which
---write writes anew for the backend.
+Writes a JSON object: opset → case → "" or what went wrong; "Keras: …" where Keras itself raises under the backend,
+"refused: …" where the converter says by name that the backend does something else. Both are listed in
+ops_not_everywhere.tsv, which --write writes anew for the backend. Several opsets, as in 13,18, share the answers of
+Keras.
 """
 
 from __future__ import annotations
@@ -84,17 +85,23 @@ def convert(call: Any, arrays: tuple[np.ndarray, ...], opset: int, batch: int | 
     return proto
 
 
-def problem(case: Any, opset: int, batch: int | None) -> str:
-    """Return what differs between Keras and the converted call, or ''."""
+def answers(case: Any) -> list[Any] | str:
+    """Return what Keras answers, or how it refuses."""
     import keras
-    import onnxruntime
 
     tensors = [keras.ops.convert_to_tensor(a) for a in case.arrays]
     try:
         with np.errstate(all="ignore"):
-            wanted = flat(case.call(keras.ops, *tensors))
+            return flat(case.call(keras.ops, *tensors))
     except Exception as error:
         return f"{BY_KERAS} {brief(error)}"
+
+
+def problem(case: Any, opset: int, batch: int | None, wanted: list[Any]) -> str:
+    """Return what differs between Keras and the converted call, or ''."""
+    import keras
+    import onnxruntime
+
     proto = convert(lambda *xs: case.call(keras.ops, *xs), case.arrays, opset, batch)
     if proto is None:
         return "" if all(isinstance(v, int | bool | str) for v in wanted) else "no outputs"
@@ -122,38 +129,50 @@ def problem(case: Any, opset: int, batch: int | None) -> str:
     return ""
 
 
+def outcome(case: Any, opset: int, batch: int | None, wanted: list[Any] | str) -> str:
+    """Return '', or what went wrong and whose doing it is."""
+    from any2onnx.errors import UnsupportedOperator, UnsupportedParameter
+
+    if isinstance(wanted, str):
+        return wanted
+    try:
+        return problem(case, opset, batch, wanted)
+    except (UnsupportedOperator, UnsupportedParameter) as error:
+        return f"{BY_US} {error.summary}"
+    except Exception as error:  # reported by the test that reads the file
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__}: {str(error)[:600]} ({os.path.basename(last.filename)}:{last.lineno})"
+
+
 def main() -> None:
-    backend, opset, output, *names = [argument for argument in sys.argv[1:] if argument != "--write"]
+    backend, opsets, output, *names = [argument for argument in sys.argv[1:] if argument != "--write"]
     os.environ["KERAS_BACKEND"] = backend
+    # Every function is compiled once for every shape, and run once.
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     from ops_table import CASES, B
 
-    from any2onnx.errors import UnsupportedOperator, UnsupportedParameter
-
-    found: dict[str, str] = {}
+    found: dict[int, dict[str, str]] = {int(opset): {} for opset in opsets.split(",")}
     seen: set[str] = set()
     for case in CASES:
-        if (names and case.name not in names) or case.opset > int(opset):
+        wide = [opset for opset in found if case.opset <= opset]
+        if (names and case.name not in names) or not wide:
             continue
+        wanted = answers(case)
         # All static once per operation: what is dynamic is the harder half.
         for batch in (B,) if case.name in seen else (None, B):
             seen.add(case.name)
-            key = f"{case.name}-{case.label}-{'static' if batch is None else 'dynamic'}"
-            while key in found:
-                key += "+"
-            try:
-                found[key] = problem(case, int(opset), batch)
-            except (UnsupportedOperator, UnsupportedParameter) as error:
-                found[key] = f"{BY_US} {error.summary}"
-            except Exception as error:  # reported by the test that reads the file
-                last = traceback.extract_tb(error.__traceback__)[-1]
-                found[key] = (
-                    f"{type(error).__name__}: {str(error)[:600]} ({os.path.basename(last.filename)}:{last.lineno})"
-                )
+            for opset in wide:
+                key = f"{case.name}-{case.label}-{'static' if batch is None else 'dynamic'}"
+                while key in found[opset]:
+                    key += "+"
+                found[opset][key] = outcome(case, opset, batch, wanted)
     with open(output, "w", encoding="utf-8") as file:
         json.dump(found, file)
     if "--write" in sys.argv:
-        write(backend, found)
+        every = [pair for of_opset in found.values() for pair in of_opset.items()]
+        # What is refused at one opset is listed, whatever the others do.
+        write(backend, dict(sorted(every, key=lambda pair: pair[1].startswith((BY_KERAS, BY_US)))))
 
 
 if __name__ == "__main__":

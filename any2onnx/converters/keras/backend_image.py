@@ -9,6 +9,7 @@ import numpy as np
 
 from any2onnx.converters.keras.backend_common import Context, backend_function, keras_backend
 from any2onnx.converters.keras.backend_convolution import _layout, channels_first
+from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dtype_of, rank_of, shape_of
 
 
@@ -53,6 +54,45 @@ def weights(size: int, target: int, scale: float, translation: float, kernel: An
     return np.where(((places >= -0.5) & (places <= size - 0.5))[None, :], matrix, 0)
 
 
+def computed_weights(c: Context, size: Value, target: int, method: str, antialias: bool) -> Value:
+    """Return `weights` of a size [1] that is known at run time, without translation, float64."""
+    g = c.g
+
+    def number(value: float) -> Value:
+        return g.const(np.asarray(value, np.float64))
+
+    inverse = g.Div(g.Cast(size, DataType.DOUBLE), number(target))
+    places = g.Sub(g.Mul(g.const(np.arange(target) + 0.5), inverse), number(0.5))
+    zero, one = g.const(np.asarray(0, np.int64)), g.const(np.asarray(1, np.int64))
+    taps = g.Cast(g.Unsqueeze(g.Range(zero, g.Squeeze(size, 0), one), 1), DataType.DOUBLE)
+    distance = g.Abs(g.Sub(places, taps))
+    if antialias:
+        distance = g.Div(distance, g.Max(inverse, number(1)))
+    if method == "bilinear":
+        kernel = g.Max(g.Sub(number(1), distance), number(0))
+    elif method == "bicubic":
+        kernel = _computed_cubic(g, distance, number)
+    else:
+        kernel = _computed_lanczos(g, distance, 3.0 if method == "lanczos3" else 5.0, number)
+    return g.Div(kernel, g.ReduceSum(kernel, 0))
+
+
+def _computed_cubic(g: GraphBuilder, x: Value, number: Callable[[float], Value]) -> Value:
+    """Return _cubic(x)."""
+    near = g.Add(g.Mul(g.Mul(g.Sub(g.Mul(x, number(1.5)), number(2.5)), x), x), number(1.0))
+    far = g.Add(g.Mul(g.Sub(g.Mul(g.Add(g.Mul(x, number(-0.5)), number(2.5)), x), number(4.0)), x), number(2.0))
+    return g.Where(g.Less(x, number(1.0)), near, g.Where(g.Less(x, number(2.0)), far, number(0.0)))
+
+
+def _computed_lanczos(g: GraphBuilder, x: Value, radius: float, number: Callable[[float], Value]) -> Value:
+    """Return _lanczos(radius)(x)."""
+    apart = g.Greater(x, number(1e-3))
+    turns = g.Mul(g.Where(apart, x, number(1)), number(np.pi))
+    waves = g.Mul(g.Sin(turns), g.Sin(g.Div(turns, number(radius))))
+    value = g.Div(g.Mul(waves, number(radius)), g.Mul(turns, turns))
+    return g.Where(g.Greater(x, number(radius)), number(0), g.Where(apart, value, number(1)))
+
+
 def tabled_weights(size: int, target: int) -> Any:
     """Return the matrix of TensorFlow's bicubic interpolation: its kernel is a table of 1024 steps to a pixel."""
     scale = np.float32(size) / np.float32(target)
@@ -76,10 +116,7 @@ def computed_tabled_weights(c: Context, size: Value, target: int) -> Value:
     rounded = g.Add(base, g.Div(g.Round(g.Mul(g.Sub(places, base), number(_STEPS))), number(_STEPS)))
     zero, one = g.const(np.asarray(0, np.int64)), g.const(np.asarray(1, np.int64))
     taps = g.Cast(g.Unsqueeze(g.Range(zero, g.Squeeze(size, 0), one), 1), DataType.FLOAT)
-    x = g.Abs(g.Sub(rounded, taps))
-    near = g.Add(g.Mul(g.Mul(g.Sub(g.Mul(x, number(1.5)), number(2.5)), x), x), number(1.0))
-    far = g.Add(g.Mul(g.Sub(g.Mul(g.Add(g.Mul(x, number(-0.5)), number(2.5)), x), number(4.0)), x), number(2.0))
-    kernel = g.Where(g.Less(x, number(1.0)), near, g.Where(g.Less(x, number(2.0)), far, number(0.0)))
+    kernel = _computed_cubic(g, g.Abs(g.Sub(rounded, taps)), number)
     return g.Div(kernel, g.ReduceSum(kernel, 0))
 
 
@@ -165,8 +202,11 @@ def _interpolated(c: Context, x: Value, targets: Mapping[int, int], method: str,
                 matrix = weights(size, target, target / size, 0.0, KERNELS[method], antialias)
             x = along(c, x, matrix, axis)
         return x
-    if method not in ("bilinear", "bicubic"):
-        raise c.refuse(f"interpolation={method!r} of images with dynamic height or width", "static sizes")
+    if antialias or method not in ("bilinear", "bicubic"):
+        # Resize has no lanczos, and its antialiased bilinear form treats the borders otherwise.
+        for axis, target in targets.items():
+            x = along(c, x, computed_weights(c, c.g.dim(x, axis), target, method, antialias), axis)
+        return x
     if own_cubic == "tensorflow":
         for axis, target in targets.items():
             x = along(c, x, computed_tabled_weights(c, c.g.dim(x, axis), target), axis)
@@ -174,8 +214,6 @@ def _interpolated(c: Context, x: Value, targets: Mapping[int, int], method: str,
     attributes: dict[str, Any] = {"mode": "linear" if method == "bilinear" else "cubic"}
     if method == "bicubic":
         attributes |= {"cubic_coeff_a": -0.75} if torch_cubic else {"cubic_coeff_a": -0.5, "exclude_outside": 1}
-    if antialias:
-        attributes["antialias"] = 1
     return _resize_node(c, x, targets, coordinate_transformation_mode="half_pixel", **attributes)
 
 
@@ -184,17 +222,35 @@ _FIRST_WITH_AXES = 18
 
 
 def _resize_node(c: Context, x: Value, targets: Mapping[int, int], **attributes: Any) -> Value:
-    """Resize with the two dims last, where the runtime's kernels want them."""
-    rank = rank_of(x)
+    """Resize with the two dims last, where the runtime's kernels want them, and all others in one before.
+
+    onnxruntime moves transposes through Resize, permutes sizes that are given for some axes only, and has no cubic
+    kernel for what comes out; through these Reshapes it moves none.
+    """
+    g = c.g
     axes = sorted(targets)
-    order = [k for k in range(rank) if k not in axes] + axes
-    moved = c.transpose(x, order)
-    sizes = [targets.get(k, c.sizes_of(x)[k]) for k in order]
-    if c.g.opsets.main >= _FIRST_WITH_AXES:
+    others = [k for k in range(rank_of(x)) if k not in axes]
+    order = others + axes
+    sizes = c.sizes_of(x)
+    count: int | Value = 1
+    for k in others:
+        size = sizes[k]
+        count = (
+            count * size if isinstance(count, int) and isinstance(size, int) else g.Mul(_vector(count), _vector(size))
+        )
+    images = g.Reshape(c.transpose(x, order), g.shape_vector([count, 1, *(sizes[k] for k in axes)]))
+    wanted: list[int | Value] = [targets[k] for k in axes]
+    if g.opsets.main >= _FIRST_WITH_AXES:
         # Of an empty batch, onnxruntime makes the scale 0 / 0 of the batch's size.
-        sizes, attributes["axes"] = sizes[rank - len(axes) :], list(range(rank - len(axes), rank))
-    result = c.g.Resize(moved, sizes=c.g.shape_vector(sizes), **attributes)
-    return c.transpose(result, [order.index(k) for k in range(rank)])
+        result = g.Resize(images, sizes=g.shape_vector(wanted), axes=[2, 3], **attributes)
+    else:
+        result = g.Resize(images, sizes=g.shape_vector([count, 1, *wanted]), **attributes)
+    result = g.Reshape(result, g.shape_vector([*(sizes[k] for k in others), *wanted]))
+    return c.transpose(result, [order.index(k) for k in range(rank_of(x))])
+
+
+def _vector(size: int | Value) -> Any:
+    return np.asarray([size], np.int64) if isinstance(size, int) else size
 
 
 def _nearest(c: Context, x: Value, targets: Mapping[int, int]) -> Value:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from any2onnx.converters.capturing import CAPTURE
 from any2onnx.converters.keras.tracing_patch import Session, open_session
 from any2onnx.converters.keras.tracing_recorder import Recorder, leaves, map_leaves
 from any2onnx.converters.keras.tracing_replay import Extent, RecordedCall, Replay
@@ -78,7 +79,8 @@ def trace(
         UnsupportedOperator: From `convert` or `require`.
     """
     named = dict(kwargs or {})
-    with open_session() as session:
+    # A capture of PyTorch in another thread may have replaced functions that the recording runs.
+    with CAPTURE, open_session() as session:
         session.asked = False
         arguments = (session, function, list(args), named, intercept or (lambda layer: None), location)
         try:

@@ -32,6 +32,10 @@ def _leaves(structure: Any) -> list[Any]:
     return [structure]
 
 
+def _unpatched(function: Callable[..., Any]) -> Callable[..., Any]:
+    return getattr(function, "__wrapped_original__", function)  # type: ignore[no-any-return]
+
+
 class Evaluator:
     """Example values and functions on them, for one Keras backend."""
 
@@ -50,8 +54,9 @@ class Evaluator:
             }
         finally:
             backend.numpy = loaded
-        self._convert = self.modules["core"].convert_to_tensor
-        self._is_tensor = self.modules["core"].is_tensor
+        # Another thread may have patched them.
+        self._convert = _unpatched(self.modules["core"].convert_to_tensor)
+        self._is_tensor = _unpatched(self.modules["core"].is_tensor)
 
     def dtype(self, example: Any) -> str:
         """Return the Keras name of an example's dtype."""

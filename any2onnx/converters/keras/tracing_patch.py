@@ -23,16 +23,24 @@ from any2onnx.errors import ExportFailed, MissingDependency
 
 
 class _Process:
-    """The patch is seen by the whole process: one recording at a time.
+    """The patch is seen by the whole process; each thread records for itself.
 
     Attributes:
-        lock: Held while Keras is patched.
-        session: Of the thread that holds the lock; None at any other time.
+        lock: Held while Keras is patched or restored.
+        sessions: By thread. Keras is patched as long as there is one.
+        table: What it is patched with.
+        undo: Restores it.
     """
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.session: Session | None = None
+        self.lock = threading.Lock()
+        self.sessions: dict[int, Session] = {}
+        self.table: _Table | None = None
+        self.undo = ExitStack()
+
+    def session(self) -> Session | None:
+        """Return the session of this thread."""
+        return self.sessions.get(threading.get_ident())
 
 
 _PROCESS = _Process()
@@ -63,18 +71,15 @@ class Session:
         self.dynamic = False
         self.asked = False
         self._neutral = False
-        self.table = _table(self.evaluator.name, _keras_modules())
-        self._thread = threading.get_ident()
+        self.table = _PROCESS.table or current_table(self.evaluator.name)
         self._evaluating = 0
         self._names: dict[int, tuple[str, Any]] = {}
         self._paths: dict[int, str] = {}
         self._signatures: dict[Any, inspect.Signature] = {}
 
     def active(self) -> Recorder | None:
-        """Return the recorder that this thread's calls go to, or None."""
-        if self._evaluating or threading.get_ident() != self._thread:
-            return None
-        return self.recorder
+        """Return the recorder that calls go to, or None."""
+        return None if self._evaluating else self.recorder
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -146,94 +151,29 @@ class Session:
         found = self._names.get(id(value))
         return found[0] if found and found[1] is value else ""
 
-    # --- replacing -----------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def patched(self) -> Iterator[None]:
-        """Replace the backend's functions."""
-        sites = self.table.sites
-        if any(namespace.get(attribute) is not original for namespace, attribute, original, _ in sites):
-            # Somebody has replaced functions of Keras since the table was made.
-            _table.cache_clear()
-            self.table = _table(self.evaluator.name, _keras_modules())
-            sites = self.table.sites
-        with ExitStack() as undo:
-            undo.callback(_restore, sites)
-            for namespace, attribute, _, replacement in sites:
-                namespace[attribute] = replacement
-            self._patch_classes(undo)
-            yield
+    # --- replaced functions --------------------------------------------------------------------------------------
 
     def call(self, entry: Replaced, args: Any, kwargs: Any) -> Any:
         """Do what a replaced function does."""
         recorder = self.active()
         if recorder is None:
-            if (
-                self._evaluating
-                and threading.get_ident() == self._thread
-                and (self._concerns(args) or self._concerns(kwargs))
-            ):
+            if self._evaluating and (self.concerns(args) or self.concerns(kwargs)):
                 args, kwargs = recorder_examples(args, kwargs)
             return entry.original(*args, **kwargs)
         if entry.custom is not None:
             return entry.custom(recorder, entry.original, *args, **kwargs)
-        if entry.module == "random" or self._concerns(args) or self._concerns(kwargs):
+        if entry.module == "random" or self.concerns(args) or self.concerns(kwargs):
             return recorder.backend_call(entry.module, entry.name, entry.original, args, kwargs)
         return entry.original(*args, **kwargs)
 
-    def _concerns(self, structure: Any) -> bool:
+    def concerns(self, structure: Any) -> bool:
+        """Tell whether a structure holds recording tensors or sizes."""
         for leaf in leaves(structure):
             if isinstance(leaf, RecordingTensor) or is_size(leaf):
                 return True
             if isinstance(leaf, self.variable_class) and isinstance(leaf.value, RecordingTensor):
                 return True
         return False
-
-    def _patch_classes(self, undo: ExitStack) -> None:
-        from keras.src.layers.layer import Layer
-        from keras.src.ops.operation import Operation
-
-        session = self
-        original_call = Operation.__call__
-
-        @functools.wraps(original_call)
-        def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
-            recorder = session.active()
-            if recorder is None or not isinstance(operation, Layer):
-                return original_call(operation, *args, **kwargs)
-            key = recorder.intercept(operation)
-            if key is not None and (session._concerns(args) or session._concerns(kwargs)):
-                return recorder.layer_call(operation, key, args, kwargs)
-            with recorder.scope(operation):
-                return original_call(operation, *args, **kwargs)
-
-        undo.callback(setattr, Operation, "__call__", original_call)
-        Operation.__call__ = call
-        # Backends define the property anew.
-        owner = next(cls for cls in self.evaluator.backend.Variable.__mro__ if "value" in vars(cls))
-        original_value = vars(owner)["value"]
-
-        def value(variable: Any) -> Any:
-            return session.note_variable(variable, original_value.fget(variable))
-
-        undo.callback(setattr, owner, "value", original_value)
-        owner.value = property(value, doc=original_value.__doc__)
-        if self.evaluator.name == "tensorflow":
-            self._patch_comparisons(undo)
-
-    def _patch_comparisons(self, undo: ExitStack) -> None:
-        """Let TensorFlow's tensors leave comparisons with recording tensors to these, as all other tensors do."""
-        kind = type(self.evaluator.native(0))
-        for name in ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__"):
-            owner = next(cls for cls in kind.__mro__ if name in vars(cls))
-            original = vars(owner)[name]
-
-            @functools.wraps(original)
-            def compare(a: Any, b: Any, original: Callable[[Any, Any], Any] = original) -> Any:
-                return NotImplemented if isinstance(b, RecordingTensor) else original(a, b)
-
-            undo.callback(setattr, owner, name, original)
-            setattr(owner, name, compare)
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +255,7 @@ def _check_complete(module: Any, name: str, backend: str) -> None:
 def _replacement(entry: Replaced) -> Callable[..., Any]:
     @functools.wraps(entry.original)
     def replaced(*args: Any, **kwargs: Any) -> Any:
-        session = _PROCESS.session
+        session = _PROCESS.session()
         return entry.original(*args, **kwargs) if session is None else session.call(entry, args, kwargs)
 
     replaced.__wrapped_original__ = entry.original  # type: ignore[attr-defined]
@@ -324,7 +264,7 @@ def _replacement(entry: Replaced) -> Callable[..., Any]:
 
 def _not_while_recording(original: Callable[..., Any]) -> Callable[..., Any]:
     def answer(axis: Any) -> bool:
-        session = _PROCESS.session
+        session = _PROCESS.session()
         return bool(original(axis)) if session is None or session.active() is None else False
 
     return answer
@@ -332,15 +272,87 @@ def _not_while_recording(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _backend_name(original: Callable[[], str]) -> Callable[[], str]:
     def answer() -> str:
-        session = _PROCESS.session
+        session = _PROCESS.session()
         return original() if session is None else session.backend_name(original)
 
     return answer
 
 
+# --- patching ---------------------------------------------------------------------------------------------------------
+
+
+def current_table(backend: str) -> _Table:
+    """Return the replacements for Keras as it is, unpatched."""
+    table = _table(backend, _keras_modules())
+    if any(namespace.get(attribute) is not original for namespace, attribute, original, _ in table.sites):
+        # Somebody has replaced functions of Keras since the table was made.
+        _table.cache_clear()
+        table = _table(backend, _keras_modules())
+    return table
+
+
+def _patch(undo: ExitStack, session: Session) -> None:
+    """Replace the backend's functions, and have them restored at the end."""
+    sites = session.table.sites
+    undo.callback(_restore, sites)
+    for namespace, attribute, _, replacement in sites:
+        namespace[attribute] = replacement
+    _patch_classes(undo, session.evaluator)
+
+
 def _restore(sites: list[tuple[dict[str, Any], str, Any, Callable[..., Any]]]) -> None:
     for namespace, attribute, original, _ in sites:
         namespace[attribute] = original
+
+
+def _patch_classes(undo: ExitStack, evaluator: Evaluator) -> None:
+    from keras.src.layers.layer import Layer
+    from keras.src.ops.operation import Operation
+
+    original_call = Operation.__call__
+
+    @functools.wraps(original_call)
+    def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
+        session = _PROCESS.session()
+        recorder = session.active() if session is not None else None
+        if session is None or recorder is None or not isinstance(operation, Layer):
+            return original_call(operation, *args, **kwargs)
+        key = recorder.intercept(operation)
+        if key is not None and (session.concerns(args) or session.concerns(kwargs)):
+            return recorder.layer_call(operation, key, args, kwargs)
+        with recorder.scope(operation):
+            return original_call(operation, *args, **kwargs)
+
+    undo.callback(setattr, Operation, "__call__", original_call)
+    Operation.__call__ = call
+    # Backends define the property anew.
+    owner = next(cls for cls in evaluator.backend.Variable.__mro__ if "value" in vars(cls))
+    original_value = vars(owner)["value"]
+
+    def value(variable: Any) -> Any:
+        session = _PROCESS.session()
+        found = original_value.fget(variable)
+        return found if session is None else session.note_variable(variable, found)
+
+    undo.callback(setattr, owner, "value", original_value)
+    owner.value = property(value, doc=original_value.__doc__)
+    if evaluator.name == "tensorflow":
+        _patch_comparisons(undo, evaluator)
+
+
+def _patch_comparisons(undo: ExitStack, evaluator: Evaluator) -> None:
+    """Let TensorFlow's tensors leave comparisons with recording tensors to these, as all other tensors do."""
+    kind = type(evaluator.native(0))
+    for name in ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__"):
+        owner = next(cls for cls in kind.__mro__ if name in vars(cls))
+        original = vars(owner)[name]
+
+        @functools.wraps(original)
+        def compare(a: Any, b: Any, original: Callable[[Any, Any], Any] = original) -> Any:
+            return NotImplemented if isinstance(b, RecordingTensor) else original(a, b)
+
+        undo.callback(setattr, owner, name, original)
+        setattr(owner, name, compare)
 
 
 def recorder_examples(args: Any, kwargs: Any) -> tuple[Any, Any]:
@@ -355,22 +367,29 @@ def recorder_examples(args: Any, kwargs: Any) -> tuple[Any, Any]:
 
 @contextmanager
 def open_session() -> Iterator[Session]:
-    """Patch the loaded backend, for one thread at a time; inside a session, the same one again."""
-    with _PROCESS.lock:
-        if _PROCESS.session is not None:
-            yield _PROCESS.session
-            return
-        session = Session()
-        with ExitStack() as stack:
-            stack.enter_context(_plain_errors())
-            stack.enter_context(session.patched())
-            _PROCESS.session = session
-            stack.callback(_leave)
+    """Patch the loaded backend for what this thread records; inside a session of the thread, the same one again."""
+    outer = _PROCESS.session()
+    if outer is not None:
+        yield outer
+        return
+    thread = threading.get_ident()
+    with _plain_errors():
+        with _PROCESS.lock:
+            session = Session()
+            if not _PROCESS.sessions:
+                with ExitStack() as undo:
+                    _patch(undo, session)
+                    _PROCESS.undo = undo.pop_all()
+                _PROCESS.table = session.table
+            _PROCESS.sessions[thread] = session
+        try:
             yield session
-
-
-def _leave() -> None:
-    _PROCESS.session = None
+        finally:
+            with _PROCESS.lock:
+                del _PROCESS.sessions[thread]
+                if not _PROCESS.sessions:
+                    _PROCESS.table = None
+                    _PROCESS.undo.close()
 
 
 @contextmanager

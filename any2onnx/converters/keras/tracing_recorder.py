@@ -16,6 +16,7 @@ import numpy as np
 from any2onnx.converters.keras.tracing_sizes import is_size, plain
 from any2onnx.converters.keras.tracing_tape import Constant, Entry, Tape
 from any2onnx.converters.keras.tracing_tensor import NotConcrete, RecordingTensor
+from any2onnx.errors import ExportFailed
 
 if TYPE_CHECKING:
     from any2onnx.converters.keras.tracing_patch import Session
@@ -68,6 +69,36 @@ class Recorder:
     def invoke(self, module: str, name: str, *args: Any, **kwargs: Any) -> Any:
         """Call a backend function as Keras would."""
         return self.session.function(module, name)(*args, **kwargs)
+
+    def operator_dtype(self, operator: Callable[[Any, Any], Any], name: str, a: Any, b: Any) -> str:
+        """Return the dtype that the framework's own operator gives where the Keras function has another one, else ''.
+
+        Python's operators in a `call` are those of the backend's tensors: of truth values and numbers, TensorFlow
+        makes truth values, PyTorch int64; TensorFlow takes arrays in the dtype of its tensor.
+        """
+        evaluator = self.evaluator
+        if evaluator.is_numpy or _same_kind(a, b):
+            return ""
+        first, second = (_corner(self._example(self.constant(operand))) for operand in (a, b))
+        original = self.session.function("numpy", name).__wrapped_original__  # type: ignore[attr-defined]
+        own = self._dtype_of(lambda: operator(first, second))
+        if own == "bool" and evaluator.name == "tensorflow" and not (_is_bool(first) and _is_bool(second)):
+            raise ExportFailed(
+                "TensorFlow takes the product of truth values and numbers for an `and`, the other backends for numbers",
+                where=self.location() or None,
+                needs="a product that means one thing",
+                remedy="keras.ops.multiply(a, b), or keras.ops.cast(a, b.dtype) * b",
+            )
+        keras = self._dtype_of(lambda: evaluator.call("numpy", name, original, (first, second), {}))
+        return own if own != keras else ""
+
+    def _dtype_of(self, compute: Callable[[], Any]) -> str:
+        """Return the dtype of what is computed; '' where the backend cannot."""
+        try:
+            with self.session.evaluating():
+                return self.evaluator.dtype(compute())
+        except Exception:  # what the one form of a function cannot, the other may
+            return ""
 
     def get_item(self, tensor: RecordingTensor, key: Any) -> Any:
         """Record `tensor[key]`."""
@@ -251,6 +282,22 @@ class Recorder:
 
 # This package: its frames are no user's.
 _OWN = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool) or "bool" in str(getattr(value, "dtype", ""))
+
+
+def _same_kind(a: Any, b: Any) -> bool:
+    """Tell whether operands are floats of one dtype, or such a tensor and a Python number."""
+    dtypes = {str(operand.dtype) for operand in (a, b) if hasattr(operand, "dtype")}
+    return len(dtypes) == 1 and "float" in next(iter(dtypes)) and not any(isinstance(v, np.generic) for v in (a, b))
+
+
+def _corner(example: Any) -> Any:
+    """Return an example with one element: the rules of dtypes look at no more than the rank."""
+    shape = getattr(example, "shape", ())
+    return example[(slice(0, 1),) * len(shape)] if len(shape) else example
 
 
 def _place(name: str, line: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -176,11 +177,20 @@ class RecordingTensor:
         return self.recorder.invoke("numpy", "reshape", self, wanted)
 
 
-def _operator(name: str, *, swapped: bool = False, logical: str = "") -> Callable[[Any, Any], Any]:
+def _operator(
+    name: str, *, swapped: bool = False, logical: str = "", symbol: Callable[[Any, Any], Any] | None = None
+) -> Callable[[Any, Any], Any]:
     def method(self: RecordingTensor, other: Any) -> Any:
         if other is None or isinstance(other, str):
             # Python's own answer for things that are no operands: x == None is False, x + None a TypeError.
             return NotImplemented
+        if symbol is not None:
+            operands = (other, self) if swapped else (self, other)
+            own = self.recorder.operator_dtype(symbol, name, *operands)
+            if own:
+                first, second = (self.recorder.invoke("core", "cast", operand, own) for operand in operands)
+                result = self.recorder.invoke("numpy", logical if logical and own == "bool" else name, first, second)
+                return result if result.dtype == own else self.recorder.invoke("core", "cast", result, own)
         # A product is an "and" of two truth values only: two times one is a number.
         both = self.dtype == "bool" and (name != "multiply" or _is_logical(other))
         function = logical if logical and both else name
@@ -218,7 +228,8 @@ _COMPARISONS = {
 for _name, _function in (_BINARY | _LOGICAL | _SHIFTS).items():
     # Products of truth values are what numpy, PyTorch and JAX take for "and"; TensorFlow has none.
     _logical = _function.replace("bitwise", "logical") if _name in _LOGICAL else "logical_and" if _name == "mul" else ""
-    setattr(RecordingTensor, f"__{_name}__", _operator(_function, logical=_logical))
-    setattr(RecordingTensor, f"__r{_name}__", _operator(_function, swapped=True, logical=_logical))
+    _symbol = getattr(operator, _name) if _name in _BINARY and _name != "matmul" else None
+    setattr(RecordingTensor, f"__{_name}__", _operator(_function, logical=_logical, symbol=_symbol))
+    setattr(RecordingTensor, f"__r{_name}__", _operator(_function, swapped=True, logical=_logical, symbol=_symbol))
 for _name, _function in _COMPARISONS.items():
     setattr(RecordingTensor, f"__{_name}__", _operator(_function))
