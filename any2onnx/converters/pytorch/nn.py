@@ -102,6 +102,13 @@ def convolution(g: GraphBuilder, call: TorchCall) -> Value:
     return conv_transpose(g, call) if call.params["transposed"] else conv(g, call)
 
 
+def conv_tbc(g: GraphBuilder, call: TorchCall) -> Value:
+    """Convolution of [time, batch, channels] with a weight [kernel, in, out]."""
+    p = call.params
+    x, weight = g.Transpose(p["self"], perm=[1, 2, 0]), g.Transpose(p["weight"], perm=[2, 1, 0])
+    return g.Transpose(g.Conv(x, weight, p["bias"], pads=[int(p["pad"])] * 2), perm=[2, 0, 1])
+
+
 def _unless_all(default: int, numbers: Sequence[int]) -> Sequence[int] | None:
     return None if all(number == default for number in numbers) else numbers
 
@@ -129,6 +136,18 @@ def matmul(g: GraphBuilder, call: TorchCall) -> Value:
     """Matrix product: mm, bmm, mv, dot, matmul."""
     a, b = call.inputs
     return g.MatMul(a, b)
+
+
+def matmul_into(g: GraphBuilder, call: TorchCall) -> Value:
+    """Matrix product computed in the type of the result: int8 in int32, half types in float32."""
+    a, b = call.inputs
+    return g.MatMul(g.Cast(a, call.dtype), g.Cast(b, call.dtype))
+
+
+def weight_int8_mm(g: GraphBuilder, call: TorchCall) -> Value:
+    """x · weightᵀ with an int8 weight and a scale for each of its rows."""
+    x, weight, scales = call.params["self"], call.params["mat2"], call.params["scales"]
+    return g.Mul(g.MatMul(x, g.Cast(g.Transpose(weight, perm=[1, 0]), dtype_of(x))), g.Cast(scales, dtype_of(x)))
 
 
 def addmm(g: GraphBuilder, call: TorchCall) -> Value:
@@ -189,6 +208,11 @@ def _plus(g: GraphBuilder, call: TorchCall, c: Value, product: Value) -> Value:
 def einsum(g: GraphBuilder, call: TorchCall) -> Value:
     """Einstein summation."""
     tensors = call.params["tensors"]
+    if call.dtype == DataType.BOOL:
+        # No kernel takes truth values: sums of products that are not 0.
+        tensors = [g.Cast(t, DataType.INT64) for t in tensors]
+        equation = spelled_out(call.params["equation"], [rank_of(t) for t in tensors])
+        return g.Cast(g.Einsum(*tensors, equation=equation), DataType.BOOL)
     return g.Einsum(*tensors, equation=spelled_out(call.params["equation"], [rank_of(t) for t in tensors]))
 
 

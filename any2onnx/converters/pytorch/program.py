@@ -186,7 +186,7 @@ class Plan:
             prefix = COMPLEX_PREFIX if node_is_complex(node) else ""
             key = known_key(node.target, self._registry, self._opset, prefix)
             if key is None and depth < _DEEPEST:
-                expansion = _decomposed(node)
+                expansion = _computed(node) or _decomposed(node)
                 if expansion is not None:
                     self._expansions[node] = expansion
                     self.scan(expansion, depth + 1, where)
@@ -203,6 +203,27 @@ class Plan:
             OpsetNotSupported: They have one at another opset.
         """
         self._registry.require("pytorch", self.needed, self._opset)
+
+
+def _computed(node: Any) -> Any:
+    """Return a graph that holds the result of a node which reads no other node: windows, frequencies; else None."""
+    import torch
+
+    target = node.target
+    if node.all_input_nodes or not hasattr(target, "_schema") or torch.Tag.nondeterministic_seeded in target.tags:
+        return None
+    if not isinstance(node.meta.get("val"), torch.Tensor) or getattr(target, "namespace", "") not in ("aten", "prims"):
+        return None
+    kwargs = dict(node.kwargs) | ({"device": "cpu"} if "device" in node.kwargs else {})
+    with torch.no_grad():
+        tensor = target(*node.args, **kwargs)
+    root = torch.nn.Module()
+    root.register_buffer("computed", tensor)
+    graph = torch.fx.Graph()
+    read = graph.get_attr("computed")
+    read.meta["val"] = node.meta["val"]
+    graph.output(read)
+    return torch.fx.GraphModule(root, graph)
 
 
 def _decomposed(node: Any) -> Any:

@@ -52,6 +52,12 @@ def view_dtype(g: GraphBuilder, call: TorchCall) -> Value:
     raise refuse(call, "dtype", "ONNX cannot read the bytes of one type as another")
 
 
+def set_source(g: GraphBuilder, call: TorchCall) -> Value:
+    """The tensor that takes the place of self: set_."""
+    source: Value = call.params["source"]
+    return source
+
+
 def squeeze(g: GraphBuilder, call: TorchCall) -> Value:
     """Without dims of size 1: all, one, or several; other dims stay."""
     x = call.first
