@@ -210,6 +210,46 @@ def test_squeeze_of_a_size_found_in_the_data_is_announced() -> None:
     np.testing.assert_array_equal(run(proto, np.float32([1, 0, 2]))[0], [[0], [2]])
 
 
+# --- masks ------------------------------------------------------------------------------------------------------------
+
+
+class Encoder(nn.Module):
+    def __init__(self, *, inside: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self._encoder, self._inside = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), inside
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        if self._inside:
+            mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1])
+        return self._encoder(x, mask)
+
+
+def test_a_mask_of_a_transformer_may_come_with_the_data() -> None:
+    model, x = Encoder(), draw(2, 5, 8)
+    proto = convert(model, (x, torch.zeros(5, 5)))
+    later = torch.full((5, 5), -torch.inf).triu(1)
+    for mask in (torch.zeros(5, 5), later, later.T.contiguous(), draw(5, 5)):
+        same(run(proto, x, mask), answers(model, x, mask))
+
+
+def test_a_causal_mask_made_inside_of_the_model_follows_the_length() -> None:
+    model = Encoder(inside=True)
+    proto = convert(model, (draw(2, 5, 8),), dynamic_shapes={"x": {0: "batch", 1: "length"}})
+    for shape in ((2, 5, 8), (1, 1, 8), (3, 9, 8)):
+        same(run(proto, draw(*shape)), answers(model, draw(*shape)))
+
+
+def test_the_decoder_of_a_transformer_with_both_masks() -> None:
+    torch.manual_seed(0)
+    model = nn.Transformer(8, 2, 1, 1, 16, batch_first=True)
+    source, target = draw(2, 4, 8), draw(2, 3, 8)
+    masks = torch.zeros(4, 4), torch.full((3, 3), -torch.inf).triu(1)
+    proto = convert(model, (source, target, *masks))
+    same(run(proto, source, target, *masks), answers(model, source, target, *masks))
+
+
 def by_size(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return x * 2 if y.size(0) == 0 else x * 4
 

@@ -122,11 +122,28 @@ def _settings(torch: Any) -> Iterator[None]:
     with (
         torch.fx.experimental._config.patch(backed_size_oblivious=True),
         recurrent_layers_whole(),
+        _masks_taken_as_given(torch),
         quick_trace(),
         without_dumps(),
         torch.no_grad(),
     ):
         yield
+
+
+@contextlib.contextmanager
+def _masks_taken_as_given(torch: Any) -> Iterator[None]:
+    """Let torch's transformers not compare their mask with a causal one, a hint for speed that reads the data."""
+    layers = torch.nn.modules.transformer
+    before = layers._detect_is_causal_mask
+
+    def by_hint(mask: Any, is_causal: bool | None = None, size: int | None = None) -> bool:
+        return is_causal is True
+
+    layers._detect_is_causal_mask = by_hint
+    try:
+        yield
+    finally:
+        layers._detect_is_causal_mask = before
 
 
 # --- dynamic dimensions ---------------------------------------------------------------------------------------------
