@@ -396,7 +396,8 @@ def unfold_windows(g: GraphBuilder, call: TorchCall) -> Value:
 
 def to(g: GraphBuilder, call: TorchCall) -> Value:
     """The same tensor in the result's type."""
-    return cast(g, call.first, call.dtype)
+    # Under vmap torch writes numbers where the schema has tensors.
+    return cast(g, as_type(g, call.first, call.dtype), call.dtype)
 
 
 def cast(g: GraphBuilder, x: Value, dtype: DataType) -> Value:
