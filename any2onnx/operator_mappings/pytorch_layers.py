@@ -117,6 +117,13 @@ LOSSES = table(
     prefix="torch_nn.",
 )
 
+# While it traces, torch takes the loss of a single sample for a vector.
+MARGINS = table(
+    "losses",
+    {"multilabel_margin_loss": "multilabel_margin_loss"},
+    shapes="any2onnx.shape_calculators.pytorch.general:nothing_promised",
+)
+
 CONTROL_FLOW = table(
     "control_flow",
     {
@@ -193,6 +200,7 @@ ROWS = (
     *ATTENTION,
     *RECURRENT,
     *LOSSES,
+    *MARGINS,
     *PACKED,
     *CONTROL_FLOW,
     *ONNX,

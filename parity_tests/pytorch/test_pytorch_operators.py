@@ -210,6 +210,27 @@ def test_squeeze_of_a_size_found_in_the_data_is_announced() -> None:
     np.testing.assert_array_equal(run(proto, np.float32([1, 0, 2]))[0], [[0], [2]])
 
 
+# --- sizes that are only known at run time ----------------------------------------------------------------------------
+
+FREE: dict[str, tuple[Callable[..., Any], tuple[int, ...], tuple[int, ...]]] = {
+    "group_norm": (lambda x: nn.functional.group_norm(x, 2), (2, 4, 5), (3, 6, 2)),
+    "group_norm_of_vectors": (lambda x: nn.functional.group_norm(x, 2, eps=0.1), (2, 4), (1, 10)),
+    "instance_norm": (nn.functional.instance_norm, (2, 4, 5), (1, 3, 7)),
+    "replication_that_crops": (lambda x: nn.functional.pad(x, (2, -1), "replicate"), (2, 4, 5), (1, 3, 7)),
+    "replication_that_crops_in_front": (lambda x: nn.functional.pad(x, (-2, 3), "replicate"), (2, 4, 5), (1, 3, 3)),
+    "attention": (lambda x: nn.functional.scaled_dot_product_attention(x, x, x), (2, 4, 5), (1, 3, 16)),
+}
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_every_dim_may_be_dynamic(name: str) -> None:
+    function, traced, other = FREE[name]
+    model = Of(function)
+    proto = convert(model, (draw(*traced),), dynamic_shapes={"x": {k: f"d{k}" for k in range(len(traced))}})
+    for shape in (traced, other):
+        same(run(proto, draw(*shape)), answers(model, draw(*shape)))
+
+
 # --- transforms of torch.func -----------------------------------------------------------------------------------------
 
 

@@ -301,14 +301,22 @@ def instance_norm(g: GraphBuilder, call: TorchCall) -> Value:
     if not call.params["use_input_stats"]:
         return _batch_norm(g, call, training=False)[0]
     x = call.params["input"]
-    channels = call.dims_of("input")[1]
-    if not isinstance(channels, int):
-        raise refuse(call, "input", "the number of channels is dynamic")
-    weight, bias = call.params["weight"], call.params["bias"]
-    dtype = dtype_of(x)
-    scale = g.const(np.ones(channels, dtype.numpy())) if weight is None else g.Cast(weight, dtype)
-    shift = g.const(np.zeros(channels, dtype.numpy())) if bias is None else g.Cast(bias, dtype)
+    scale, shift = _of_channels(g, call, x)
     return g.op("InstanceNormalization", x, scale, shift, epsilon=call.params["eps"])
+
+
+def _of_channels(g: GraphBuilder, call: TorchCall, x: Value) -> tuple[Value, Value]:
+    """Return weight and bias of each channel: ones and zeros where the layer has none."""
+    dtype, channels = dtype_of(x), call.dims_of("input")[1]
+    found = []
+    for name, neutral in (("weight", 1), ("bias", 0)):
+        if call.params[name] is not None:
+            found.append(g.Cast(call.params[name], dtype))
+        elif isinstance(channels, int):
+            found.append(g.const(np.full(channels, neutral, dtype.numpy())))
+        else:
+            found.append(g.Expand(scalar(g, neutral, dtype), g.dim(x, 1)))
+    return found[0], found[1]
 
 
 def layer_norm(g: GraphBuilder, call: TorchCall) -> Value:
@@ -354,15 +362,10 @@ def group_norm(g: GraphBuilder, call: TorchCall) -> Value:
     x = call.params["input"]
     if 0 in call.dims:
         return x  # type: ignore[no-any-return]
-    groups, channels = int(call.params["num_groups"]), call.dims_of("input")[1]
-    dtype = dtype_of(x)
-    if not isinstance(channels, int):
-        raise refuse(call, "input", "the number of channels is dynamic")
-    weight, bias = call.params["weight"], call.params["bias"]
-    scale = g.const(np.ones(channels, dtype.numpy())) if weight is None else g.Cast(weight, dtype)
-    shift = g.const(np.zeros(channels, dtype.numpy())) if bias is None else g.Cast(bias, dtype)
-    if dtype == DataType.DOUBLE:
+    groups = int(call.params["num_groups"])
+    if dtype_of(x) == DataType.DOUBLE or not isinstance(call.dims_of("input")[1], int):
         return _group_norm_exact(g, call, x, groups)
+    scale, shift = _of_channels(g, call, x)
     flat = rank_of(x) == 2
     y = g.GroupNormalization(
         g.Unsqueeze(x, 2) if flat else x, scale, shift, num_groups=groups, epsilon=call.params["eps"]
@@ -371,7 +374,7 @@ def group_norm(g: GraphBuilder, call: TorchCall) -> Value:
 
 
 def _group_norm_exact(g: GraphBuilder, call: TorchCall, x: Value, groups: int) -> Value:
-    """Step by step in float64: the operators take epsilon as float32, which shows where the variance is small."""
+    """Step by step: of dynamic channels, and in float64, where an epsilon of float32 shows if the variance is small."""
     grouped = g.Reshape(x, [0, groups, -1])
     centred = g.Sub(grouped, g.ReduceMean(grouped, -1))
     variance = g.ReduceMean(g.Mul(centred, centred), -1)
