@@ -151,6 +151,12 @@ REFUSED = (
     *refused(_INDEFINITE, _LDL, prefix="complex.aten."),
     *(row for prefix in ("aten.", "complex.aten.") for row in refused(_SPARSE, _TO_SPARSE, prefix=prefix)),
     *refused("ONNX has no view of a number's bits", "hash_tensor"),
+    *refused(
+        "torch's own quantized tensors are no ONNX tensors; quantize by pt2e",
+        "quantize_per_tensor quantize_per_tensor.tensor_qparams quantize_per_tensor.tensors quantize_per_channel "
+        "quantize_per_tensor_dynamic dequantize.self dequantize.tensors int_repr",
+    ),
+    *refused("the packed form of 4-bit weights is torch's own", "_weight_int4pack_mm _weight_int4pack_mm_for_cpu"),
 )
 
 ROWS = (

@@ -17,9 +17,12 @@ LAYERS = table(
     {
         "conv": _per_dim("conv{0} conv{0}.padding"),
         "conv_transpose": "conv_transpose1d conv_transpose2d.input conv_transpose3d.input",
-        "convolution": "convolution",
+        "convolution": "convolution _convolution _convolution.deprecated",
+        "conv_tbc": "conv_tbc",
         "linear": "linear",
         "matmul": "matmul mm bmm mv dot vdot",
+        "matmul_into": "_int_mm mm.dtype bmm.dtype",
+        "weight_int8_mm": "_weight_int8pack_mm",
         "addmm": "addmm",
         "plus_product": "addmv baddbmm",
         "addbmm": "addbmm",
@@ -79,7 +82,17 @@ VISION = table(
     },
 )
 
-ATTENTION = table("attention", {"scaled_dot_product_attention": "scaled_dot_product_attention"})
+ATTENTION = (
+    *table("attention", {"scaled_dot_product_attention": "scaled_dot_product_attention"}),
+    *table(
+        "attention_kernels",
+        {
+            "kernel": "_scaled_dot_product_flash_attention _scaled_dot_product_efficient_attention "
+            "_scaled_dot_product_cudnn_attention _scaled_dot_product_fused_attention_overrideable "
+            "_scaled_dot_product_flash_attention_for_cpu"
+        },
+    ),
+)
 
 RECURRENT = table(
     "rnn",
@@ -102,6 +115,13 @@ LOSSES = table(
         "linear_cross_entropy_rows": "_linear_cross_entropy_batch_chunked_no_reduction.default",
     },
     prefix="torch_nn.",
+)
+
+# While it traces, torch takes the loss of a single sample for a vector.
+MARGINS = table(
+    "losses",
+    {"multilabel_margin_loss": "multilabel_margin_loss"},
+    shapes="any2onnx.shape_calculators.pytorch.general:nothing_promised",
 )
 
 CONTROL_FLOW = table(
@@ -141,6 +161,14 @@ GROUPED = (
     *table("grouped", {"grouped_mm_of_library": "transformers.grouped_mm_fallback.default"}, prefix=""),
 )
 
+FAKE_QUANTIZED = table(
+    "quantized",
+    {
+        "fake_quantize": "fake_quantize_per_tensor_affine_cachemask fake_quantize_per_channel_affine_cachemask "
+        "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams"
+    },
+)
+
 QUANTIZED = table(
     "quantized",
     {
@@ -163,6 +191,7 @@ QUANTIZED = table(
 
 ROWS = (
     *QUANTIZED,
+    *FAKE_QUANTIZED,
     *LAYERS,
     *GROUPED,
     *DROPOUT,
@@ -171,6 +200,7 @@ ROWS = (
     *ATTENTION,
     *RECURRENT,
     *LOSSES,
+    *MARGINS,
     *PACKED,
     *CONTROL_FLOW,
     *ONNX,

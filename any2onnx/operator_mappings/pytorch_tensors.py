@@ -10,6 +10,7 @@ SHAPES = table(
         "view": "view reshape _unsafe_view flatten.using_ints unflatten.int view_as reshape_as view_copy "
         "_reshape_copy ravel",
         "view_dtype": "view.dtype",
+        "set_source": "set.source_Tensor",
         "squeeze": "squeeze squeeze.dim squeeze.dims squeeze_copy squeeze_copy.dim squeeze_copy.dims",
         "unsqueeze": "unsqueeze unsqueeze_copy",
         "permute": "permute permute_copy",
@@ -71,14 +72,25 @@ CREATION = table(
         "logspace": "logspace logspace.Tensor_Tensor logspace.Tensor_Scalar logspace.Scalar_Tensor",
         "eye": "eye eye.m",
         "triangle_indices": "tril_indices triu_indices",
-        "rand": "rand rand_like rand.generator",
-        "randn": "randn randn_like randn.generator",
-        "randint": "randint randint.low randint_like randint_like.low_dtype",
+        "rand": "rand rand_like rand.generator rand_like.generator",
+        "randn": "randn randn_like randn.generator randn_like.generator",
+        "randint": "randint randint.low randint_like randint_like.low_dtype randint_like.Tensor randint.generator "
+        "randint.low_generator",
         "uniform": "uniform",
         "multinomial": "multinomial",
         "normal": "normal.Tensor_float normal.float_Tensor normal.Tensor_Tensor normal.float_float "
         "normal_functional normal_",
-        "bernoulli": "bernoulli bernoulli.p",
+        "bernoulli": "bernoulli bernoulli.p bernoulli.Tensor bernoulli.float",
+    },
+)
+
+DISTRIBUTIONS = table(
+    "distributions",
+    {
+        "randperm": "randperm randperm.generator",
+        "random": "random random.from random.to",
+        "poisson": "poisson",
+        "standard_gamma": "_standard_gamma",
     },
 )
 
@@ -122,8 +134,8 @@ REDUCTIONS = table(
         "argmin": "argmin",
         "max_dim": "max.dim",
         "min_dim": "min.dim",
-        "any_": "any any.dim any.dims",
-        "all_": "all all.dim all.dims",
+        "any_": "any any.dim any.dims _is_any_true",
+        "all_": "all all.dim all.dims _is_all_true",
         "count_nonzero": "count_nonzero count_nonzero.dim_IntList",
         "var": "var var.dim var.correction",
         "std": "std std.dim std.correction",
@@ -148,4 +160,4 @@ REDUCTIONS = table(
     },
 )
 
-ROWS = (*SHAPES, *SHAPES_OTHER, *CREATION, *INDEXING, *REDUCTIONS)
+ROWS = (*SHAPES, *SHAPES_OTHER, *CREATION, *DISTRIBUTIONS, *INDEXING, *REDUCTIONS)

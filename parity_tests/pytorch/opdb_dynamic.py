@@ -29,8 +29,8 @@ from opdb_survey import SECONDS, TooSlow, _alarm
 from any2onnx.converters.capturing import CAPTURE
 from any2onnx.errors import Any2OnnxError, ExportFailed
 
-# What must be sorted or positive definite is not so any longer at other sizes.
-SPECIAL = re.compile(r"bucketize|searchsorted|.*cholesky.*|linalg.tensorinv")
+# What must be sorted, positive definite or the factors of a matrix is not so any longer at other sizes.
+SPECIAL = re.compile(r"bucketize|searchsorted|.*cholesky.*|linalg.tensorinv|linalg.ldl_solve")
 
 
 def free_dims(program: Any) -> list[dict[int, Any]]:

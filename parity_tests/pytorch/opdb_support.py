@@ -263,6 +263,11 @@ def _float_edges(proto: Any) -> Any:
     ]
     if not narrow:
         return proto
+    whole, proto = proto, type(proto)()
+    proto.CopyFrom(whole)
+    narrow = [
+        v for v in (*proto.graph.input, *proto.graph.output) if v.type.tensor_type.elem_type == TensorProto.BFLOAT16
+    ]
     inputs = {v.name for v in proto.graph.input}
     before, after = [], []
     for value in narrow:

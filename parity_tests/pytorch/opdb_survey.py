@@ -26,7 +26,7 @@ MOST_FAILURES = 12
 # For a few samples together, on the wall.
 SECONDS = 120
 # Of one entry in one type, on the processor; what is left then counts as untried.
-LIMIT = 240.0
+LIMIT = 1200.0
 
 
 STATUSES = ("same", "wrong", "error", "refused", "not exportable")

@@ -52,6 +52,17 @@ def draws(function: Callable[[torch.Tensor], Any], x: torch.Tensor | None = None
         (lambda x: nn.functional.dropout(x + 1, 0.25, training=True), 1.0, (1 / 3) ** 0.5),
         (lambda x: nn.functional.alpha_dropout(torch.randn_like(x), 0.3, training=True), 0.0, 1.0),
         (lambda x: nn.functional.rrelu(x - 1, 0.1, 0.5, training=True), -0.3, 0.4 / 12**0.5),
+        (lambda x: x.clone().bernoulli_(x + 0.3), 0.3, 0.21**0.5),
+        (lambda x: x.clone().bernoulli_(0.7), 0.7, 0.21**0.5),
+        (lambda x: torch.poisson(x + 0.5), 0.5, 0.5**0.5),
+        (lambda x: torch.poisson(x + 7.0), 7.0, 7.0**0.5),
+        (lambda x: torch._standard_gamma(x + 0.4), 0.4, 0.4**0.5),
+        (lambda x: torch._standard_gamma(x + 5.0), 5.0, 5.0**0.5),
+        (lambda x: x.clone().random_(3, 9), 5.5, 35**0.5 / 12**0.5),
+        (lambda x: x.clone().random_(4), 1.5, 15**0.5 / 12**0.5),
+        (lambda x: x.clone().random_() / 2**24, 0.5, 12**-0.5),
+        (lambda x: x.to(torch.int8).random_(), 63.5, 128 / 12**0.5),
+        (lambda x: x.to(torch.int64).random_() / 2.0**63, 0.5, 12**-0.5),
     ],
     ids=[
         "rand",
@@ -64,6 +75,17 @@ def draws(function: Callable[[torch.Tensor], Any], x: torch.Tensor | None = None
         "dropout",
         "alpha_dropout",
         "rrelu",
+        "bernoulli_tensor",
+        "bernoulli_number",
+        "poisson_low",
+        "poisson_high",
+        "gamma_below_1",
+        "gamma",
+        "random_from_to",
+        "random_to",
+        "random_float",
+        "random_int8",
+        "random_int64",
     ],
 )
 def test_mean_and_deviation(function: Any, mean: float, deviation: float) -> None:
@@ -76,6 +98,25 @@ def test_channels_are_dropped_whole() -> None:
     got = draws(lambda x: nn.functional.dropout2d(x, 0.5, training=True), torch.ones(20, 50, 2, 2))
     assert np.all(got == got[:, :, :1, :1])
     assert abs(got.mean() - 1.0) < 0.2
+
+
+def test_a_permutation_holds_every_number_once() -> None:
+    got = draws(lambda x: torch.randperm(x.size(0), dtype=torch.int32), torch.zeros(50))
+    assert sorted(got.tolist()) == list(range(50))
+    assert got.tolist() != list(range(50))
+
+
+def test_a_permutation_of_a_length_known_at_run_time() -> None:
+    model = Draw(lambda x: x[torch.randperm(x.size(0))])
+    proto = convert(model, (torch.arange(5.0),), dynamic_shapes={"x": {0: "n"}})
+    for count in (0, 1, 9):
+        (got,) = run(proto, torch.arange(float(count)))
+        assert sorted(got.tolist()) == list(range(count))
+
+
+def test_a_rate_that_is_no_number_or_zero_gives_nothing() -> None:
+    got = draws(torch.poisson, torch.zeros(5))
+    np.testing.assert_array_equal(got, np.zeros(5, np.float32))
 
 
 @pytest.mark.parametrize("replacement", [True, False])

@@ -154,6 +154,12 @@ def test_dynamic_axes_that_do_not_exist(axes: Any, message: str) -> None:
         any2onnx.convert_pytorch(Two(), (X,), input_names=["a"], dynamic_axes=axes)
 
 
+def test_dynamic_axes_beside_known_ones_that_do_not_exist_are_announced() -> None:
+    with pytest.warns(UserWarning, match="names 'lengths', which is no input and no output"):
+        proto = any2onnx.convert_pytorch(Two(), (X,), input_names=["a"], dynamic_axes={"a": [0], "lengths": [0]})
+    assert isinstance(dims(proto)[0][0], str)
+
+
 @pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel], ids=["compile", "DataParallel"])
 def test_wrapped_models_keep_the_names_of_their_inputs(wrap: Any) -> None:
     assert names(any2onnx.convert_pytorch(wrap(Two()), (X,))) == ["x"]

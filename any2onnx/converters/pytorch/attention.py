@@ -17,16 +17,18 @@ def scaled_dot_product_attention(g: GraphBuilder, call: TorchCall) -> Value:
     causal = bool(p["is_causal"])
     scale = p["scale"]
     width = call.dims_of("query")[-1]
-    if scale is None:
-        if not isinstance(width, int):
-            raise refuse(call, "query", "the width of the heads is dynamic")
+    if scale is None and isinstance(width, int):
         scale = 1 / math.sqrt(width) if width else 1.0
     if not p["dropout_p"] and _fits_operator(g, call, mask, causal):
         return g.op("Attention", q, k, v, mask, scale=float(scale), is_causal=1 if causal else None)
     if p.get("enable_gqa"):
         k, v = (_repeated_heads(g, call, name) for name in ("key", "value"))
     half = dtype_of(q) in (DataType.FLOAT16, DataType.BFLOAT16)
-    scaled = g.Mul(q, scalar(g, float(scale), dtype_of(q)))
+    if scale is None:
+        factor = g.Cast(g.Reciprocal(g.Sqrt(g.Cast(call.sizes.scalar(g, width), DataType.DOUBLE))), dtype_of(q))
+    else:
+        factor = scalar(g, float(scale), dtype_of(q))
+    scaled = g.Mul(q, factor)
     order = [*range(rank_of(k) - 2), rank_of(k) - 1, rank_of(k) - 2]
     scores = g.MatMul(scaled, g.Transpose(k, perm=order))
     if causal:

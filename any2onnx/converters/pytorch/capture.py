@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from any2onnx.converters.capturing import CAPTURE
+from any2onnx.converters.capturing import CAPTURE, warn
+from any2onnx.converters.pytorch.guards import check_empty_example
 from any2onnx.converters.pytorch.quick_trace import limits_as_guards, quick_trace
 from any2onnx.converters.pytorch.recurrent_trace import recurrent_layers_whole
 from any2onnx.converters.pytorch.structures import outputs_registered, register_structures
@@ -69,6 +70,8 @@ def capture(
         _align(spec, given, names)
     with CAPTURE, _evaluation_mode(model), outputs_registered(model), _settings(torch):
         program = _exported(model, args, dict(kwargs), spec)
+        if spec is not None:
+            check_empty_example(program, model, args, kwargs)
     leaves = torch.utils._pytree.tree_leaves((args, dict(kwargs)))
     return program, symbol_names(program, {k: names[id(leaf)] for k, leaf in enumerate(leaves) if id(leaf) in names})
 
@@ -119,11 +122,28 @@ def _settings(torch: Any) -> Iterator[None]:
     with (
         torch.fx.experimental._config.patch(backed_size_oblivious=True),
         recurrent_layers_whole(),
+        _masks_taken_as_given(torch),
         quick_trace(),
         without_dumps(),
         torch.no_grad(),
     ):
         yield
+
+
+@contextlib.contextmanager
+def _masks_taken_as_given(torch: Any) -> Iterator[None]:
+    """Let torch's transformers not compare their mask with a causal one, a hint for speed that reads the data."""
+    layers = torch.nn.modules.transformer
+    before = layers._detect_is_causal_mask
+
+    def by_hint(mask: Any, is_causal: bool | None = None, size: int | None = None) -> bool:
+        return is_causal is True
+
+    layers._detect_is_causal_mask = by_hint
+    try:
+        yield
+    finally:
+        layers._detect_is_causal_mask = before
 
 
 # --- dynamic dimensions ---------------------------------------------------------------------------------------------
@@ -231,14 +251,17 @@ def _from_axes(
 def _check_names(
     axes: Mapping[str, Any], inputs: Sequence[str] | None, outputs: Sequence[str] | None, own: Sequence[str]
 ) -> None:
-    """Refuse a name that is neither an input's nor an output's; the outputs' own names are not known yet."""
+    """Refuse names of which none is an input's or an output's; warn of a few, as torch.onnx does.
+
+    The outputs' own names are not known yet.
+    """
     known = {*(inputs or ()), *(outputs or ()), *own}
     unknown = [name for name in axes if name not in known and not str(name).startswith("output")]
+    text = f"dynamic_axes names {', '.join(map(repr, unknown))}, which is no input and no output"
+    if unknown and len(unknown) == len(axes):
+        raise UsageError(text + did_you_mean(str(unknown[0]), known), needs=f"names among {sorted(known)}")
     if unknown:
-        raise UsageError(
-            f"dynamic_axes names {unknown[0]!r}, which is no input and no output{did_you_mean(str(unknown[0]), known)}",
-            needs=f"names among {sorted(known)}",
-        )
+        warn(f"{text}{did_you_mean(str(unknown[0]), known)}; it is ignored")
 
 
 def _axis(axis: int, tensor: Any, name: str) -> int:

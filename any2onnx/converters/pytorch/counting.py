@@ -178,7 +178,11 @@ def embedding_bag(g: GraphBuilder, call: TorchCall) -> list[Value | None]:
         raise OpsetNotSupported(f"{call.key} needs opset {least}", needs=f"opset ≥ {least}")
     weight, dtype = p["weight"], call.dtype
     indices, offsets = g.Cast(p["indices"], INT64), g.Cast(p["offsets"], INT64)
+    end = None
     if p["include_last_offset"]:
+        # torch leaves out what lies behind the end of the last bag, but not of maxima, of float64, or from counts.
+        last = g.Slice(offsets, [-1], [np.iinfo(np.int64).max], [0])
+        end = last if mode != 2 and dtype != DataType.DOUBLE else None
         offsets = sliced(g, offsets, 0, 0, -1)
     one, zero = scalar(g, 1, INT64), scalar(g, 0, INT64)
     positions = g.Range(zero, g.Squeeze(g.dim(indices, 0), 0), one)
@@ -187,6 +191,8 @@ def embedding_bag(g: GraphBuilder, call: TorchCall) -> list[Value | None]:
     rows = g.Gather(weight, indices, axis=0)
     if p["per_sample_weights"] is not None:
         rows = g.Mul(rows, g.Unsqueeze(p["per_sample_weights"], 1))
+    if end is not None:
+        rows = g.Where(g.Unsqueeze(g.Less(positions, end), 1), rows, scalar(g, 0, dtype))
     counted = g.Expand(scalar(g, 1, dtype), g.Shape(indices))
     # Of the public operator -1 is the last row, of the inner ones "none".
     if padding is not None and (padding != -1 or call.key == "aten.embedding_bag.padding_idx"):

@@ -6,7 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from any2onnx.converters.pytorch.call import INTEGERS, TorchCall, as_int_vector, as_type, filled, refuse, scalar
+from any2onnx.converters.pytorch.call import (
+    INTEGERS,
+    TorchCall,
+    as_int_vector,
+    as_type,
+    filled,
+    is_float,
+    refuse,
+    scalar,
+)
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, rank_of
 
@@ -46,13 +55,14 @@ def arange(g: GraphBuilder, call: TorchCall) -> Value:
         # torch multiplies: start + k · step in float64, rounded once.
         count = int(call.dims[0])
         return g.const(_arange(start, step, count, dtype), name="range")
-    whole = all(not isinstance(v, float) for v in numbers) and dtype in INTEGERS
-    if whole:
-        values = [as_type(g, v, DataType.INT64) for v in numbers]
-        return g.Cast(g.Range(*values), dtype)
+    real = any(is_float(v) if isinstance(v, Value) else isinstance(v, float) for v in numbers)
+    if dtype == DataType.INT64 or (dtype in INTEGERS and not real):
+        return g.Cast(g.Range(*(_int(g, v) for v in numbers)), dtype)
+    # Of other integers torch cuts start and step as well, but counts up to the uncut end.
+    wide = DataType.INT64 if dtype in INTEGERS else DataType.DOUBLE
     count_value = call.sizes.scalar(g, call.dims[0])
-    steps = g.Cast(g.Range(*(_int(g, v) for v in (0, count_value, 1))), DataType.DOUBLE)
-    line = g.Add(as_type(g, start, DataType.DOUBLE), g.Mul(steps, as_type(g, step, DataType.DOUBLE)))
+    steps = g.Cast(g.Range(*(_int(g, v) for v in (0, count_value, 1))), wide)
+    line = g.Add(as_type(g, start, wide), g.Mul(steps, as_type(g, step, wide)))
     return g.Cast(line, dtype)
 
 
@@ -127,9 +137,11 @@ def _wide(dtype: DataType) -> DataType:
     return dtype if dtype in (DataType.FLOAT, DataType.DOUBLE) else DataType.FLOAT
 
 
-def uniform_values(g: GraphBuilder, call: TorchCall, low: float = 0.0, high: float = 1.0) -> Value:
+def uniform_values(
+    g: GraphBuilder, call: TorchCall, low: float = 0.0, high: float = 1.0, *, dtype: DataType | None = None
+) -> Value:
     """Return uniform random numbers in the call's result shape."""
-    dtype = _wide(call.dtype)
+    dtype = dtype or _wide(call.dtype)
     return g.RandomUniformLike(_shape_like(g, call, dtype), low=low, high=high, dtype=int(dtype))
 
 

@@ -2,6 +2,10 @@
 
 torch.export follows one path through `if` statements on sizes and keeps the conditions of that path as guards. The
 ONNX model has this one path only, so a guard that other sizes break is worth a warning.
+
+Of `squeeze` no guard is kept: the trace takes a dynamic dim to be longer than 1 (`capture._settings`) and leaves it
+there. What depends on that is found by its nodes. Nor is there one of ``size == 0``, which torch takes to be false of
+any size that is dynamic; so a trace with an empty example is run and compared.
 """
 
 from __future__ import annotations
@@ -12,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from any2onnx.converters.capturing import warn
+from any2onnx.converters.pytorch.keys import target_key
+from any2onnx.errors import ExportFailed
 
 # Sizes that are tried: from the traced one up to this multiple of it. Far beyond, most models have limits of their own.
 _REACH = 3
@@ -32,9 +38,9 @@ def warn_of_other_paths(program: Any, names: Mapping[Any, str]) -> list[str]:
         The conditions, in terms of the names.
     """
     env = _shape_env(program)
-    if env is None or not env.guards or not names:
+    if env is None:
         return []
-    found: list[str] = []
+    found = _dims_taken_as_long(program, env, names)
     traced = {names[s]: int(v) for s, v in _traced(env).items() if s in names}
     for expression in dict.fromkeys(guard.expr for guard in env.guards):
         if any(symbol not in names for symbol in expression.free_symbols):
@@ -54,6 +60,78 @@ def warn_of_other_paths(program: Any, names: Mapping[Any, str]) -> list[str]:
     return found
 
 
+def _dims_taken_as_long(program: Any, env: Any, names: Mapping[Any, str]) -> list[str]:
+    """Return the conditions under which `squeeze` leaves dynamic dims where the trace does.
+
+    Raises:
+        ExportFailed: One does not hold for the example itself.
+    """
+    found: list[str] = []
+    for graph in (module.graph for module in program.graph_module.modules() if hasattr(module, "graph")):
+        for node in graph.nodes:
+            if node.op != "call_function" or not target_key(node.target).startswith("aten.squeeze"):
+                continue
+            for size in _squeezed(node):
+                if env.bound_sympy(size).lower >= 2:
+                    continue
+                length = size.xreplace(_traced(env))
+                known = all(symbol in names for symbol in size.free_symbols)
+                text = _readable(_text(size, names), list(names.values())) if known else "a size found in the data"
+                if length == 1:
+                    where = str(node.meta.get("stack_trace") or "").strip().splitlines()
+                    raise ExportFailed(
+                        f"squeeze removes a dim of the example, {text} = 1, that was declared dynamic: at every other "
+                        "size the dim stays",
+                        where=where[-1].strip() if where else None,
+                        needs="results of as many dims at every size",
+                        remedy="drop the dimension from dynamic_shapes; or index it, x[:, 0]; or squeeze(dim) another",
+                    )
+                found.append(f"{text} != 1")
+    return list(dict.fromkeys(found))
+
+
+def _squeezed(node: Any) -> list[Any]:
+    """Return the sizes, as expressions, of the dynamic dims that a squeeze would remove if they were 1."""
+    shape = getattr(node.args[0].meta.get("val"), "shape", ())
+    dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", range(len(shape)))
+    chosen = [shape[d] for d in ([dims] if isinstance(dims, int) else dims)] if shape else []
+    return [size.node.expr for size in chosen if not isinstance(size, int) and size.node.maybe_as_int() is None]
+
+
+def check_empty_example(program: Any, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Compare the program of an example that has a dynamic dim of size 0 with the model, on this example.
+
+    Raises:
+        ExportFailed: They differ: the model has a path of its own for size 0, and the trace has taken the other.
+    """
+    import copy
+
+    import torch
+
+    placeholders = [n.meta.get("val") for n in program.graph.nodes if n.op == "placeholder"]
+    sizes = [s for val in placeholders for s in getattr(val, "shape", ()) if not isinstance(s, int)]
+    env = _shape_env(program)
+    if not any(size.node.expr.xreplace(_traced(env)) == 0 for size in sizes):
+        return
+    answers = []
+    with torch.random.fork_rng(devices=[]):
+        for function in (model, program.module()):
+            torch.manual_seed(0)
+            leaves = torch.utils._pytree.tree_leaves(function(*copy.deepcopy(args), **copy.deepcopy(dict(kwargs))))
+            answers.append([leaf for leaf in leaves if isinstance(leaf, torch.Tensor)])
+    same = len(answers[0]) == len(answers[1]) and all(
+        a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True)
+        for a, b in zip(*answers, strict=True)
+    )
+    if not same:
+        raise ExportFailed(
+            "the model takes a path of its own where a dynamic dim has size 0, as it has in the example; torch.export "
+            "traces the other path",
+            needs="one path for all sizes",
+            remedy="an example in which no dynamic dim is empty, or drop the empty one from dynamic_shapes",
+        )
+
+
 def _shape_env(program: Any) -> Any:
     for node in program.graph.nodes:
         mode = getattr(node.meta.get("val"), "fake_mode", None)
@@ -63,7 +141,7 @@ def _shape_env(program: Any) -> Any:
 
 
 def _traced(env: Any) -> Mapping[Any, Any]:
-    values: Mapping[Any, Any] = getattr(env, "backed_var_to_val", None) or env.var_to_val
+    values: Mapping[Any, Any] = env.backed_var_to_val if hasattr(env, "backed_var_to_val") else env.var_to_val
     return values
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from any2onnx.converters.pytorch.call import TorchCall, refuse, scalar
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import DataType, Value, dtype_of
+from any2onnx.graph.types import DataType, Value, dtype_of, rank_of
 
 INT64 = DataType.INT64
 
@@ -29,6 +29,29 @@ def linear_cross_entropy(g: GraphBuilder, call: TorchCall) -> list[Value]:
 def linear_cross_entropy_rows(g: GraphBuilder, call: TorchCall) -> Value:
     """Cross entropy of a linear layer's result for each row."""
     return g.Cast(_losses(g, call, 0.0)[0], call.dtype)
+
+
+def multilabel_margin_loss(g: GraphBuilder, call: TorchCall) -> Value:
+    """How far each class that is not wanted comes near to each that is, by 1; the classes wanted end at a -1."""
+    p = call.params
+    alone = rank_of(p["self"]) < 2
+    x, target = (g.Reshape(p[name], [1, -1]) if alone else p[name] for name in ("self", "target"))
+    dtype, target = dtype_of(x), g.Cast(target, INT64)
+    zero, one = scalar(g, 0, INT64), scalar(g, 1, INT64)
+    ended = g.CumSum(g.Cast(g.Less(target, zero), INT64), one)
+    wanted = g.Equal(ended, zero)
+    chosen = g.op("GatherElements", x, g.Where(wanted, target, zero), axis=1)
+    classes = g.Range(zero, g.Squeeze(g.dim(x, 1), 0), one)
+    hits = g.And(g.Equal(g.Unsqueeze(target, 2), classes), g.Unsqueeze(wanted, 2))
+    others = g.Not(g.Cast(g.ReduceMax(g.Cast(hits, DataType.INT32), 1), DataType.BOOL))
+    margins = g.Sub(g.Add(scalar(g, 1, dtype), g.Unsqueeze(x, 1)), g.Unsqueeze(chosen, 2))
+    counted = g.And(g.And(g.Unsqueeze(wanted, 2), others), g.Greater(margins, scalar(g, 0, dtype)))
+    terms = g.Where(counted, margins, scalar(g, 0, dtype))
+    losses = g.Div(g.ReduceSum(terms, [1, 2], keepdims=False), g.Cast(g.Squeeze(g.dim(x, 1), 0), dtype))
+    if p["reduction"] == 0:
+        return g.Squeeze(losses, 0) if alone else losses
+    total = g.ReduceSum(losses, None, keepdims=False)
+    return total if p["reduction"] == 2 else g.Div(total, g.Cast(g.Squeeze(g.dim(x, 0), 0), dtype))
 
 
 def _losses(g: GraphBuilder, call: TorchCall, smoothing: float) -> tuple[Value, Value]:

@@ -102,6 +102,13 @@ def convolution(g: GraphBuilder, call: TorchCall) -> Value:
     return conv_transpose(g, call) if call.params["transposed"] else conv(g, call)
 
 
+def conv_tbc(g: GraphBuilder, call: TorchCall) -> Value:
+    """Convolution of [time, batch, channels] with a weight [kernel, in, out]."""
+    p = call.params
+    x, weight = g.Transpose(p["self"], perm=[1, 2, 0]), g.Transpose(p["weight"], perm=[2, 1, 0])
+    return g.Transpose(g.Conv(x, weight, p["bias"], pads=[int(p["pad"])] * 2), perm=[2, 0, 1])
+
+
 def _unless_all(default: int, numbers: Sequence[int]) -> Sequence[int] | None:
     return None if all(number == default for number in numbers) else numbers
 
@@ -129,6 +136,18 @@ def matmul(g: GraphBuilder, call: TorchCall) -> Value:
     """Matrix product: mm, bmm, mv, dot, matmul."""
     a, b = call.inputs
     return g.MatMul(a, b)
+
+
+def matmul_into(g: GraphBuilder, call: TorchCall) -> Value:
+    """Matrix product computed in the type of the result: int8 in int32, half types in float32."""
+    a, b = call.inputs
+    return g.MatMul(g.Cast(a, call.dtype), g.Cast(b, call.dtype))
+
+
+def weight_int8_mm(g: GraphBuilder, call: TorchCall) -> Value:
+    """x · weightᵀ with an int8 weight and a scale for each of its rows."""
+    x, weight, scales = call.params["self"], call.params["mat2"], call.params["scales"]
+    return g.Mul(g.MatMul(x, g.Cast(g.Transpose(weight, perm=[1, 0]), dtype_of(x))), g.Cast(scales, dtype_of(x)))
 
 
 def addmm(g: GraphBuilder, call: TorchCall) -> Value:
@@ -189,6 +208,11 @@ def _plus(g: GraphBuilder, call: TorchCall, c: Value, product: Value) -> Value:
 def einsum(g: GraphBuilder, call: TorchCall) -> Value:
     """Einstein summation."""
     tensors = call.params["tensors"]
+    if call.dtype == DataType.BOOL:
+        # No kernel takes truth values: sums of products that are not 0.
+        tensors = [g.Cast(t, DataType.INT64) for t in tensors]
+        equation = spelled_out(call.params["equation"], [rank_of(t) for t in tensors])
+        return g.Cast(g.Einsum(*tensors, equation=equation), DataType.BOOL)
     return g.Einsum(*tensors, equation=spelled_out(call.params["equation"], [rank_of(t) for t in tensors]))
 
 
@@ -277,14 +301,22 @@ def instance_norm(g: GraphBuilder, call: TorchCall) -> Value:
     if not call.params["use_input_stats"]:
         return _batch_norm(g, call, training=False)[0]
     x = call.params["input"]
-    channels = call.dims_of("input")[1]
-    if not isinstance(channels, int):
-        raise refuse(call, "input", "the number of channels is dynamic")
-    weight, bias = call.params["weight"], call.params["bias"]
-    dtype = dtype_of(x)
-    scale = g.const(np.ones(channels, dtype.numpy())) if weight is None else g.Cast(weight, dtype)
-    shift = g.const(np.zeros(channels, dtype.numpy())) if bias is None else g.Cast(bias, dtype)
+    scale, shift = _of_channels(g, call, x)
     return g.op("InstanceNormalization", x, scale, shift, epsilon=call.params["eps"])
+
+
+def _of_channels(g: GraphBuilder, call: TorchCall, x: Value) -> tuple[Value, Value]:
+    """Return weight and bias of each channel: ones and zeros where the layer has none."""
+    dtype, channels = dtype_of(x), call.dims_of("input")[1]
+    found = []
+    for name, neutral in (("weight", 1), ("bias", 0)):
+        if call.params[name] is not None:
+            found.append(g.Cast(call.params[name], dtype))
+        elif isinstance(channels, int):
+            found.append(g.const(np.full(channels, neutral, dtype.numpy())))
+        else:
+            found.append(g.Expand(scalar(g, neutral, dtype), g.dim(x, 1)))
+    return found[0], found[1]
 
 
 def layer_norm(g: GraphBuilder, call: TorchCall) -> Value:
@@ -330,15 +362,10 @@ def group_norm(g: GraphBuilder, call: TorchCall) -> Value:
     x = call.params["input"]
     if 0 in call.dims:
         return x  # type: ignore[no-any-return]
-    groups, channels = int(call.params["num_groups"]), call.dims_of("input")[1]
-    dtype = dtype_of(x)
-    if not isinstance(channels, int):
-        raise refuse(call, "input", "the number of channels is dynamic")
-    weight, bias = call.params["weight"], call.params["bias"]
-    scale = g.const(np.ones(channels, dtype.numpy())) if weight is None else g.Cast(weight, dtype)
-    shift = g.const(np.zeros(channels, dtype.numpy())) if bias is None else g.Cast(bias, dtype)
-    if dtype == DataType.DOUBLE:
+    groups = int(call.params["num_groups"])
+    if dtype_of(x) == DataType.DOUBLE or not isinstance(call.dims_of("input")[1], int):
         return _group_norm_exact(g, call, x, groups)
+    scale, shift = _of_channels(g, call, x)
     flat = rank_of(x) == 2
     y = g.GroupNormalization(
         g.Unsqueeze(x, 2) if flat else x, scale, shift, num_groups=groups, epsilon=call.params["eps"]
@@ -347,7 +374,7 @@ def group_norm(g: GraphBuilder, call: TorchCall) -> Value:
 
 
 def _group_norm_exact(g: GraphBuilder, call: TorchCall, x: Value, groups: int) -> Value:
-    """Step by step in float64: the operators take epsilon as float32, which shows where the variance is small."""
+    """Step by step: of dynamic channels, and in float64, where an epsilon of float32 shows if the variance is small."""
     grouped = g.Reshape(x, [0, groups, -1])
     centred = g.Sub(grouped, g.ReduceMean(grouped, -1))
     variance = g.ReduceMean(g.Mul(centred, centred), -1)

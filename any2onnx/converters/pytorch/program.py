@@ -10,6 +10,7 @@ from any2onnx.converters.capturing import CAPTURE
 from any2onnx.converters.pytorch.complex_pairs import COMPLEX_PREFIX, node_is_complex
 from any2onnx.converters.pytorch.keys import bound, known_key, target_key
 from any2onnx.converters.pytorch.trace_errors import short_path
+from any2onnx.errors import ExportFailed
 from any2onnx.operator_mappings.registry import Needed, Registry
 
 # Operators that may hand back their input although their schema does not say so.
@@ -24,13 +25,32 @@ def prepared(program: Any) -> Any:
     """Return the program, functionalised where it writes into a tensor that other tensors share memory with.
 
     A program that only writes into tensors that nobody else sees (``relu_``, ``x += 1``) stays as it is: the walker
-    then lets the new value take the place of the old one.
+    then lets the new value take the place of the old one. Transforms of torch.func (vmap, grad, jvp), which the trace
+    writes down as calls that open and close a level, are carried out by the same pass.
     """
-    if not _shares_what_it_writes(program.graph_module):
+    if not _shares_what_it_writes(program.graph_module) and not _transforms(program.graph_module):
         return program
     with CAPTURE, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return program.run_decompositions({})
+        try:
+            return program.run_decompositions({})
+        except Exception as error:  # torch raises what the operators inside raise
+            raise ExportFailed(
+                f"torch cannot carry out what the trace holds: {str(error).strip().splitlines()[0]}",
+                needs="a program that torch can functionalise",
+                remedy="write derivatives (torch.func.grad, jacobians) out; ExportedProgram.run_decompositions() shows "
+                "whether torch can",
+            ) from error
+
+
+def _transforms(module: Any) -> bool:
+    """Tell whether a graph or one of its sub-graphs holds levels of torch.func."""
+    return any(
+        getattr(node.target, "__module__", "") == "torch._functorch.predispatch"
+        for graph in (m.graph for m in module.modules() if hasattr(m, "graph"))
+        for node in graph.nodes
+        if node.op == "call_function"
+    )
 
 
 def identities(graph: Any) -> dict[Any, Any]:
@@ -186,7 +206,7 @@ class Plan:
             prefix = COMPLEX_PREFIX if node_is_complex(node) else ""
             key = known_key(node.target, self._registry, self._opset, prefix)
             if key is None and depth < _DEEPEST:
-                expansion = _decomposed(node)
+                expansion = _computed(node) or _decomposed(node)
                 if expansion is not None:
                     self._expansions[node] = expansion
                     self.scan(expansion, depth + 1, where)
@@ -203,6 +223,27 @@ class Plan:
             OpsetNotSupported: They have one at another opset.
         """
         self._registry.require("pytorch", self.needed, self._opset)
+
+
+def _computed(node: Any) -> Any:
+    """Return a graph that holds the result of a node which reads no other node: windows, frequencies; else None."""
+    import torch
+
+    target = node.target
+    if node.all_input_nodes or not hasattr(target, "_schema") or torch.Tag.nondeterministic_seeded in target.tags:
+        return None
+    if not isinstance(node.meta.get("val"), torch.Tensor) or getattr(target, "namespace", "") not in ("aten", "prims"):
+        return None
+    kwargs = dict(node.kwargs) | ({"device": "cpu"} if "device" in node.kwargs else {})
+    with torch.no_grad():
+        tensor = target(*node.args, **kwargs)
+    root = torch.nn.Module()
+    root.register_buffer("computed", tensor)
+    graph = torch.fx.Graph()
+    read = graph.get_attr("computed")
+    read.meta["val"] = node.meta["val"]
+    graph.output(read)
+    return torch.fx.GraphModule(root, graph)
 
 
 def _decomposed(node: Any) -> Any:

@@ -98,6 +98,46 @@ def _leveled(g: GraphBuilder, call: TorchCall, x: Value, scale: Value, zero_poin
     return g.Cast(g.Min(g.Max(levels, low), high), call.dtype)
 
 
+# --- quantized and back, in one operator ----------------------------------------------------------------------------
+
+
+def fake_quantize(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value]:
+    """Numbers rounded to levels, and which lie within them: a QuantizeLinear and a DequantizeLinear in 8 bits."""
+    p = call.params
+    x, axis = p["self"], p.get("axis")
+    scale, zero = (p.get(name, p.get(f"{name}s")) for name in ("scale", "zero_point"))
+    if axis is None:
+        scale, zero = _single(g, scale), _single(g, zero)
+    low, high = _limits(call)
+    dtype = next((d for d, (first, last) in _LEVELS.items() if first <= low and high <= last), None)
+    wide = g.Cast(x, DataType.FLOAT)
+    spread, point = _along(g, x, scale, axis), _along(g, x, zero, axis)
+    placed = g.Mul(wide, g.Reciprocal(as_type(g, spread, DataType.FLOAT)))
+    placed = g.Round(g.Add(placed, as_type(g, point, DataType.FLOAT)))
+    inside = g.And(
+        g.GreaterOrEqual(placed, scalar(g, low, DataType.FLOAT)), g.LessOrEqual(placed, scalar(g, high, DataType.FLOAT))
+    )
+    if dtype is not None and all(
+        _runs(g, op_type, a, b)
+        for op_type, a, b in (("QuantizeLinear", DataType.FLOAT, dtype), ("DequantizeLinear", dtype, DataType.FLOAT))
+    ):
+        factor, middle = as_type(g, scale, DataType.FLOAT), as_type(g, zero, dtype)
+        levels = g.op("QuantizeLinear", wide, factor, middle, axis=axis)
+        if (low, high) != _LEVELS[dtype]:
+            levels = g.op("Min", g.op("Max", levels, as_type(g, low, dtype)), as_type(g, high, dtype))
+        result = g.op("DequantizeLinear", levels, factor, middle, axis=axis)
+    else:
+        cut = g.Min(g.Max(placed, scalar(g, low, DataType.FLOAT)), scalar(g, high, DataType.FLOAT))
+        result = g.Mul(
+            g.Sub(cut, as_type(g, point, DataType.FLOAT)),
+            as_type(g, spread, DataType.FLOAT),
+        )
+    enabled = p.get("fake_quant_enabled")
+    if enabled is not None:
+        result = g.Where(g.Equal(_single(g, enabled), scalar(g, 0, dtype_of(enabled))), wide, result)
+    return g.Cast(result, call.dtype), inside
+
+
 # --- tokens and groups ----------------------------------------------------------------------------------------------
 
 

@@ -52,6 +52,12 @@ def view_dtype(g: GraphBuilder, call: TorchCall) -> Value:
     raise refuse(call, "dtype", "ONNX cannot read the bytes of one type as another")
 
 
+def set_source(g: GraphBuilder, call: TorchCall) -> Value:
+    """The tensor that takes the place of self: set_."""
+    source: Value = call.params["source"]
+    return source
+
+
 def squeeze(g: GraphBuilder, call: TorchCall) -> Value:
     """Without dims of size 1: all, one, or several; other dims stay."""
     x = call.first
@@ -390,7 +396,8 @@ def unfold_windows(g: GraphBuilder, call: TorchCall) -> Value:
 
 def to(g: GraphBuilder, call: TorchCall) -> Value:
     """The same tensor in the result's type."""
-    return cast(g, call.first, call.dtype)
+    # Under vmap torch writes numbers where the schema has tensors.
+    return cast(g, as_type(g, call.first, call.dtype), call.dtype)
 
 
 def cast(g: GraphBuilder, x: Value, dtype: DataType) -> Value:

@@ -13,10 +13,10 @@ from any2onnx.graph.types import DataType, Value, rank_of
 
 
 def expression(size: Any) -> Any:
-    """Return a size of a fake tensor as a Python number or a sympy expression."""
+    """Return a size of a fake tensor, or another number of the trace, as a Python number or a sympy expression."""
     if isinstance(size, int):
         return size
-    number = size.node.maybe_as_int()
+    number = size.node.maybe_as_int() if type(size).__name__ != "SymFloat" else None
     return int(number) if number is not None else size.node.expr
 
 
@@ -58,7 +58,7 @@ class Sizes:
         """Note that a value of the graph is what `val` (a fake tensor or a symbolic number) stands for."""
         shape = getattr(val, "shape", None)
         if shape is None:
-            size = expression(val) if type(val).__name__ == "SymInt" else 0
+            size = expression(val) if type(val).__name__ in {"SymInt", "SymFloat"} else 0
             if not isinstance(size, int):
                 # A number that the graph computes anyway is the cheapest source.
                 self._scalars.setdefault((g, size), value)
@@ -153,6 +153,9 @@ class Sizes:
         kind = type(expr).__name__
         if expr.is_number:
             return g.const(np.asarray(float(expr), np.float64), name="factor")
+        if expr.is_Symbol and not expr.is_integer:
+            # A float that the model takes from a tensor; sizes are whole.
+            return g.Cast(self._symbol(g, expr), DataType.DOUBLE)
         if kind in _REAL_OPERATORS:
             terms = [self._real(g, a) for a in expr.args]
             result = terms[0]

@@ -68,10 +68,15 @@ def _edge_by_index(g: GraphBuilder, x: Value, starts: Sequence[Any], ends: Seque
         size = dims[axis]
         if isinstance(before, int) and isinstance(after, int) and before == after == 0:
             continue
-        if not isinstance(size, int) or not isinstance(before, int) or not isinstance(after, int):
-            raise UnsupportedParameter("negative replication padding of a dynamic dim")
-        index = np.clip(np.arange(-before, size + after), 0, size - 1)
-        x = g.Gather(x, g.const(index.astype(np.int64)), axis=axis)
+        if isinstance(size, int) and isinstance(before, int) and isinstance(after, int):
+            index = g.const(np.clip(np.arange(-before, size + after), 0, size - 1).astype(np.int64))
+        else:
+            zero, one = (scalar(g, number, DataType.INT64) for number in (0, 1))
+            length = g.Squeeze(g.dim(x, axis), 0)
+            first, end = (as_type(g, amount, DataType.INT64) for amount in (before, after))
+            line = g.Range(g.Neg(first), g.Add(length, end), one)
+            index = g.Min(g.Max(line, zero), g.Sub(length, one))
+        x = g.Gather(x, index, axis=axis)
     return x
 
 
