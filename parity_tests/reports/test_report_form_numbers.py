@@ -330,10 +330,11 @@ def junit_text(report) -> str:
     return "\n".join(found)
 
 
-@pytest.fixture(params=["passing", "altered", "ill-conditioned", "texts", "tensors"])
-def sample(request, tmp_path):
-    report = make(request.param, tmp_path)
-    return report, Numbers(report, tmp_path)
+@pytest.fixture(scope="module", params=["passing", "altered", "ill-conditioned", "texts", "tensors"])
+def sample(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("arrays")
+    report = make(request.param, folder)
+    return report, Numbers(report, folder)
 
 
 def make(name, folder):
