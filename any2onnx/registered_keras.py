@@ -70,13 +70,16 @@ _BY_LAYER: Mapping[str, Mapping[str, Any]] = {
     "TorchModuleWrapper": {"output_shape": (None, 3)},
     "TextVectorization": {"vocabulary": ("red", "green", "blue"), "output_sequence_length": 5},
 }
-# Inputs of layers that no general shape fits: what they take is written in their documentation only.
+# Inputs of layers that no general shape fits: what they take is written in their documentation only. Layers of images
+# take one without a batch too, whose first axis is its height.
 _INPUTS: Mapping[str, tuple[tuple[Shape, str], ...]] = {
     "HashedCrossing": (((1,), "int32"), ((1,), "int32")),
     "MelSpectrogram": (((96,), "float32"),),
     "STFTSpectrogram": (((96, 2), "float32"),),
     "ContrastLimitedAdaptiveHistogramEqualization": (((8, 6, 3), "float32"),),
+    "CenterCrop": (((12, 10, 4), "float32"),),
     "Pipeline": (((12, 10, 4), "float32"),),
+    "Resizing": (((12, 10, 4), "float32"),),
     "TextVectorization": (((1,), "string"),),
     "StringLookup": (((3,), "string"),),
     "TorchModuleWrapper": (((4,), "float32"),),

@@ -76,7 +76,7 @@ def check_parity(
         reference: ``float64``, or ``framework`` to measure against the framework as it is run.
         budget: ``auto``, or the largest accepted error relative to the scale of an output.
         outputs: scikit-learn: the method behind each output, in order or by output name. Other frameworks: the names
-            that the outputs must have.
+            that the outputs must have; Keras: also a mapping from names to ``channels_first`` or ``channels_last``.
         time_limit: Seconds after which no new case is begun; what was left out makes the result inconclusive.
         providers: Execution providers for onnxruntime, the CPU by default: names, or pairs of name and options. TF32
             and the like are switched off unless the options say otherwise.
@@ -227,6 +227,7 @@ def open_pair(
     providers = resolved(providers)
     runner = make_reference(model)
     onnx_file = read_onnx(onnx_model)
+    runner.declare(onnx_file)
     note("start of onnxruntime on the model")
     session = OnnxSession(onnx_file, providers=providers)
     notes: list[str] = []

@@ -10,6 +10,9 @@ so this needs no provenance and works for the files of any converter.
 * The graph in float64 agrees: the numbers got lost on the way. Every node is run again on exactly the inputs that it
   had: when onnxruntime is off there and `onnx.reference` is not, **onnxruntime** is at fault; when no node is, the
   first one that amplifies the errors of its inputs more than eightfold is where float32 ends, the **float32 limit**.
+
+Where `onnx.reference` is known not to compute what the standard says (`wrong_references`), there is no second opinion:
+a finding at such a node has the cause **unknown**.
 """
 
 from __future__ import annotations
@@ -155,6 +158,10 @@ def _blame_graph(scene: Scene, values: dict[str, Array], limit: float) -> Diverg
     if not truth:
         text = "the graph in float64 differs from the framework, which shows nothing of what it computes on the way"
     steps = _steps(scene, values, good)
+    doubt = scene.engine.distrusted(node, {**_constants(graph, graph.maker[value]), **values})
+    if doubt:
+        text += f"; whether the graph or onnxruntime is at fault there is open: {doubt}"
+        return _finding(value, node.op_type, source, "unknown", text, steps)
     return _finding(value, node.op_type, source, "our rule", text, steps)
 
 
@@ -202,6 +209,10 @@ def _blame_arithmetic(scene: Scene, lifted: dict[str, Array]) -> Divergence:
                 limit = (growth, name)
     value = limit[1] or scene.output
     node = graph.node(value)
+    doubt = scene.engine.distrusted(node, {**_constants(graph, graph.maker[value]), **lifted})
+    if doubt:
+        text = f"the errors arise at {node.op_type}, where onnxruntime has no second opinion: {doubt}"
+        return _finding(value, node.op_type, graph.origin(value), "unknown", text, tuple(steps))
     text = (
         f"onnxruntime is right at every node; {node.op_type} makes errors of its inputs "
         f"{limit[0]:.2g} times as large, so it needs float64"

@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 # By size and not by the clock: the same comparison gives the same report.
 _CHEAP_BYTES = 1 << 24
 _CHEAP_ELEMENTS = 1 << 16
-# Methods whose columns are quantities of their own, with units of their own; the columns of probabilities, of scores
-# and of tensors are one quantity.
-_BY_COLUMN = frozenset({"transform", "inverse_transform", "predict"})
 # A rebuilt float64 model that is further off than this share of the scale is not the same model.
 _LOST = 0.1
 
@@ -114,7 +111,7 @@ class Evaluator:
     def _by_column(self, i: int) -> bool:
         """Tell whether the columns of a result are quantities of their own."""
         # A missing ONNX output leaves results of the framework without a counterpart.
-        return i < len(self._bound) and self._bound[i].source in _BY_COLUMN and not self._bound[i].label
+        return i < len(self._bound) and self._bound[i].source in stability.BY_COLUMN and not self._bound[i].label
 
     def _is_lost(self, fw: Results, ref: Results, rows: int) -> bool:
         """Tell whether a rebuilt float64 model is another model: its errors would excuse those of ONNX."""

@@ -4,8 +4,8 @@ A converted model can be wrong in two ways: its graph says something else than t
 not carry what the graph says. Run with every float32 value widened to float64, the graph shows which: where it
 agrees with the framework in float64, the formulas are right and the rest is rounding.
 
-Operators run in `onnx.reference`; those that it lacks (mostly onnxruntime's own) run in onnxruntime in their usual
-dtype, and are listed as narrow.
+Operators run in `onnx.reference`; those that it lacks (mostly onnxruntime's own), or computes otherwise than the
+standard says (`wrong_references`), run in onnxruntime in their usual dtype, and are listed as narrow.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from any2onnx.parity.runtime import OnnxFile, OnnxSession, RuntimeFailure, one_line
 from any2onnx.parity.ulp import Array, half_ulp, is_float
+from any2onnx.parity.wrong_references import given_of, wrong_reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,8 +26,6 @@ _FLOAT, _FLOAT16, _DOUBLE, _BFLOAT16 = 1, 10, 11, 16
 _NARROW = (_FLOAT, _FLOAT16, _BFLOAT16)
 # Attributes that name the dtype of a result.
 _DTYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_dtype", "stash_type", "softmax_precision"})
-# onnx.reference takes these for granted and reads neither other ones nor the lengths of sequences.
-_DEFAULT_ACTIVATIONS = {"GRU": (b"Sigmoid", b"Tanh"), "LSTM": (b"Sigmoid", b"Tanh", b"Tanh"), "RNN": (b"Tanh",)}
 
 
 class CannotRun(Exception):
@@ -56,6 +55,17 @@ class LiftedGraph:
     def __init__(self, proto: Any) -> None:
         self._proto = proto
         self._lifted: dict[int, Any] = {}
+        self._opsets = {"" if item.domain == "ai.onnx" else item.domain: item.version for item in proto.opset_import}
+
+    def distrusted(self, node: Any, known: Mapping[str, Any]) -> str:
+        """Return why `onnx.reference` has no say about a node of the graph, empty where it has.
+
+        Args:
+            node: The node.
+            known: Values by name, as far as they are known.
+        """
+        wrong = wrong_reference(given_of(node, self._opsets, [known.get(name) for name in node.input]))
+        return "" if wrong is None or wrong.instead is not None else f"onnx.reference {wrong.reason}"
 
     @property
     def nodes(self) -> Sequence[Any]:
@@ -133,8 +143,12 @@ class LiftedGraph:
     def _in_reference(self, number: int, node: Any, inputs: Mapping[str, Any], wide: bool) -> list[Any]:
         from onnx.reference import ReferenceEvaluator
 
-        if node.op_type in _DEFAULT_ACTIVATIONS:
-            _require_plain(node)
+        given = given_of(node, self._opsets, [inputs.get(name) for name in node.input])
+        wrong = wrong_reference(given)
+        if wrong is not None and wrong.instead is None:
+            raise NotImplementedError(f"it {wrong.reason}")
+        if wrong is not None and wrong.instead is not None:
+            return wrong.instead(given)
         key = number if wide else -1 - number
         if key not in self._lifted:
             self._lifted[key] = ReferenceEvaluator(one_node_model(self._proto, node, inputs, wide=wide))
@@ -146,21 +160,6 @@ class LiftedGraph:
         narrowed = {name: _narrowed(value) for name, value in inputs.items()}
         model = one_node_model(self._proto, node, narrowed, wide=False)
         return run_model(model, narrowed)
-
-
-def _require_plain(node: Any) -> None:
-    """Raise NotImplementedError for a recurrent node with a feature that onnx.reference passes over in silence."""
-    usual = _DEFAULT_ACTIVATIONS[node.op_type]
-    if len(node.input) > 4 and node.input[4]:
-        raise NotImplementedError("the lengths of sequences")
-    for attribute in node.attribute:
-        # One direction or two, in any case of letters.
-        named = tuple(name.lower() for name in attribute.strings)
-        plain = tuple(name.lower() for name in usual)
-        if attribute.name == "activations" and named not in (plain, plain * 2):
-            raise NotImplementedError("other activations than the usual ones")
-        if attribute.name in ("clip", "input_forget"):
-            raise NotImplementedError(attribute.name)
 
 
 def run_model(model: Any, feeds: Mapping[str, Any]) -> list[Any]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from any2onnx.parity.ulp import Array
 
 OUTPUTS_KEY = "any2onnx.outputs"
+CHANNELS_FIRST_KEY = "any2onnx.channels_first"
 """metadata_props key: JSON list; for scikit-learn the method behind each output, else the names of the outputs."""
 
 Framework = Literal["scikit-learn", "keras", "torch", "callable"]
@@ -128,6 +129,9 @@ class Reference(Protocol):
     def classes(self, leaf: int) -> Array | None:
         """Return the labels in the order of the columns of a score output, or None."""
 
+    def declare(self, onnx_file: OnnxFile) -> None:
+        """Take from the file what its converter wrote about the layout of inputs and outputs."""
+
 
 class FrameworkRejects(Exception):
     """The framework raised on an input; the harness records it, whatever the class of the exception."""
@@ -197,6 +201,27 @@ def declared_outputs(onnx_file: OnnxFile) -> list[str] | None:
     if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
         raise InvalidType(f"metadata {OUTPUTS_KEY!r} of the ONNX model is no list of strings", where=text)
     return found
+
+
+def declared_channels_first(onnx_file: OnnxFile) -> dict[str, frozenset[str]]:
+    """Return the names of the inputs and of the outputs that the converter put channels first in.
+
+    Raises:
+        InvalidType: The entry is no JSON object with two lists of strings.
+    """
+    text = onnx_file.metadata.get(CHANNELS_FIRST_KEY)
+    if text is None:
+        return {"inputs": frozenset(), "outputs": frozenset()}
+    try:
+        found = json.loads(text)
+        if not isinstance(found, dict) or not all(isinstance(found.get(key), list) for key in ("inputs", "outputs")):
+            raise ValueError(text)
+    except ValueError as error:
+        raise InvalidType(
+            f"metadata {CHANNELS_FIRST_KEY!r} of the ONNX model is no object with lists of inputs and outputs",
+            where=str(error),
+        ) from error
+    return {key: frozenset(str(name) for name in found[key]) for key in ("inputs", "outputs")}
 
 
 def bind_by_position(

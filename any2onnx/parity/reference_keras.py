@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from any2onnx.errors import MissingDependency, NotFitted
-from any2onnx.parity.reference import Framework, FrameworkRejects
+from any2onnx.errors import MissingDependency, NotFitted, UnknownOption, did_you_mean
+from any2onnx.parity.reference import (
+    Binding,
+    Framework,
+    FrameworkRejects,
+    OutputRequest,
+    declared_channels_first,
+)
 from any2onnx.parity.reference_tensor import TensorReference
 from any2onnx.parity.runtime import one_sentence
 from any2onnx.parity.signature import Feeds, InputSpec, Signature, to_numpy
@@ -18,7 +24,10 @@ from any2onnx.parity.ulp import Array, is_float
 
 if TYPE_CHECKING:
     from any2onnx.parity.intermediates import Intermediate
+    from any2onnx.parity.runtime import OnnxFile, Port
 
+#: What a mapping of outputs may say about one.
+LAYOUTS = ("channels_first", "channels_last")
 _FLOAT_NAMES = frozenset({"float16", "bfloat16", "float32", "mixed_float16", "mixed_bfloat16"})
 
 
@@ -42,10 +51,17 @@ class KerasReference(TensorReference):
         self.version = f"keras {keras.__version__} ({keras.backend.backend()})"
         self._keys: tuple[Any, ...] = ()
         self._moved: frozenset[str] = frozenset()
+        self._declared: dict[str, frozenset[str]] = {"inputs": frozenset(), "outputs": frozenset()}
+        # Positions of the results whose ONNX output has channels first.
+        self._first: frozenset[int] = frozenset()
         self._double: Any = None
         self._moved_model: Any = None
 
     # --- inputs ---
+
+    def declare(self, onnx_file: OnnxFile) -> None:
+        """Take the names of the inputs and outputs that have channels first in the file."""
+        self._declared = declared_channels_first(onnx_file)
 
     def refine(self, signature: Signature, data: Any) -> Signature:
         """Take fixed sizes, and ranges of token ids, from the model."""
@@ -72,7 +88,7 @@ class KerasReference(TensorReference):
         self._moved = frozenset(
             name
             for name, (_, shape) in zip(self._names, shapes, strict=False)
-            if channels_moved(by_name[name].shape, shape)
+            if name in self._declared["inputs"] or channels_moved(by_name[name].shape, shape)
         )
         struct = getattr(self._model, "_inputs_struct", None)
         self._keys = tuple(struct) if isinstance(struct, Mapping) else ()
@@ -96,6 +112,24 @@ class KerasReference(TensorReference):
 
     # --- answers ---
 
+    def bind(self, ports: Sequence[Port], request: OutputRequest, onnx_file: OnnxFile, feeds: Feeds) -> Binding:
+        """Tie results to outputs, and notice which of them were asked for with channels first.
+
+        An output that has them first without anybody having said so is a wrong shape, and no matter of taste.
+        """
+        wanted = self._declared["outputs"]
+        if isinstance(request, Mapping):
+            unknown = sorted(set(request.values()) - set(LAYOUTS))
+            if unknown:
+                raise UnknownOption(
+                    f"there is no layout {unknown[0]!r}{did_you_mean(unknown[0], LAYOUTS)}", needs=", ".join(LAYOUTS)
+                )
+            wanted = frozenset(name for name, layout in request.items() if layout == "channels_first")
+        binding = super().bind(ports, request, onnx_file, feeds)
+        self._first = frozenset(int(bound.source.rpartition(" ")[2]) for bound in binding.bound if bound.name in wanted)
+        note = "; ".join(f"output {bound.name!r} has channels first" for bound in binding.bound if bound.name in wanted)
+        return dataclasses.replace(binding, note="; ".join(text for text in (binding.note, note) if text))
+
     def run_float64(self, feeds: Feeds) -> list[list[Array]] | None:
         """Run a copy that was rebuilt from its configuration in float64; None when that is not possible."""
         if self.float64_problem:
@@ -104,7 +138,7 @@ class KerasReference(TensorReference):
             with _x64():
                 if self._double is None:
                     self._double = _rebuild_float64(self._model)
-                return [[array] for array in _arrays(self._call(self._double, feeds))]
+                return [[array] for array in self._arrays(self._call(self._double, feeds))]
         except Exception as error:
             # Whatever stops the rebuild (custom layers without a config, say): no reference, and the report says why.
             self.float64_problem = one_sentence(error)
@@ -122,7 +156,7 @@ class KerasReference(TensorReference):
         except Exception:
             # Whatever a model raises that cannot be traced: then nothing is known.
             return None
-        return None if result is None else [[array] for array in _arrays(result)]
+        return None if result is None else [[array] for array in self._arrays(result)]
 
     def intermediates(self, feeds: Feeds, *, double: bool, finely: bool = False) -> list[Intermediate]:
         """Return what every layer computes in the float64 copy, else what every operator of the backend does."""
@@ -143,7 +177,10 @@ class KerasReference(TensorReference):
         return self._call(self._model, feeds)
 
     def _arrays(self, result: Any) -> list[Array]:
-        return _arrays(result)
+        return [
+            np.ascontiguousarray(np.moveaxis(array, -1, 1)) if k in self._first and array.ndim > 2 else array
+            for k, array in enumerate(_arrays(result))
+        ]
 
     @staticmethod
     def _natural(result: Mapping[Any, Any]) -> list[str]:

@@ -73,6 +73,9 @@ class SklearnReference:
 
     # --- inputs ---
 
+    def declare(self, onnx_file: OnnxFile) -> None:
+        """Take nothing: tables have one layout."""
+
     def refine(self, signature: Signature, data: Any) -> Signature:
         """Fix the width of a matrix, and remember the kind of DataFrame that the user passes."""
         from any2onnx.parity.boundaries import refine_signature

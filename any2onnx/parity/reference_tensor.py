@@ -51,6 +51,9 @@ class TensorReference(abc.ABC):
         """Return the names of the entries of a dict result, in the order of ``_arrays``."""
         return [str(key) for key in result]
 
+    def declare(self, onnx_file: OnnxFile) -> None:  # noqa: B027 (most frameworks have nothing to take)
+        """Take nothing: the layout of tensors is what it is."""
+
     def refine(self, signature: Signature, data: Any) -> Signature:
         """Add nothing: the model says nothing about its inputs."""
         return signature

@@ -59,6 +59,9 @@ def _raised(pair: OpenPair, feeds: Feeds, message: str) -> Divergence:
         opinion = "where onnx.reference runs the graph"
     except CannotRun as error:
         cause, opinion = "our rule", f"and onnx.reference does not run the graph either ({error})"
+    doubt = LiftedGraph(graph.proto).distrusted(node, {}) if node is not None else ""
+    if doubt:
+        cause, opinion = "unknown", f"and there is no second opinion: {doubt}"
     text = f"onnxruntime raises at {operator or 'a node'} {name!r}, {opinion}"
     return Divergence("", "", "", 0, value, operator, graph.origin(value), cause, text)
 

@@ -43,6 +43,11 @@ PRESETS: Mapping[str, tuple[str, ...]] = {
 BATCH_SIZES = (0, 1, 2, 3, 17)
 # Where rows are large (images), 17 of them would cost more than they tell.
 LARGE_ROW_BATCH_SIZES = (0, 1, 2, 3, 5)
+# More rows than runtimes take in one block or give to one thread; only where a row has few numbers.
+MANY_ROWS = 1031
+_FEW_NUMBERS = 64
+# A batch as wide as an axis makes a table square, and a wrong axis fit.
+_WIDEST_SQUARE = 32
 MAX_ROWS = 128
 _SCALED_ROWS = 64
 _OFFSET = 1000.0
@@ -330,7 +335,7 @@ def _special(plan: Plan) -> Iterator[Case | Skip]:
 def _shape(plan: Plan) -> Iterator[Case | Skip]:
     signature = plan.signature
     if signature.batch_symbol is not None:
-        for rows in BATCH_SIZES if plan.typical_rows >= max(BATCH_SIZES) else LARGE_ROW_BATCH_SIZES:
+        for rows in _batch_sizes(plan):
             name = f"batch {rows}"
             feeds = plan.draw(plan.rng("shape", name), rows)
             yield Case("shape", name, feeds, rows, may_reject=rows == 0, empty=rows == 0)
@@ -342,6 +347,18 @@ def _shape(plan: Plan) -> Iterator[Case | Skip]:
         fortran = {name: np.asfortranarray(values) for name, values in feeds.items()}
         yield Case("shape", "Fortran order", fortran, rows if plan.batched else 1)
     yield from _symbol_cases(plan)
+
+
+def _batch_sizes(plan: Plan) -> list[int]:
+    """Return the usual sizes, that of a square table, and a large one where rows are small."""
+    if plan.typical_rows < max(BATCH_SIZES):
+        return list(LARGE_ROW_BATCH_SIZES)
+    rows = [plan.shape(spec, 1)[1:] for spec in plan.signature.inputs]
+    widths = {size for shape in rows for size in shape if max(BATCH_SIZES[:4]) < size <= _WIDEST_SQUARE}
+    found = [*BATCH_SIZES, *sorted(widths - set(BATCH_SIZES))[:2]]
+    if sum(math.prod(shape) for shape in rows) <= _FEW_NUMBERS:
+        found.append(MANY_ROWS)
+    return found
 
 
 def _symbol_cases(plan: Plan) -> Iterator[Case | Skip]:
@@ -358,6 +375,12 @@ def _symbol_cases(plan: Plan) -> Iterator[Case | Skip]:
             rows = 2 if signature_is_free(plan) else plan.typical_rows
             feeds = plan.draw(plan.rng("shape", name), rows, {symbol: size})
             yield Case("shape", name, feeds, rows if plan.batched else 1, may_reject=True)
+    if len(symbols) > 1 and not derived:
+        # Whoever tells axes by their sizes is right until they are equal.
+        size = max(plan.sizes[symbol] for symbol in symbols)
+        rows = 2 if signature_is_free(plan) else plan.typical_rows
+        feeds = plan.draw(plan.rng("shape", "equal sizes"), rows, dict.fromkeys(symbols, size))
+        yield Case("shape", f"all free axes {size}", feeds, rows if plan.batched else 1, may_reject=True)
 
 
 def _batch_invariance(plan: Plan) -> Iterator[Case | Skip]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from any2onnx.parity.boundaries import edge_values, slots, threshold_rows
 from any2onnx.parity.cases import Case, Skip
+from any2onnx.parity.radius import radius_rows
 from any2onnx.parity.ulp import Array, neighbours
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def boundaries(plan: Plan) -> Iterator[Case | Skip]:
         edges = _edge_case(plan, places, floats)
         if edges is not None:
             yield edges
+        yield from _radius_cases(plan, places)
 
 
 def _put(plan: Plan, feeds: Feeds, place: tuple[int, int], rows: Any, values: Any) -> None:
@@ -84,13 +86,32 @@ def _numbers_case(plan: Plan, places: Sequence[tuple[int, int]], floats: Sequenc
     return Case("boundary", "numbers", feeds, 2 * count, at_jumps=True, may_reject=True)
 
 
-def _threshold_case(plan: Plan, places: Sequence[tuple[int, int]]) -> Case | None:
-    rng = plan.rng("boundary", "thresholds")
+def _table(plan: Plan, places: Sequence[tuple[int, int]], rng: np.random.Generator) -> Array | None:
+    """Return typical rows as one table; None where the columns have several dtypes."""
     specs = [plan.signature.inputs[owner] for owner, _ in places]
     if not all(spec.is_float for spec in specs) or len({spec.dtype for spec in specs}) != 1:
         return None
     feeds = plan.draw(rng, 256)
-    base = np.hstack([feeds[spec.name].reshape(256, -1) for spec in plan.signature.inputs])
+    return np.hstack([feeds[spec.name].reshape(256, -1) for spec in plan.signature.inputs])
+
+
+def _radius_cases(plan: Plan, places: Sequence[tuple[int, int]]) -> Iterator[Case]:
+    rng = plan.rng("boundary", "radius")
+    base = _table(plan, places, rng)
+    if base is None:
+        return
+    jumping, fading = radius_rows(plan.model, base, rng)
+    for name, rows, strict in (("radius", jumping, True), ("edge of a kernel", fading, False)):
+        if len(rows):
+            feeds = _from_table(plan, rows)
+            yield Case("boundary", name, feeds, len(rows), at_thresholds=strict, may_reject=True)
+
+
+def _threshold_case(plan: Plan, places: Sequence[tuple[int, int]]) -> Case | None:
+    rng = plan.rng("boundary", "thresholds")
+    base = _table(plan, places, rng)
+    if base is None:
+        return None
     rows = threshold_rows(plan.model, base, rng)
     if not len(rows):
         return None

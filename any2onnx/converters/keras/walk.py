@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import onnx_ir as ir
 
@@ -17,6 +18,8 @@ from any2onnx.graph.opsets import Opsets
 from any2onnx.graph.types import Value, rank_of, to_dtype
 from any2onnx.operator_mappings.registry import Registry
 from any2onnx.options import Options
+
+CHANNELS_FIRST_KEY: Final = "any2onnx.channels_first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def build_keras(
         compute_dtype: Compute in this type where the model computes in float16 or bfloat16.
 
     Returns:
-        The graph before optimisation.
+        The graph before optimisation; `metadata_props["any2onnx.channels_first"]` names what has its channels first.
 
     Raises:
         NotAModel: The object is no Keras model or layer.
@@ -92,7 +95,12 @@ def build_keras(
         label: _channels_first(g, value) if label in layout.outputs else value
         for label, value in zip(names, results, strict=True)
     }
-    return g.build(outputs, name=name or str(model.name))
+    built = g.build(outputs, name=name or str(model.name))
+    if layout.inputs or layout.outputs:
+        # Sizes do not tell the layout of a square image with as many channels: whoever compares reads it here.
+        moved = {"inputs": sorted(layout.inputs), "outputs": sorted(layout.outputs)}
+        built.metadata_props[CHANNELS_FIRST_KEY] = json.dumps(moved)
+    return built
 
 
 _Run = Callable[[GraphBuilder, list[Value]], tuple[list[Value], list[str]]]

@@ -140,11 +140,11 @@ def all_mutants(framework: str | None = None) -> tuple[Mutant, ...]:
     Raises:
         UnknownOption: There is no such framework.
     """
-    from any2onnx.parity.self_test import keras_mutants, sklearn_mutants, torch_mutants
+    from any2onnx.parity.self_test import keras_mutants, rare_mutants, sklearn_mutants, torch_mutants
 
     if framework is not None and framework not in FRAMEWORKS:
         raise UnknownOption(
             f"there is no framework {framework!r}{did_you_mean(framework, FRAMEWORKS)}", needs=", ".join(FRAMEWORKS)
         )
-    every = (*sklearn_mutants.MUTANTS, *keras_mutants.MUTANTS, *torch_mutants.MUTANTS)
+    every = (*sklearn_mutants.MUTANTS, *keras_mutants.MUTANTS, *torch_mutants.MUTANTS, *rare_mutants.MUTANTS)
     return tuple(mutant for mutant in every if framework in (None, mutant.specimen.framework))
