@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,9 +52,23 @@ def explicit_specs(initial_types: Any, input_signature: Any) -> list[Given] | No
     if initial_types is not None:
         return [_from_initial_type(entry) for entry in initial_types]
     if input_signature is not None:
-        specs = input_signature if isinstance(input_signature, list | tuple) else [input_signature]
-        return [_from_initial_type(spec) if _is_pair(spec) else _from_spec(spec) for spec in specs]
+        return list(_nested(input_signature, None))
     return None
+
+
+def _nested(signature: Any, label: str | None) -> Iterator[Given]:
+    """Yield the specs of a nested signature in Keras's order; those in a dict without a name have their key's."""
+    if _is_pair(signature):
+        yield _from_initial_type(signature)
+    elif isinstance(signature, Mapping):
+        for key in sorted(signature):
+            yield from _nested(signature[key], str(key))
+    elif isinstance(signature, list | tuple):
+        for part in signature:
+            yield from _nested(part, label)
+    else:
+        given = _from_spec(signature)
+        yield given if given.name or label is None else replace(given, name=label)
 
 
 def _is_pair(spec: Any) -> bool:
