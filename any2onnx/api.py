@@ -212,7 +212,7 @@ def convert_keras(
     custom_ops: Mapping[Any, Callable[..., Any]] | None = None,
     inputs_as_nchw: Sequence[str] | None = None,
     outputs_as_nchw: Sequence[str] | None = None,
-    extra_opset: Mapping[str, int] | None = None,
+    extra_opset: Any = None,
     compute_dtype: Any = None,
     options: Mapping[Any, Any] | None = None,
     registry: Registry | None = None,
@@ -227,7 +227,8 @@ def convert_keras(
         name: Name of the graph; the model's name by default.
         doc_string: Of the model.
         target_opset: Version of ai.onnx, or ``{domain: version}``; 21 by default.
-        initial_types: Types of the inputs where the model does not say them.
+        initial_types: Types of the inputs where the model does not say them: (name, type) pairs, or, as tf2onnx's
+            keras2onnx_api has them, names and types in turn or types alone.
         channel_first_inputs: Names of image inputs that the ONNX model takes as NCHW; as `inputs_as_nchw`.
         debug_mode: Ignored; logging is under the name ``any2onnx``.
         custom_op_conversions: Converters of layer classes: ``{class or its name: function(g, call)}``.
@@ -236,13 +237,15 @@ def convert_keras(
         custom_ops: As `custom_op_conversions`.
         inputs_as_nchw: Names of inputs that the ONNX model takes as NCHW.
         outputs_as_nchw: Names of outputs that the ONNX model gives as NCHW.
-        extra_opset: Further domains and their versions.
+        extra_opset: Further domains and their versions: {domain: version}, or OperatorSetIdProtos.
         compute_dtype: Compute in this dtype, for half-precision models on runtimes without such kernels.
         options: ``{class | name: {option: value}}``.
         registry: Converters to use; the default ones and those registered by default.
         output_path: Write the model there; weights go straight to the file.
         parity: "off", "smoke" or "full", see `convert_sklearn`.
-        finishing: See `convert_sklearn`.
+        finishing: See `convert_sklearn`; and tf2onnx's and Keras's own: `opset_version`, `filepath`, `shape_override`,
+            `large_model` (a data file for the weights); `verbose` and `optimizers` are ignored; `custom_op_handlers`,
+            `custom_rewriter` and `target` are refused where they ask for anything.
 
     Returns:
         The model; inputs and outputs have the names that the Keras model gives them.
@@ -254,20 +257,24 @@ def convert_keras(
     """
     _need("keras", "keras", "keras")
     from any2onnx.conversion import finish_and_check, finishing_arguments
+    from any2onnx.converters.keras.drop_in import conversions, domains_of, types_of, without_peers
     from any2onnx.converters.keras.walk import build_keras
     from any2onnx.graph.opsets import Opsets
     from any2onnx.operator_mappings.user_layer import current_registry
     from any2onnx.options import Options
 
-    wanted = target_opset if target_opset is not None else opset
+    finishing = without_peers(finishing)
+    output_path = output_path or finishing.pop("filepath", None)
+    wanted = next((v for v in (target_opset, opset, finishing.pop("opset_version", None)) if v is not None), None)
+    types = types_of(input_signature, initial_types, finishing.pop("shape_override", None), model)
     chosen = registry or current_registry()
-    rows = _keras_rows({**(custom_op_conversions or {}), **(custom_ops or {})})
+    rows = _keras_rows(conversions({**(custom_op_conversions or {}), **(custom_ops or {})}))
     built = build_keras(
         model,
-        opsets=Opsets.of(_with_domains(wanted, extra_opset)),
+        opsets=Opsets.of(_with_domains(wanted, domains_of(extra_opset))),
         registry=chosen.extended(rows, name="call", override=True) if rows else chosen,
         name=name or "",
-        input_signature=input_signature if input_signature is not None else initial_types,
+        input_signature=types,
         inputs_as_nchw=[*(inputs_as_nchw or ()), *(channel_first_inputs or ())],
         outputs_as_nchw=list(outputs_as_nchw or ()),
         options=Options(options),

@@ -198,10 +198,20 @@ _TRACED = (
     "ReversibleEmbedding", "STFTSpectrogram", "SimpleRNNCell", "StackedRNNCells",
 )  # fmt: skip
 
+BEYOND_FLOATS = frozenset(
+    (
+        *_AUGMENTATIONS, *_TRACED, "Bidirectional", "CategoryEncoding", "CenterCrop", "Dense", "Discretization",
+        "EinsumDense", "Embedding", "Flatten", "GRU", "HashedCrossing", "Hashing", "Identity", "IntegerLookup", "LSTM",
+        "MultiHeadAttention", "Normalization", "Permute", "RNN", "RandomCrop", "Rescaling", "Reshape", "Resizing",
+        "SimpleRNN", "StringLookup", "TextVectorization", "TimeDistributed", "TorchModuleWrapper",
+    )
+)  # fmt: skip
+"""Layers whose converters are right for integers, truth values or text too; others are traced there."""
+
 _FOREIGN = "its code belongs to another framework, and Keras cannot look into it"
 
 TRACED: tuple[OperatorMapping, ...] = (
-    *(_layer(name, "core:traced", note="by its own code") for name in _TRACED),
+    *(_layer(name, "core:traced", shapes=f"{_SHAPES}.general:unknown", note="by its own code") for name in _TRACED),
     *(_refused(name, _FOREIGN) for name in ("FlaxLayer", "JaxLayer", "TFSMLayer")),
 )
 

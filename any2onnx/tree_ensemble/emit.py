@@ -18,8 +18,8 @@ half to a seventh of one TreeEnsemble per target. One node walks all trees for e
 more take 1.3 to 2 times as long at batch 1,000 and 10,000 as in groups that stay in the cache. At batch 1 each group
 costs 0.6 to 0.9 µs. Groups of 20,000 / 40,000 / 60,000 / 80,000 nodes, forests of 235,752 and 2,138,310 nodes:
 batch 1 in 24 / 20 / 18 / 17 and 149 / 106 / 91 / 81 µs, batch 1,000 in 9.6 / 9.9 / 10.2 / 10.4 and 52 / 49 / 51 / 50
-ms, batch 10,000 of the first in 79 / 84 / 88 / 90 ms. Up to 80,000 nodes groups gain nothing at any batch. Groups are of
-32,000: numbers of nodes below 16,384 take two bytes in the file, those above three.
+ms, batch 10,000 of the first in 79 / 84 / 88 / 90 ms. Up to 80,000 nodes groups gain nothing at any batch. Groups
+are of 32,000: numbers of nodes below 16,384 take two bytes in the file, those above three.
 """
 
 from __future__ import annotations

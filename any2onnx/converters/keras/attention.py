@@ -85,8 +85,8 @@ def _attention_mask(
     own = params.get("attention_mask")
     if own is not None:
         own = g.Cast(own, DataType.BOOL)
-        # [batch, queries, keys]: the heads share it.
-        parts.append(g.Unsqueeze(own, [1] * (4 - rank_of(own))) if rank_of(own) < 4 else own)
+        # [batch, queries, keys] or [queries, keys]: the heads, and the batch, share it.
+        parts.append(g.Unsqueeze(own, 1) if rank_of(own) == 3 else own)
     if not parts:
         return None
     first, *rest = parts

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from any2onnx.converters.keras.backend_common import Context, backend_function
-from any2onnx.graph.types import Value, dtype_of, rank_of, shape_of
+from any2onnx.graph.types import FLOATS, DataType, Value, dtype_of, rank_of, shape_of
 
 
 def _layout(data_format: Any) -> str:
@@ -191,11 +191,16 @@ def _pool(op_type: str) -> Callable[..., Any]:
     def convert(c: Context, inputs: Any, pool_size: Any, strides: Any, padding: Any, data_format: Any) -> Value:
         layout = _layout(data_format)
         x = channels_first(c, c.t(inputs), layout)
+        kind = dtype_of(x)
+        if kind not in FLOATS:
+            # There are no kernels for the wider integers; float64 has room for them.
+            x = c.g.Cast(x, DataType.DOUBLE)
         spatial = rank_of(x) - 2
         window = _numbers(pool_size, spatial)
         steps = window if strides is None else _numbers(strides, spatial)
         pads = same_padding(x, window, steps, [1] * spatial, str(padding))
-        return as_given(c, getattr(c.g, op_type)(x, kernel_shape=window, strides=steps, **pads), layout)
+        result = getattr(c.g, op_type)(x, kernel_shape=window, strides=steps, **pads)
+        return as_given(c, c.g.Cast(result, kind), layout)
 
     return convert
 

@@ -83,6 +83,17 @@ def map_values(function: Any, structure: Any) -> Any:
     return tree.map_structure(lambda leaf: function(leaf) if isinstance(leaf, Value) else leaf, structure)
 
 
+def masks_by_name(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of a layer's call with masks and `training` by name, as converters read them.
+
+    ``layer(x, mask)`` is ``layer(x, mask=mask)``; what stands behind such an argument goes by name as well.
+    """
+    parameters = list(layer._call_signature.parameters.values())[: len(args)]
+    names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    first = next((k for k, name in enumerate(names) if k and ("mask" in name or name == "training")), len(args))
+    return args[:first], {**kwargs, **dict(zip(names[first:], args[first:], strict=False))}
+
+
 def half_types(value: Value) -> bool:
     """Tell whether a value is float16 or bfloat16."""
     return dtype_of(value) in HALVES

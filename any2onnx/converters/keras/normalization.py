@@ -123,8 +123,8 @@ def group_normalization(g: GraphBuilder, call: LayerCall) -> Value:
     layer, x = call.source, call.inputs[0]
     rank = rank_of(x)
     axis = int(layer.axis) % rank
-    size = shape_of(x)[axis]
-    assert isinstance(size, int)  # Keras builds the layer for a known number of channels only
+    # Keras builds the layer for a known number of channels only, though the tensor may have an unknown one.
+    (size,) = layer.input_spec.axes.values()
     wide = _wide(g, x)
     scale, offset = _scale_and_offset(g, call, wide, size)
     forth = [0, axis, *(k for k in range(1, rank) if k != axis)]

@@ -16,14 +16,14 @@ from any2onnx.converters.keras.core import traced
 from any2onnx.converters.keras.recurrent_node import Cell, cell_of, run_cells
 from any2onnx.converters.keras.weights import read_array
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import Value, rank_of, shape_of
+from any2onnx.graph.types import FLOATS, Value, dtype_of, rank_of, shape_of
 
 RECURRENT = frozenset({"keras.layers.LSTM", "keras.layers.GRU", "keras.layers.SimpleRNN", "keras.layers.RNN"})
 
 
 def recurrent(g: GraphBuilder, call: LayerCall) -> Any:
     """Convert LSTM, GRU, SimpleRNN, and RNN over one of their cells or a stack of them: one node per cell."""
-    layer, x = call.source, call.inputs[0]
+    layer, x = call.source, _floats(g, call)
     _check_stateful(call, layer)
     own = _cells(layer)
     cells = [cell_of(call, cell, x) for cell in own]
@@ -56,6 +56,12 @@ def recurrent(g: GraphBuilder, call: LayerCall) -> Any:
             sequence = run.sequences[0] if run.sequences is not None else None
             results.append(_in_order(g, layer, sequence) if layer.return_sequences else run.last[0])
     return [*results, *states] if layer.return_state else results[0]
+
+
+def _floats(g: GraphBuilder, call: LayerCall) -> Value:
+    """Return the input; products with the kernel make floats of integers and truth values, and so does this."""
+    x: Value = call.inputs[0]
+    return x if dtype_of(x) in FLOATS else g.Cast(x, call.walker.dtype(call.source.compute_dtype))
 
 
 def _check_stateful(call: LayerCall, layer: Any) -> None:
@@ -119,7 +125,7 @@ def _reversed(g: GraphBuilder, x: Value) -> Value:
 
 def bidirectional(g: GraphBuilder, call: LayerCall) -> Any:
     """Convert Bidirectional: one node where both directions are the same kind of layer, else two calls."""
-    layer, x = call.source, call.inputs[0]
+    layer, x = call.source, _floats(g, call)
     _check_stateful(call, layer)
     pair = [layer.forward_layer, layer.backward_layer]
     given = call.inputs[1] if len(call.inputs) > 1 else call.params.get("initial_state")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,9 +53,23 @@ def explicit_specs(initial_types: Any, input_signature: Any) -> list[Given] | No
     if initial_types is not None:
         return [_from_initial_type(entry) for entry in initial_types]
     if input_signature is not None:
-        specs = input_signature if isinstance(input_signature, list | tuple) else [input_signature]
-        return [_from_initial_type(spec) if _is_pair(spec) else _from_spec(spec) for spec in specs]
+        return list(_nested(input_signature, None))
     return None
+
+
+def _nested(signature: Any, label: str | None) -> Iterator[Given]:
+    """Yield the specs of a nested signature in Keras's order; those in a dict without a name have their key's."""
+    if _is_pair(signature):
+        yield _from_initial_type(signature)
+    elif isinstance(signature, Mapping):
+        for key in sorted(signature):
+            yield from _nested(signature[key], str(key))
+    elif isinstance(signature, list | tuple):
+        for part in signature:
+            yield from _nested(part, label)
+    else:
+        given = _from_spec(signature)
+        yield given if given.name or label is None else replace(given, name=label)
 
 
 def _is_pair(spec: Any) -> bool:
@@ -114,6 +129,9 @@ def inferred_specs(model: Any, graph: Any, given: list[Given] | None) -> tuple[l
         ]
         if len(shapes) <= 1:
             struct = next(iter(shapes.values()), None)
+            if len(specs) > 1 and (_is_shape(struct) or len(_required(model)) == len(specs)):
+                # The first argument was one tensor, so the others go to further parameters of `call`.
+                return specs, tuple(range(len(specs)))
             return specs, _pack(struct, len(specs))
         return specs, tuple(range(len(specs)))
     if not shapes:
@@ -121,7 +139,22 @@ def inferred_specs(model: Any, graph: Any, given: list[Given] | None) -> tuple[l
             f"the inputs of {model.name!r} are not known: it has not been called yet",
             remedy="call it once on data, or pass input_signature=[keras.InputSpec(shape=..., dtype=...)]",
         )
+    if len(shapes) == 1 and len(required := _required(model)) > 1:
+        raise NotFitted(
+            f"{model.name!r} takes {', '.join(required)}, and Keras keeps the shape of the first one only",
+            remedy="pass input_signature=[keras.InputSpec(shape=..., dtype=...), ...], one for each",
+        )
     return _from_shapes(shapes, dtype)
+
+
+def _required(model: Any) -> list[str]:
+    """Return the parameters of `call` that have to be given."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [
+        name
+        for name, p in inspect.signature(model.call).parameters.items()
+        if p.kind in kinds and p.default is p.empty and name not in ("mask", "training")
+    ]
 
 
 def _check_sparse(graph: Any) -> None:

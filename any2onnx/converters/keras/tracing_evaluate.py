@@ -33,7 +33,8 @@ def _leaves(structure: Any) -> list[Any]:
 
 
 def _unpatched(function: Callable[..., Any]) -> Callable[..., Any]:
-    return getattr(function, "__wrapped_original__", function)  # type: ignore[no-any-return]
+    original: Callable[..., Any] = getattr(function, "__wrapped_original__", function)
+    return original
 
 
 class Evaluator:
@@ -75,21 +76,7 @@ class Evaluator:
 
     def numpy(self, value: Any) -> np.ndarray[Any, Any]:
         """Return a tensor of any backend as a numpy array, without a copy where the backend shares its memory."""
-        module = type(value).__module__.partition(".")[0]
-        if module == "torch":
-            value = value.detach().cpu()
-            if str(value.dtype) == "torch.bfloat16":
-                import ml_dtypes
-
-                return np.asarray(value.float().numpy().astype(ml_dtypes.bfloat16))
-            return np.asarray(value.numpy())
-        if module == "tensorflow":
-            try:
-                return np.asarray(memoryview(value))
-            except (TypeError, ValueError, NotImplementedError, BufferError):
-                # Strings, bfloat16 and the like have no buffer format.
-                return np.asarray(value.numpy())
-        return np.asarray(value)
+        return numpy_of(value)
 
     def call(self, module: str, name: str, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Run a backend function on examples."""
@@ -225,3 +212,22 @@ class Evaluator:
 
     def _floating(self, x: Any) -> bool:
         return self.dtype(x) in ("float16", "bfloat16", "float32", "float64")
+
+
+def numpy_of(value: Any) -> np.ndarray[Any, Any]:
+    """Return a tensor of any backend as a numpy array, without a copy where the backend shares its memory."""
+    module = type(value).__module__.partition(".")[0]
+    if module == "torch":
+        value = value.detach().cpu()
+        if str(value.dtype) == "torch.bfloat16":
+            import ml_dtypes
+
+            return np.asarray(value.float().numpy().astype(ml_dtypes.bfloat16))
+        return np.asarray(value.numpy())
+    if module == "tensorflow":
+        try:
+            return np.asarray(memoryview(value))
+        except (TypeError, ValueError, NotImplementedError, BufferError):
+            # Strings, bfloat16 and the like have no buffer format.
+            return np.asarray(value.numpy())
+    return np.asarray(value)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from any2onnx.converters.keras.tracing_evaluate import numpy_of
 from any2onnx.converters.keras.tracing_sizes import Arithmetic, DimOf, is_size
 from any2onnx.converters.keras.tracing_tensor import RecordingTensor
 from any2onnx.errors import ExportFailed
@@ -180,10 +181,8 @@ def _difference(a: Any, b: Any) -> str:
 def _arrays(a: Any, b: Any) -> str:
     if tuple(a.shape) != tuple(b.shape):
         return f"an array of shape {tuple(a.shape)} for one size, {tuple(b.shape)} for another"
-    x, y = (v.detach().cpu() if hasattr(v, "detach") else v for v in (a, b))
-    same = np.asarray(x) == np.asarray(y)
-    nans = (np.asarray(x) != np.asarray(x)) & (np.asarray(y) != np.asarray(y))
-    return "" if np.all(same | nans) else "an array of other numbers for other sizes"
+    x, y = numpy_of(a), numpy_of(b)
+    return "" if np.all((x == y) | ((x != x) & (y != y))) else "an array of other numbers for other sizes"
 
 
 def _sizes_differ(a: Any, b: Any) -> str:

@@ -194,10 +194,24 @@ def _operator(
         # A product is an "and" of two truth values only: two times one is a number.
         both = self.dtype == "bool" and (name != "multiply" or _is_logical(other))
         function = logical if logical and both else name
-        operands = (other, self) if swapped else (self, other)
+        left = self
+        if name == "divide" and self.recorder.evaluator.name in _WIDE_QUOTIENTS and _are_integers(self, other):
+            left = self.astype("float64")
+        operands = (other, left) if swapped else (left, other)
         return self.recorder.invoke("numpy", function, *operands)
 
     return method
+
+
+# Quotients of integers by the operator `/` are float64 there, unlike those of keras.ops.divide.
+_WIDE_QUOTIENTS = frozenset({"numpy", "tensorflow"})
+_WIDE = frozenset({"int32", "int64", "uint32", "uint64"})
+
+
+def _are_integers(a: RecordingTensor, b: Any) -> bool:
+    kinds = {str(getattr(v, "dtype", a.dtype if isinstance(v, int) else type(v).__name__)) for v in (a, b)}
+    kinds = {kind.removeprefix("<dtype: '").removesuffix("'>") for kind in kinds}
+    return all("int" in kind for kind in kinds) and not kinds.isdisjoint(_WIDE)
 
 
 def _is_logical(other: Any) -> bool:

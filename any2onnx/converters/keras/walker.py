@@ -15,7 +15,15 @@ from typing import Any
 
 import onnx_ir as ir
 
-from any2onnx.converters.keras.calls import HALVES, LayerCall, class_name, flatten, key_of, map_values
+from any2onnx.converters.keras.calls import (
+    HALVES,
+    LayerCall,
+    class_name,
+    flatten,
+    key_of,
+    map_values,
+    masks_by_name,
+)
 from any2onnx.converters.keras.masks import Masks, attach_masks, fill_in_masks
 from any2onnx.converters.keras.plan import Plan, graph_of_sequential, plan_of
 from any2onnx.converters.keras.weights import Weights
@@ -170,6 +178,8 @@ class Walker:
         from keras import Layer
 
         specs = tuple(self.spec(tensor) for tensor in outputs)
+        if isinstance(operation, Layer):
+            args, kwargs = masks_by_name(operation, args, kwargs)
         # A Functional model called for inference overrides what its layers were called with.
         kwargs.pop("training", None)
         if isinstance(operation, Layer):
@@ -210,7 +220,8 @@ class Walker:
                 remedy="call the model once on data, or build it, before converting it",
             )
         given = dict(kwargs or {})
-        graph = self.graph_of(layer)
+        # Arguments that an inner model hands on to its layers reach them when it runs, not in its graph.
+        graph = self.graph_of(layer) if given.keys() <= {"inputs", "mask"} else None
         if graph is None:
             args = tuple(self._autocast(g, layer, a) for a in args)
             given = {name: self._autocast(g, layer, a) for name, a in given.items()}
@@ -237,6 +248,8 @@ class Walker:
         struct = graph._inputs_struct
         if isinstance(inputs, Mapping) and not isinstance(struct, Mapping):
             flat = [inputs[tensor.name] for tensor in graph.inputs]
+        elif isinstance(inputs, Mapping):
+            flat = flatten({name: inputs[name] for name in struct})
         else:
             flat = flatten(inputs)
         mask = kwargs.get("mask")
@@ -277,14 +290,27 @@ class Walker:
         kwargs.pop("training", None)
         key = self.key(operation)
         call = self.call(key, operation, args, kwargs, path=path, outputs=outputs)
-        if self.registry.knows("keras", key):
-            return flatten(self.translator.convert(call, g))
-        results = flatten(self.trace_call(g, operation, args, kwargs, path=path))
+        if self.registry.knows("keras", key) and not self._beyond_floats(key, call):
+            results = flatten(self.translator.convert(call, g))
+            if self._whole(operation) is not None:
+                return results
+        else:
+            results = flatten(self.trace_call(g, operation, args, kwargs, path=path))
         if outputs is not None:
-            # What a user's layer says of its results may be wrong without anybody noticing; what its code did is not.
-            own = key.startswith("keras.")
-            check_promise(g, call, results, outputs if own else _fitting(results, outputs))
+            # What a layer says of its results may be wrong without anybody noticing; what its code did is not.
+            check_promise(g, call, results, _fitting(results, outputs))
         return results
+
+    def _beyond_floats(self, key: str, call: LayerCall) -> bool:
+        """Tell whether a layer gets integers, truth values or text for which its converter was not written.
+
+        Its own code says what it makes of them; what Keras infers for the results is often wrong.
+        """
+        row = self.registry.find("keras", key, self.builder.opsets.main)
+        if row is None or not str(row.converter).startswith("any2onnx.converters.keras.") or not _of_floats(row.key):
+            return False
+        named = [v for name, v in call.params.items() if "mask" not in name]
+        return any(isinstance(leaf, Value) and leaf.dtype not in FLOATS for leaf in flatten([list(call.inputs), named]))
 
     def call(
         self,
@@ -474,6 +500,12 @@ class _MaskedCall:
         results = self._function(*args, **kwargs)
         found = [backend.get_keras_mask(leaf) for leaf in flatten(results)]
         return results, found
+
+
+def _of_floats(key: str) -> bool:
+    from any2onnx.operator_mappings.keras_layers import BEYOND_FLOATS
+
+    return key.startswith("keras.layers.") and key.removeprefix("keras.layers.") not in BEYOND_FLOATS
 
 
 def _keras_layer_class() -> type[Any]:

@@ -30,6 +30,13 @@ def dtypes_only(call: Call) -> TensorSpec | list[TensorSpec | None] | None:
     return promise and TensorSpec(promise.dtype)
 
 
+def unknown(call: Call) -> None:
+    """Promise nothing: the code of a traced layer is held against its own results, function by function.
+
+    What Keras infers for such a layer may be wrong (`reverse_dtype` of ReversibleEmbedding).
+    """
+
+
 def _keeps_shape(activation: Any) -> bool:
     module = str(getattr(activation, "__module__", ""))
     return activation is None or (module.startswith("keras.") and getattr(activation, "__name__", "") != "glu")
