@@ -1,27 +1,38 @@
-"""Nodes that hand their input on unchanged: Identity, inference-time Dropout, one-operand Concat, Sum, Max, Min."""
+"""Nodes that hand an input on unchanged: Identity, inference-time Dropout, one-operand Concat, Sum, Max, Min.
+
+And Where or And whose condition is the same everywhere and known: the mask of a model that was given none.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
+import onnx_ir as ir
 
 from any2onnx.passes.contract import GraphPass
 from any2onnx.passes.editing import (
     Names,
     Scope,
     constant_array,
+    dims,
     get_input,
     inherit,
     is_op,
     merge_known_shape,
     remove_node,
     replace_value,
+    same_dims,
+    words,
 )
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
 
 # With a single operand these return it.
 _ONE_OPERAND = frozenset({"Concat", "Max", "Mean", "Min", "Sum"})
+
+
+# Of equal elements they make elements equal to those (none, where there are none).
+_ALIKE = words("Expand Flatten ReduceMax ReduceMin Reshape Slice Squeeze Tile Transpose Unsqueeze")
+# The longest way from a condition to the constant that it comes from, and the largest constant that is looked at.
+_STEPS = 16
+_LARGEST = 1 << 20
 
 
 class RemoveIdentitiesPass(GraphPass):
@@ -70,7 +81,47 @@ def _handed_on(node: ir.Node) -> ir.Value | None:
         return node.inputs[0]
     if is_op(node, *_ONE_OPERAND) and len(node.inputs) == 1:
         return node.inputs[0]
+    return _chosen(node)
+
+
+def _chosen(node: ir.Node) -> ir.Value | None:
+    """Return the operand that a Where or And returns, if its condition is known and nothing is broadcast."""
+    if is_op(node, "Where"):
+        truth = uniform_truth(node.inputs[0])
+        candidates = [] if truth is None else [node.inputs[1 if truth else 2]]
+    elif is_op(node, "And"):
+        left, right = node.inputs
+        candidates = [b for a, b in ((left, right), (right, left)) if uniform_truth(a)]
+    else:
+        return None
+    return next((value for value in candidates if same_dims(dims(value), dims(node.outputs[0]))), None)
+
+
+def uniform_truth(value: ir.Value | None) -> bool | None:
+    """Return whether all elements of a value are true (or not zero), or all of them false; None where not known."""
+    turned = False
+    for _ in range(_STEPS):
+        array = constant_array(value)
+        if array is not None:
+            if not 0 < array.size <= _LARGEST:
+                return None
+            first = array.reshape(-1)[0]
+            return bool(first) != turned if bool(np.all(array == first)) else None
+        node = None if value is None else value.producer()
+        if node is None or value is not node.outputs[0]:
+            return None
+        if is_op(node, "Not"):
+            turned = not turned
+        elif not is_op(node, *_ALIKE) and not _keeps_truth(node):
+            return None
+        value = node.inputs[0]
     return None
+
+
+def _keeps_truth(node: ir.Node) -> bool:
+    """Tell whether a node is a Cast to or from truth values (others can make zero of a small number)."""
+    types = (node.inputs[0].dtype if node.inputs and node.inputs[0] is not None else None, node.outputs[0].dtype)
+    return is_op(node, "Cast") and ir.DataType.BOOL in types
 
 
 def _is_training(node: ir.Node) -> bool:

@@ -129,6 +129,53 @@ def test_identities_go(opset: int) -> None:
     )
 
 
+def masked(mask: np.ndarray[Any, Any], *, others: tuple[Any, ...] = ("n", 1, 4), turned: bool = False) -> Sketch:
+    """A choice between x [n, 3, 4] and zero by a constant mask that is expanded to a batch."""
+    g = Sketch()
+    x = g.input("x", ["n", 3, 4])
+    shape = g.op("Concat", g.op("Shape", x, end=1), g.ints(*others[1:]), axis=0)
+    mask_value = g.op("Expand", g.const(mask, "mask"), shape)
+    some = g.op("Cast", g.op("ReduceMax", g.op("Cast", mask_value, to=1), g.ints(-1)), to=9)
+    operands = [g.op("Relu", x), g.const(np.zeros((), np.float32), "zero")]
+    chosen = g.op("Where", g.op("Not", some), *reversed(operands)) if turned else g.op("Where", some, *operands)
+    g.op("Where", g.op("And", mask_value, g.op("Greater", x, operands[1])), chosen, operands[1], out="y")
+    g.output("y")
+    return g
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_choices_by_a_mask_that_is_true_everywhere_go(turned: bool) -> None:
+    model = apply(masked(np.ones((1, 1, 4), bool), turned=turned), RemoveIdentitiesPass())
+    assert count_ops(model) == {"Relu": 1, "Greater": 1, "Where": 1}
+
+
+@pytest.mark.parametrize(
+    ("mask", "others"),
+    [
+        (np.array([[[True, True, False, True]]]), ("n", 1, 4)),
+        (np.zeros((1, 1, 4), bool), ("n", 1, 4)),
+        # They make x larger: y is [n, 2, n, 3, 4].
+        (np.ones((1, 1, 1, 4), bool), ("n", 2, 1, 1, 4)),
+    ],
+)
+def test_other_masks_stay(mask: np.ndarray[Any, Any], others: tuple[Any, ...]) -> None:
+    model = apply(masked(mask, others=others), RemoveIdentitiesPass())
+    assert count_ops(model)["Where"] == 2
+    assert count_ops(model)["And"] == 1
+
+
+@pytest.mark.parametrize("number", [0.5, float("nan")])
+def test_a_condition_that_rounding_changes_stays(number: float) -> None:
+    g = Sketch()
+    x = g.input("x", [2, 4])
+    whole = g.op("Cast", g.const(np.full((2, 4), number, np.float32), "c"), to=6) if number == 0.5 else "c"
+    if number != 0.5:
+        g.const(np.full((2, 4), number, np.float32), "c")
+    g.op("Where", g.op("Cast", whole, to=9), x, g.op("Neg", x), out="y")
+    g.output("y")
+    assert count_ops(apply(g, RemoveIdentitiesPass()))["Where"] == 1
+
+
 def test_identity_that_names_an_output_stays() -> None:
     g = Sketch()
     x = g.input("x", [2])
