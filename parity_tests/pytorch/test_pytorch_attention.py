@@ -11,7 +11,6 @@ import torch
 from pytorch_support import answers, convert, run
 from torch import nn
 
-
 BATCH, QUERIES, KEYS, WIDTH, HEADS = 2, 3, 4, 8, 2
 
 
