@@ -139,9 +139,16 @@ def _key(node: ir.Node, *, with_dims: bool) -> Hashable | None:
     return tuple(parts)
 
 
+_LIKE: Final = {"GreaterOrEqual": "Greater", "LessOrEqual": "Less"}
+
+
 def _infer(schema: onnx.defs.OpSchema, node: ir.Node, opsets: Opsets) -> list[tuple[ir.TypeProtocol, ir.Shape | None]]:
     """Run ONNX's own rule."""
     proto = onnx.NodeProto(op_type=node.op_type, domain=node.domain)
+    if opsets.main < 16 and node.op_type in _LIKE and not node.domain:
+        # These have no rule for shapes before opset 16, and inside of a Scan onnxruntime asks for shapes.
+        proto.op_type = _LIKE[node.op_type]
+        schema = onnx.defs.get_schema(proto.op_type, opsets.main)
     types: dict[str, onnx.TypeProto] = {}
     data: dict[str, onnx.TensorProto] = {}
     for value in node.inputs:

@@ -11,8 +11,6 @@ import torch
 from pytorch_support import answers, convert, run
 from torch import nn
 
-from any2onnx.errors import UnsupportedOperator
-
 BATCH, QUERIES, KEYS, WIDTH, HEADS = 2, 3, 4, 8, 2
 
 
@@ -178,10 +176,11 @@ def test_control_flow(function: Any) -> None:
             np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
-def test_associative_scan_is_refused_by_name() -> None:
-    """torch keeps it whole for tensors on CUDA only; elsewhere it comes as a vmap, which has no mapping."""
-    with pytest.raises(UnsupportedOperator, match=r"predispatch\._add_batch_dim"):
-        convert(Call(running), (torch.randn(3, 4),))
+def test_associative_scan() -> None:
+    """torch keeps it whole for tensors on CUDA only; elsewhere it comes as a vmap for each level of its tree."""
+    model, x = Call(running), torch.randn(3, 4)
+    for got, want in zip(run(convert(model, (x,)), x), answers(model, x), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 # --- ONNX operators that the model itself writes ----------------------------------------------------------------------

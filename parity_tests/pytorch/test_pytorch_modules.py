@@ -44,18 +44,36 @@ def _cases() -> list[Any]:
     return cases
 
 
+def _at_opsets() -> list[Any]:
+    """Return each layer's first inputs at the opsets besides the default one; a few of them run by default."""
+    first = [case for case in _cases() if case.id.endswith("-0")]
+    return [
+        pytest.param(
+            *case.values, opset, id=f"{case.id}-{opset}", marks=() if k % 20 == 5 * place else pytest.mark.slow
+        )
+        for place, opset in enumerate((13, 18, 23, 28))
+        for k, case in enumerate(first)
+    ]
+
+
+@pytest.mark.parametrize(("cls", "one", "opset"), _at_opsets())
+@pytest.mark.filterwarnings("ignore")
+def test_layers_of_torchs_own_list_at_other_opsets(cls: Any, one: Any, opset: int) -> None:
+    test_layers_of_torchs_own_list(cls, one, opset)
+
+
 @pytest.mark.parametrize(("cls", "one"), _cases())
 @pytest.mark.filterwarnings("ignore")
-def test_layers_of_torchs_own_list(cls: Any, one: Any) -> None:
+def test_layers_of_torchs_own_list(cls: Any, one: Any, opset: int | None = None) -> None:
     torch.manual_seed(0)
     model = cls(*one.constructor_input.args, **one.constructor_input.kwargs).eval()
     args, kwargs = tuple(one.forward_input.args), dict(one.forward_input.kwargs)
     want = answers(model, *args, **kwargs)
     if cls.__name__ in REFUSED:
         with pytest.raises(Any2OnnxError, match=REFUSED[cls.__name__]):
-            convert(model, args, kwargs)
+            convert(model, args, kwargs, opset=opset)
         return
-    proto = convert(model, args, kwargs)
+    proto = convert(model, args, kwargs, opset=opset)
     tensors = [x for x in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
     same(run(proto, *tensors), want, 1e-4, 1e-5)
 

@@ -67,6 +67,19 @@ def test_operator_in_other_types_is_right_or_refused(op: Any, dtype: torch.dtype
     assert [o for o in outcomes(op, dtype) if o.status in ("wrong", "error")] == []
 
 
+# Opsets besides the default one: the oldest, that of most operators in their present form, and the newest two kinds.
+AT_OPSETS = [
+    pytest.param(op, opset, id=f"{opdb.label(op)}-{opset}", marks=() if k % 60 == 15 * place else (pytest.mark.slow,))
+    for place, opset in enumerate((13, 18, 23, 28))
+    for k, op in enumerate(ENTRIES)
+]
+
+
+@pytest.mark.parametrize(("op", "opset"), AT_OPSETS)
+def test_operator_at_other_opsets_is_right_or_refused(op: Any, opset: int) -> None:
+    assert [o for o in outcomes(op, torch.float32, opset) if o.status in ("wrong", "error")] == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", opdb_survey.DTYPES)
 def test_share_of_entries_that_pass_with_every_sample(dtype: str) -> None:

@@ -145,6 +145,14 @@ def test_bags_with_the_end_of_the_last(mode: str, dtype: torch.dtype, ends: list
     checked(bags, torch.tensor([1, 9, 4, 4, 0, 7, 2]), torch.tensor(ends))
 
 
+@pytest.mark.parametrize("opset", [13, 15, 16, 18])
+@pytest.mark.parametrize("function", [torch.cummax, torch.cummin])
+def test_running_extremes_at_the_oldest_opsets(function: Callable[..., Any], opset: int) -> None:
+    model, x = Of(lambda x: function(x, 1)), draw(3, 4)
+    for spec in (None, {"x": {0: "rows", 1: "columns"}}):
+        same(run(convert(model, (x,), dynamic_shapes=spec, opset=opset), x), answers(model, x))
+
+
 # --- numbers that the model takes from its tensors -------------------------------------------------------------------
 
 
