@@ -171,17 +171,18 @@ class Session:
             if (
                 self._evaluating
                 and threading.get_ident() == self._thread
-                and (self._concerns(args) or self._concerns(kwargs))
+                and (self.concerns(args) or self.concerns(kwargs))
             ):
                 args, kwargs = recorder_examples(args, kwargs)
             return entry.original(*args, **kwargs)
         if entry.custom is not None:
             return entry.custom(recorder, entry.original, *args, **kwargs)
-        if entry.module == "random" or self._concerns(args) or self._concerns(kwargs):
+        if entry.module == "random" or self.concerns(args) or self.concerns(kwargs):
             return recorder.backend_call(entry.module, entry.name, entry.original, args, kwargs)
         return entry.original(*args, **kwargs)
 
-    def _concerns(self, structure: Any) -> bool:
+    def concerns(self, structure: Any) -> bool:
+        """Tell whether a structure of arguments has recording tensors, or sizes that remember their origin."""
         for leaf in leaves(structure):
             if isinstance(leaf, RecordingTensor) or is_size(leaf):
                 return True
@@ -202,7 +203,7 @@ class Session:
             if recorder is None or not isinstance(operation, Layer):
                 return original_call(operation, *args, **kwargs)
             key = recorder.intercept(operation)
-            if key is not None and (session._concerns(args) or session._concerns(kwargs)):
+            if key is not None and (session.concerns(args) or session.concerns(kwargs)):
                 return recorder.layer_call(operation, key, args, kwargs)
             with recorder.scope(operation):
                 return original_call(operation, *args, **kwargs)
@@ -219,7 +220,10 @@ class Session:
         undo.callback(setattr, owner, "value", original_value)
         owner.value = property(value, doc=original_value.__doc__)
         if self.evaluator.name == "tensorflow":
+            from any2onnx.converters.keras.tracing_tensorflow import tensorflow_functions
+
             self._patch_comparisons(undo)
+            undo.enter_context(tensorflow_functions(self))
 
     def _patch_comparisons(self, undo: ExitStack) -> None:
         """Let TensorFlow's tensors leave comparisons with recording tensors to these, as all other tensors do."""
