@@ -56,15 +56,19 @@ def _at_opsets() -> list[Any]:
     ]
 
 
+@pytest.mark.parametrize(("cls", "one"), _cases())
+@pytest.mark.filterwarnings("ignore")
+def test_layers_of_torchs_own_list(cls: Any, one: Any) -> None:
+    _check(cls, one, None)
+
+
 @pytest.mark.parametrize(("cls", "one", "opset"), _at_opsets())
 @pytest.mark.filterwarnings("ignore")
 def test_layers_of_torchs_own_list_at_other_opsets(cls: Any, one: Any, opset: int) -> None:
-    test_layers_of_torchs_own_list(cls, one, opset)
+    _check(cls, one, opset)
 
 
-@pytest.mark.parametrize(("cls", "one"), _cases())
-@pytest.mark.filterwarnings("ignore")
-def test_layers_of_torchs_own_list(cls: Any, one: Any, opset: int | None = None) -> None:
+def _check(cls: Any, one: Any, opset: int | None) -> None:
     torch.manual_seed(0)
     model = cls(*one.constructor_input.args, **one.constructor_input.kwargs).eval()
     args, kwargs = tuple(one.forward_input.args), dict(one.forward_input.kwargs)

@@ -151,8 +151,8 @@ def _failed(error: Exception, location: str) -> ExportFailed:
     return ExportFailed(
         f"the model cannot be traced: {type(error).__name__}: {reason}",
         where=" ← ".join(part for part in (location, place) if part) or None,
-        needs="a call made of keras.ops functions and layers (functions of TensorFlow, PyTorch, JAX or numpy do not "
-        "see the model's tensors)",
+        needs="a call made of keras.ops functions and layers (functions of PyTorch, JAX, numpy, and most of TensorFlow "
+        "do not see the model's tensors)",
         remedy="keras.ops.* instead of tf.*, torch.*, jnp.* or np.*",
     )
 

@@ -337,7 +337,10 @@ def _patch_classes(undo: ExitStack, evaluator: Evaluator) -> None:
     undo.callback(setattr, owner, "value", original_value)
     owner.value = property(value, doc=original_value.__doc__)
     if evaluator.name == "tensorflow":
+        from any2onnx.converters.keras.tracing_tensorflow import tensorflow_functions
+
         _patch_comparisons(undo, evaluator)
+        undo.enter_context(tensorflow_functions(_PROCESS.session))
 
 
 def _patch_comparisons(undo: ExitStack, evaluator: Evaluator) -> None:

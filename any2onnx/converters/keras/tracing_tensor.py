@@ -36,6 +36,35 @@ class RecordedShape(tuple[int, ...]):
         return list(self)
 
 
+class Dtype(str):
+    """Keras's name of an element type, with what code for TensorFlow asks of one."""
+
+    @property
+    def name(self) -> str:
+        """The name itself."""
+        return str(self)
+
+    @property
+    def base_dtype(self) -> Dtype:
+        """The type itself."""
+        return self
+
+    @property
+    def is_floating(self) -> bool:
+        """Whether it is a floating-point type."""
+        return "float" in self
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether it is an integer type."""
+        return "int" in self
+
+    @property
+    def is_bool(self) -> bool:
+        """Whether it is the type of truth values."""
+        return self == "bool"
+
+
 class RecordingTensor:
     """A tensor with an example value; what is done with it is recorded.
 
@@ -57,7 +86,7 @@ class RecordingTensor:
         self.example = example
         self.dynamic = dynamic
         self.known = known
-        self.dtype: str = recorder.evaluator.dtype(example)
+        self.dtype = Dtype(recorder.evaluator.dtype(example))
         sizes = tuple(int(d) for d in example.shape)
         self.shape: tuple[int, ...] = RecordedShape(
             (Size.of(self, axis, size) for axis, size in enumerate(sizes)) if dynamic else sizes
@@ -65,6 +94,10 @@ class RecordingTensor:
 
     def __repr__(self) -> str:
         return f"<RecordingTensor {self.dtype}{list(map(int, self.shape))}>"
+
+    def get_shape(self) -> tuple[int, ...]:
+        """Return the dims, by TensorFlow's name."""
+        return self.shape
 
     @property
     def ndim(self) -> int:
