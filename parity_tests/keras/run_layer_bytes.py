@@ -64,7 +64,7 @@ def digests(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def digest(path: Path) -> str:
-    """Return the digest of a file's ONNX model; the converter's error by its class; 'Keras: ...' where it cannot load."""
+    """Return the digest of a file's ONNX model, the converter's error by class, or 'Keras: …' where it cannot load."""
     try:
         model: Any = keras.models.load_model(path, safe_mode=False)
     except Exception as error:
