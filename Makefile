@@ -55,7 +55,7 @@ test-architectures: $(STAMP)
 
 # An hour on two cores; `-k "jax"` and the like choose a part.
 test-keras-backends: $(STAMP)
-	$(BIN)/python -m pytest -n $(JOBS) -m slow -k whole parity_tests/keras/test_keras_audit.py parity_tests/keras_trace/test_keras_trace_ops.py
+	$(BIN)/python -m pytest -n $(JOBS) -m slow -k whole parity_tests/keras/test_keras_audit.py parity_tests/keras/test_keras_layer_bytes.py parity_tests/keras_trace/test_keras_trace_ops.py
 
 coverage-tables: $(STAMP)
 	for f in sklearn keras pytorch; do $(BIN)/any2onnx coverage $$f --write docs/coverage_$$f.md; done

@@ -1,4 +1,4 @@
-"""Python's operators inside a `call` are those of the backend's tensors: dtypes are followed, or refused by name."""
+"""Python's operators inside a `call` are those of the backend's tensors: followed in dtype, or refused by name."""
 
 from __future__ import annotations
 

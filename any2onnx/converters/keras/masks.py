@@ -208,3 +208,28 @@ RULES: Final[Mapping[str, Rule]] = {
     "keras.layers.Attention": _first,
     "keras.layers.AdditiveAttention": _first,
 }
+
+
+class MaskedCall:
+    """Runs a function on tensors that carry their masks, and returns the masks of its results as well."""
+
+    def __init__(self, function: Callable[..., Any], masks: Masks) -> None:
+        self._function = function
+        self._masks = masks
+
+    def of(self, args: Sequence[Any]) -> list[Value | None]:
+        """Return the masks of the arguments, flat."""
+        if not self._masks:
+            return []
+        return [self._masks.get(leaf) for leaf in flatten(list(args))]
+
+    def run(self, args: Sequence[Any], masks: Sequence[Any], /, **kwargs: Any) -> tuple[Any, list[Any]]:
+        """Run the function."""
+        from keras.src import backend
+
+        for leaf, mask in zip(flatten(list(args)), masks, strict=False):
+            if mask is not None:
+                backend.set_keras_mask(leaf, mask)
+        results = self._function(*args, **kwargs)
+        found = [backend.get_keras_mask(leaf) for leaf in flatten(results)]
+        return results, found

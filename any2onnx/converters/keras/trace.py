@@ -145,7 +145,8 @@ def _failed(error: Exception, location: str) -> ExportFailed:
     import traceback
 
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "any2onnx" not in f.filename and "/keras/src/" not in f.filename.replace("\\", "/")]
+    others = ("/any2onnx/", "/keras/src/", "/torch/nn/modules/module.py")
+    own = [f for f in frames if not any(name in f.filename.replace("\\", "/") for name in others)]
     place = f"{own[-1].filename}:{own[-1].lineno}   {own[-1].line}" if own else ""
     reason = str(error).strip().partition("\n")[0]
     return ExportFailed(

@@ -264,7 +264,7 @@ class Recorder:
             if os.sep + "keras" + os.sep + "src" + os.sep in name:
                 if not layer and os.sep + "layers" + os.sep in name:
                     layer = _place(name, frame.f_lineno)
-            elif not name.startswith(_OWN) and not name.startswith("<frozen") and "contextlib" not in name:
+            elif not name.startswith(_OWN) and not name.startswith("<frozen") and not name.endswith(_BETWEEN):
                 return _place(name, frame.f_lineno)
             frame = frame.f_back  # type: ignore[assignment]
         return layer
@@ -280,6 +280,8 @@ class Recorder:
         return map_leaves(function, structure)
 
 
+# Frames between a user's and Keras's: layers are modules under PyTorch.
+_BETWEEN = ("contextlib.py", os.sep.join(("torch", "nn", "modules", "module.py")))
 # This package: its frames are no user's.
 _OWN = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 

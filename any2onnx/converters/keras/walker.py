@@ -24,7 +24,7 @@ from any2onnx.converters.keras.calls import (
     map_values,
     masks_by_name,
 )
-from any2onnx.converters.keras.masks import Masks, attach_masks, fill_in_masks
+from any2onnx.converters.keras.masks import MaskedCall, Masks, attach_masks, fill_in_masks
 from any2onnx.converters.keras.plan import Plan, graph_of_sequential, plan_of
 from any2onnx.converters.keras.weights import Weights
 from any2onnx.converters.translator import Translator, check_promise
@@ -385,7 +385,7 @@ class Walker:
         from any2onnx.converters.keras.tracing_patch import open_session
 
         location = self.location(what, path)
-        masked = _MaskedCall(function, self.masks)
+        masked = MaskedCall(function, self.masks)
         if self._open is not None:
             # A session opened inside another one is the same, so every trace until the end of the walk shares it.
             self._open.enter_context(open_session())
@@ -475,31 +475,6 @@ class Walker:
             where=location,
             remedy="call it with training=False, or without the argument",
         )
-
-
-class _MaskedCall:
-    """Runs a function on tensors that carry their masks, and returns the masks of its results as well."""
-
-    def __init__(self, function: Callable[..., Any], masks: Masks) -> None:
-        self._function = function
-        self._masks = masks
-
-    def of(self, args: Sequence[Any]) -> list[Value | None]:
-        """Return the masks of the arguments, flat."""
-        if not self._masks:
-            return []
-        return [self._masks.get(leaf) for leaf in flatten(list(args))]
-
-    def run(self, args: Sequence[Any], masks: Sequence[Any], /, **kwargs: Any) -> tuple[Any, list[Any]]:
-        """Run the function."""
-        from keras.src import backend
-
-        for leaf, mask in zip(flatten(list(args)), masks, strict=False):
-            if mask is not None:
-                backend.set_keras_mask(leaf, mask)
-        results = self._function(*args, **kwargs)
-        found = [backend.get_keras_mask(leaf) for leaf in flatten(results)]
-        return results, found
 
 
 def _of_floats(key: str) -> bool:
