@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from any2onnx.errors import NotFitted, UnknownOption, UsageError, did_you_mean
+from any2onnx.errors import UnknownOption, UsageError, did_you_mean
 from any2onnx.parity import boosters
 from any2onnx.parity.labels import LabelScores
 from any2onnx.parity.missing_text import Marks, missing_marks, put_back
@@ -25,6 +24,23 @@ from any2onnx.parity.reference import (
     declared_outputs,
 )
 from any2onnx.parity.runtime import OnnxFile, Port, one_sentence
+from any2onnx.parity.sklearn_tables import (
+    call_method,
+    dense_arrays,
+    estimator_kind,
+    frame_of,
+    has_float64,
+    one_against_one,
+    require_fitted,
+    same_answers,
+    separate,
+    side_by_side,
+    takes_vector,
+    version,
+    wide_table,
+    widened,
+    width_of,
+)
 
 if TYPE_CHECKING:
     from any2onnx.parity.intermediates import Intermediate
@@ -46,6 +62,7 @@ METHODS = (
 _LABEL_NAMES = frozenset({"label", "labels", "output_label", "predict", "prediction", "predictions"})
 _PROBA_NAMES = frozenset({"probabilities", "probability", "output_probability", "predict_proba"})
 _SCORE_NAMES = frozenset({"scores", "score", "decision_function"})
+_NUMBER: Final = re.compile(r"_\d+$")
 _VALUE_NAMES = frozenset({"variable", "GPmean", "output", "transformed_column", "union", "transform", "transformed"})
 
 
@@ -60,16 +77,16 @@ class SklearnReference:
     def __init__(self, model: Any) -> None:
         self._model = model
         self.model_name = type(model).__name__
-        self.version = _version()
+        self.version = version()
         self._bound: tuple[Bound, ...] = ()
         self._names: tuple[str, ...] = ()
         self._columns: list[str] | None = None
         self._template: Any = None
         self._missing: Marks = {}
-        self._vector = _takes_vector(model)
+        self._vector = takes_vector(model)
         self._wide: Any = None
         self._wide_does_not_help = False
-        _require_fitted(model)
+        require_fitted(model)
 
     # --- inputs ---
 
@@ -89,7 +106,7 @@ class SklearnReference:
         self._names = signature.names
         names = getattr(self._model, "feature_names_in_", None)
         width = getattr(self._model, "n_features_in_", None)
-        given = sum(_width(spec.shape) for spec in signature.inputs)
+        given = sum(width_of(spec.shape) for spec in signature.inputs)
         if width is not None and not self._vector and given not in (width, 0):
             raise UsageError(
                 f"the ONNX model takes {given} columns, the estimator was fitted on {width}",
@@ -104,7 +121,7 @@ class SklearnReference:
             return None
         known = [str(name) for name in (self._template.columns if names is None else names)]
         by_name = len(signature.inputs) > 1 and set(signature.names) == set(known)
-        if len(known) != sum(_width(spec.shape) for spec in signature.inputs):
+        if len(known) != sum(width_of(spec.shape) for spec in signature.inputs):
             return None
         return list(signature.names) if by_name else known
 
@@ -135,10 +152,10 @@ class SklearnReference:
             return arrays[0].reshape(-1)
         wide = [array[:, None] if array.ndim == 1 else array for array in arrays]
         if self._columns is None:
-            return wide[0] if len(wide) == 1 else _hstack(wide)
+            return wide[0] if len(wide) == 1 else side_by_side(wide)
         columns = [array[:, i] for array in wide for i in range(array.shape[1])]
         named = put_back(dict(zip(self._columns, columns, strict=True)), self._missing)
-        return _frame(named, self._template)
+        return frame_of(named, self._template)
 
     # --- outputs ---
 
@@ -229,7 +246,7 @@ class SklearnReference:
         return Bound(name, method, ports, label=method == "predict" and self._kind() != "regressor", leaf=leaf)
 
     def _kind(self) -> str:
-        return _estimator_kind(self._model)
+        return estimator_kind(self._model)
 
     def _expected_methods(self) -> list[str]:
         """Return the methods whose results a converted model offers by convention, in output order."""
@@ -315,7 +332,7 @@ class SklearnReference:
             # Whatever a widened estimator raises (a compiled search tree of float32, say): there is no such copy.
             found = results
         better = any(array.dtype == np.float64 for group in found for array in group if array.dtype.kind == "f")
-        if found is results or not better or not _same_answers(results, found):
+        if found is results or not better or not same_answers(results, found):
             self._wide_does_not_help = True
             return results
         self._wide = twin
@@ -327,20 +344,20 @@ class SklearnReference:
         for bound in self._bound:
             if bound.source not in cache:
                 columns = sum(other.source == bound.source and other.leaf is not None for other in self._bound)
-                cache[bound.source] = _separate(_arrays(self._call(model, bound.source, table)), columns)
+                cache[bound.source] = separate(dense_arrays(self._call(model, bound.source, table)), columns)
             arrays = cache[bound.source]
             found.append(arrays if bound.leaf is None else arrays[bound.leaf : bound.leaf + 1])
         return found
 
     def _call(self, model: Any, method: str, table: Any) -> Any:
         try:
-            return _method(model, method, table)
+            return call_method(model, method, table)
         except Exception as error:
             # Some estimators fitted on float64 rows (KMeans and its kin) take float64 only: the same points then.
-            wide = _wide_table(table)
+            wide = wide_table(table)
             if wide is not None:
                 with contextlib.suppress(Exception):
-                    return _method(model, method, wide)
+                    return call_method(model, method, wide)
             raise FrameworkRejects(f"{method}: {one_sentence(error)}") from error
 
     # --- what stands behind labels ---
@@ -350,7 +367,7 @@ class SklearnReference:
         from any2onnx.parity.intermediates import of_estimator
 
         model = self._wide if double and self._wide is not None else self._model
-        return of_estimator(model, self.table(feeds), _method)
+        return of_estimator(model, self.table(feeds), call_method)
 
     def rounded(self, feeds: Feeds, rng: np.random.Generator, units: int) -> list[list[Array]] | None:
         """Return nothing: scikit-learn computes in float64, so that rounding to float32 is the converter's choice."""
@@ -368,19 +385,19 @@ class SklearnReference:
     def label_scores(self, feeds: Feeds, columns: int) -> list[LabelScores]:
         """Return the scores whose order decides the labels, one entry per label column."""
         table = self.table(feeds)
-        model = self._model if self._wide is None or not _has_float64(feeds) else self._wide
+        model = self._model if self._wide is None or not has_float64(feeds) else self._wide
         if hasattr(model, "best_threshold_"):
             return []
         if self._kind() == "clusterer" and hasattr(model, "transform"):
-            distances = _arrays(self._call(model, "transform", table))[0]
+            distances = dense_arrays(self._call(model, "transform", table))[0]
             return [LabelScores("argmax", -distances, np.arange(distances.shape[1]))]
-        voting = _one_against_one(model)
+        voting = one_against_one(model)
         if voting is not None:
-            pairs = _arrays(self._call(voting, "decision_function", table))[0]
+            pairs = dense_arrays(self._call(voting, "decision_function", table))[0]
             return [LabelScores("pairs", pairs, np.asarray(model.classes_))]
         for method, threshold in (("decision_function", 0.0), ("predict_proba", 0.5)):
             if boosters.has_method(model, method):
-                return self._scored(_arrays(self._call(model, method, table)), threshold, columns)
+                return self._scored(dense_arrays(self._call(model, method, table)), threshold, columns)
         return []
 
     def ranked_scores(self, feeds: Feeds) -> list[LabelScores]:
@@ -418,221 +435,3 @@ class SklearnReference:
                 known = np.arange(scores.shape[1]) if classes is None else classes
                 found.append(LabelScores("argmax", scores, known))
         return found
-
-
-# --- helpers ---------------------------------------------------------------------------------------------------
-
-
-def _version() -> str:
-    try:
-        import sklearn
-    except ImportError:
-        # Estimators of other packages may follow the interface without scikit-learn.
-        return ""
-    return f"scikit-learn {sklearn.__version__}"
-
-
-def widened(model: Any) -> Any:
-    """Return a deep copy of a fitted estimator in which every float32 array is float64."""
-    return _widen(copy.deepcopy(model))
-
-
-def _widen(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.astype(np.float64) if value.dtype == np.float32 else value
-    if isinstance(value, dict):
-        return {key: _widen(item) for key, item in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(_widen(item) for item in value)
-    if hasattr(value, "get_params") and hasattr(value, "__dict__"):
-        for name, item in list(vars(value).items()):
-            setattr(value, name, _widen(item))
-    return value
-
-
-def _same_answers(found: list[list[Array]], wider: list[list[Array]]) -> bool:
-    """Tell whether a widened copy is still the same estimator: its answers are near those of the original."""
-    for group, others in zip(found, wider, strict=True):
-        for one, other in zip(group, others, strict=True):
-            if one.shape != other.shape:
-                return False
-            if one.dtype.kind != "f":
-                continue
-            finite = np.isfinite(one) & np.isfinite(other)
-            apart, size = np.abs(one[finite].astype(np.float64) - other[finite]), np.abs(other[finite])
-            if finite.any() and np.median(apart) > _LOST * size.max():
-                return False
-    return True
-
-
-def _has_float64(feeds: Feeds) -> bool:
-    return any(values.dtype == np.float64 for values in feeds.values())
-
-
-def _require_fitted(model: Any) -> None:
-    try:
-        from sklearn.exceptions import NotFittedError
-        from sklearn.utils.validation import check_is_fitted
-    except ImportError:
-        return
-    try:
-        check_is_fitted(model)
-    except NotFittedError as error:
-        raise NotFitted(f"{type(model).__name__} is not fitted", remedy="call fit() before the comparison") from error
-    except TypeError:
-        # Estimators by duck typing; their own methods will complain.
-        return
-
-
-# A widened estimator whose answers are usually off by more than this share of their size is another estimator.
-_LOST: Final = 0.01
-_NUMBER: Final = re.compile(r"_\d+$")
-
-
-def _method(model: Any, method: str, table: Any) -> Any:
-    result = _quietly(lambda rows: boosters.call(model, method, rows), table)
-    # SparsePCA drops the axis of the rows when there is one row; no graph changes its rank with the batch.
-    if method == "transform" and isinstance(result, np.ndarray) and result.ndim == 1 and len(result) > len(table) == 1:
-        return result[None, :]
-    return result
-
-
-def _quietly(function: Callable[[Any], Any], table: Any) -> Any:
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        return function(table)
-
-
-def _wide_table(table: Any) -> Any:
-    """Return float32 numbers as float64; None where there are none."""
-    if isinstance(table, np.ndarray):
-        return table.astype(np.float64) if table.dtype == np.float32 else None
-    dtypes = getattr(table, "dtypes", None)
-    if dtypes is None or not hasattr(dtypes, "items"):  # polars has a list; a frame is cast by its estimator
-        return None
-    narrow = [name for name, dtype in dtypes.items() if dtype == np.float32]
-    return table.astype(dict.fromkeys(narrow, np.float64)) if narrow else None
-
-
-def _estimator_kind(model: Any) -> str:
-    """Return classifier, regressor, clusterer, outlier, density or transformer."""
-    kind = ""
-    try:
-        from sklearn.utils import get_tags
-
-        kind = get_tags(model).estimator_type or ""
-    except (ImportError, AttributeError, TypeError):
-        kind = getattr(model, "_estimator_type", None) or ""
-    names = {"outlier_detector": "outlier", "density_estimator": "density", "ranker": "regressor"}
-    kind = names.get(kind, kind)
-    if not hasattr(model, "predict") and (kind == "clusterer" or not kind):
-        return "transformer"
-    if kind:
-        return kind
-    return "density" if hasattr(model, "predict_proba") else "regressor"
-
-
-def _takes_vector(model: Any) -> bool:
-    """Tell whether the estimator takes one value per row: text vectorizers and encoders of targets."""
-    first = model
-    while hasattr(first, "steps"):
-        first = first.steps[0][1]
-    if hasattr(first, "build_analyzer"):
-        return True
-    try:
-        from sklearn.utils import get_tags
-
-        tags = get_tags(first)
-    except (ImportError, AttributeError, TypeError):
-        return False
-    return bool(tags.target_tags.one_d_labels or tags.input_tags.one_d_array) and not tags.input_tags.two_d_array
-
-
-def _width(shape: Sequence[Any]) -> int:
-    if len(shape) < 2:
-        return 1
-    return shape[1] if isinstance(shape[1], int) else 0
-
-
-def _hstack(arrays: Sequence[Array]) -> Array:
-    """Join columns; text next to numbers makes an object table, as a user would pass it."""
-    if len({array.dtype.kind for array in arrays}) > 1 and any(array.dtype.kind == "O" for array in arrays):
-        return np.hstack([array.astype(object) for array in arrays])
-    return np.hstack(arrays)
-
-
-def _frame(columns: dict[str, Array], template: Any) -> Any:
-    """Build a DataFrame: of the template's library and column types if there is one, else of pandas or polars."""
-    if template is not None and type(template).__module__.split(".")[0] != "pandas":
-        import narwhals
-
-        like = narwhals.from_native(template, eager_only=True)
-        lists = {name: values.tolist() if values.dtype.kind == "O" else values for name, values in columns.items()}
-        same = narwhals.from_dict(lists, backend=like.implementation)
-        # What the ONNX model takes as a float stays one: a column of booleans with missing values.
-        own = [
-            name for name, values in columns.items() if values.dtype.kind != "f" and not like.schema[name].is_numeric()
-        ]
-        casts = [narwhals.col(name).cast(like.schema[name]) for name in own]
-        try:
-            return narwhals.to_native(same.with_columns(*casts) if casts else same)
-        except Exception as error:
-            # Whatever the library raises for a value that its column type does not have: an unknown member of an Enum.
-            raise FrameworkRejects(one_sentence(error)) from error
-    try:
-        import pandas
-    except ImportError:
-        import polars
-
-        return polars.DataFrame(columns)
-    if template is None:
-        return pandas.DataFrame(columns)
-    # An object column must not become one of text, where None is NaN.
-    frame = pandas.DataFrame({name: pandas.Series(values, dtype=values.dtype) for name, values in columns.items()})
-    # Categorical columns carry their categories in the dtype, and estimators read them there.
-    kinds = {name: template.dtypes[name] for name in columns if columns[name].dtype.kind == "O"}
-    return frame.astype(kinds) if kinds else frame
-
-
-def _separate(arrays: list[Array], columns: int) -> list[Array]:
-    """Return the columns of a matrix of text and numbers, which is one ONNX output per column."""
-    if len(arrays) != 1 or columns < 2 or arrays[0].ndim != 2 or arrays[0].shape[1] != columns:
-        return arrays
-    found = [np.asarray(arrays[0][:, k : k + 1].tolist()) for k in range(columns)]
-    return [column if column.dtype.kind in "biuf" else column.astype(object) for column in found]
-
-
-def _arrays(result: Any) -> list[Array]:
-    """Bring the result of a method to dense numpy arrays."""
-    if isinstance(result, (list, tuple)):
-        return [array for item in result for array in _arrays(item)]
-    if hasattr(result, "toarray"):
-        return [np.asarray(result.toarray())]
-    if hasattr(result, "to_numpy"):
-        result = result.to_numpy()
-    array = np.asarray(result)
-    if array.dtype.kind == "O" and array.size:
-        try:
-            return [array.astype(np.float64)] if not isinstance(array.ravel()[0], str) else [array]
-        except (TypeError, ValueError):
-            return [array]
-    return [array]
-
-
-def _one_against_one(model: Any) -> Any:
-    """Return a copy of a multi-class SVC that shows its pairwise decisions, None for everything else.
-
-    Its labels come from votes, which the usual one-against-rest scores only imitate.
-    """
-    final = model.steps[-1][1] if hasattr(model, "steps") else model
-    if not (hasattr(final, "break_ties") and hasattr(final, "decision_function_shape")):
-        return None
-    if len(getattr(final, "classes_", ())) <= 2 or final.break_ties:
-        return None
-    twin = copy.copy(final)
-    twin.decision_function_shape = "ovo"
-    if final is model:
-        return twin
-    whole = copy.copy(model)
-    whole.steps = [*model.steps[:-1], (model.steps[-1][0], twin)]
-    return whole

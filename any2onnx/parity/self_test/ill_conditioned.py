@@ -9,6 +9,8 @@ import numpy as np
 from any2onnx.parity.self_test.specimen import Specimen, Subject
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from any2onnx.parity.ulp import Array
 
 SKLEARN, KERAS, TORCH = "scikit-learn", "keras", "torch"
@@ -294,38 +296,42 @@ def _near_singular() -> Subject:
     return Subject(Inverse(), text, {"small": _constant(1e-3), "axis": np.array([1])})
 
 
-def _chaos() -> Subject:
+def _iterated(name: str, start: str, prepare: Callable[[Any], Any], **constants: Any) -> Subject:
+    """Return twelve rounds of the logistic map, each of which doubles an error, behind a first step.
+
+    Args:
+        name: Name of the graph.
+        start: The lines of the graph that make ``x0`` of ``x``.
+        prepare: What they do, in torch.
+        constants: The constants that they name.
+    """
     import torch
 
-    class Chaos(torch.nn.Module):
+    class Iterated(torch.nn.Module):
         def forward(self, x: Any) -> Any:
-            x = x - torch.floor(x)
+            x = prepare(x)
             for _ in range(12):
                 x = 3.9 * x * (1 - x)
             return x
 
-    body = "  whole = Floor (x)\n  x0 = Sub (x, whole)\n"
-    for i in range(12):
-        body += f"  l{i} = Mul (x{i}, rate)\n  r{i} = Sub (one, x{i})\n  x{i + 1} = Mul (l{i}, r{i})\n"
-    text = f"chaos (float[batch, 3] x) => (float[batch, 3] y) {{\n{body}  y = Identity (x12)\n}}"
-    return Subject(Chaos(), text, {"rate": _constant(3.9), "one": _constant(1)})
+    rounds = "".join(
+        f"  l{i} = Mul (x{i}, rate)\n  r{i} = Sub (one, x{i})\n  x{i + 1} = Mul (l{i}, r{i})\n" for i in range(12)
+    )
+    text = f"{name} (float[batch, 3] x) => (float[batch, 3] y) {{\n{start}{rounds}  y = Identity (x12)\n}}"
+    return Subject(Iterated(), text, {"rate": _constant(3.9), "one": _constant(1), **constants})
+
+
+def _chaos() -> Subject:
+    import torch
+
+    return _iterated("chaos", "  whole = Floor (x)\n  x0 = Sub (x, whole)\n", lambda x: x - torch.floor(x))
 
 
 def _saturated_chaos() -> Subject:
     import torch
 
-    class Saturated(torch.nn.Module):
-        def forward(self, x: Any) -> Any:
-            x = torch.sigmoid(20 * x)
-            for _ in range(12):
-                x = 3.9 * x * (1 - x)
-            return x
-
-    body = "  steep = Mul (x, twenty)\n  x0 = Sigmoid (steep)\n"
-    for i in range(12):
-        body += f"  l{i} = Mul (x{i}, rate)\n  r{i} = Sub (one, x{i})\n  x{i + 1} = Mul (l{i}, r{i})\n"
-    text = f"saturated (float[batch, 3] x) => (float[batch, 3] y) {{\n{body}  y = Identity (x12)\n}}"
-    return Subject(Saturated(), text, {"twenty": _constant(20), "rate": _constant(3.9), "one": _constant(1)})
+    start = "  steep = Mul (x, twenty)\n  x0 = Sigmoid (steep)\n"
+    return _iterated("saturated", start, lambda x: torch.sigmoid(20 * x), twenty=_constant(20))
 
 
 def _saturated_logarithm() -> Subject:
