@@ -35,7 +35,7 @@ def tensorflow_functions(current: Callable[[], Session | None]) -> Iterator[None
 
     known = _table()
 
-    class Dispatcher(dispatch.GlobalOpDispatcher):  # type: ignore[misc]
+    class Dispatcher(dispatch.GlobalOpDispatcher):
         """Answers for calls with recording tensors."""
 
         def handle(self, op: Any, args: Any, kwargs: Any) -> Any:
