@@ -30,7 +30,7 @@ def _neighbours(
 ) -> OperatorMapping:
     return row(
         f".neighbors.{name}",
-        f"neighbors:{converter}",
+        converter,
         f"neighbors:{shapes}",
         methods=methods,
         honours=f"{_METRIC} {honours}",
@@ -43,7 +43,7 @@ def _neighbours(
 ROWS: Final[tuple[OperatorMapping, ...]] = (
     _neighbours(
         "KNeighborsClassifier",
-        "k_neighbors_classifier",
+        "neighbors:k_neighbors_classifier",
         "classifier",
         "predict predict_proba kneighbors",
         "n_neighbors weights",
@@ -51,7 +51,7 @@ ROWS: Final[tuple[OperatorMapping, ...]] = (
     ),
     _neighbours(
         "RadiusNeighborsClassifier",
-        "radius_neighbors_classifier",
+        "neighbors_radius:radius_neighbors_classifier",
         "classifier",
         "predict predict_proba",
         "radius weights outlier_label",
@@ -59,24 +59,38 @@ ROWS: Final[tuple[OperatorMapping, ...]] = (
         note="with outlier_label=None a batch with an outlier fails to run, as scikit-learn raises for it",
     ),
     _neighbours(
-        "KNeighborsRegressor", "k_neighbors_regressor", "regressor", "predict kneighbors", "n_neighbors weights"
+        "KNeighborsRegressor",
+        "neighbors:k_neighbors_regressor",
+        "regressor",
+        "predict kneighbors",
+        "n_neighbors weights",
     ),
     _neighbours(
-        "RadiusNeighborsRegressor", "radius_neighbors_regressor", "regressor", "predict", "radius weights", note=""
+        "RadiusNeighborsRegressor",
+        "neighbors_radius:radius_neighbors_regressor",
+        "regressor",
+        "predict",
+        "radius weights",
+        note="",
     ),
     _neighbours(
-        "NearestNeighbors", "nearest_neighbors", "neighbours", "kneighbors", "n_neighbors", irrelevant="radius"
+        "NearestNeighbors",
+        "neighbors:nearest_neighbors",
+        "neighbours",
+        "kneighbors",
+        "n_neighbors",
+        irrelevant="radius",
     ),
     _neighbours(
         "KNeighborsTransformer",
-        "k_neighbors_transformer",
+        "neighbors:k_neighbors_transformer",
         "neighbour_graph",
         "transform kneighbors",
         "n_neighbors mode",
     ),
     _neighbours(
         "RadiusNeighborsTransformer",
-        "radius_neighbors_transformer",
+        "neighbors_radius:radius_neighbors_transformer",
         "neighbour_graph",
         "transform",
         "radius mode",
@@ -84,7 +98,7 @@ ROWS: Final[tuple[OperatorMapping, ...]] = (
     ),
     _neighbours(
         "LocalOutlierFactor",
-        "local_outlier_factor",
+        "neighbors:local_outlier_factor",
         "outlier_detector",
         "predict decision_function score_samples kneighbors",
         "n_neighbors novelty contamination",

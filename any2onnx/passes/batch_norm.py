@@ -229,7 +229,9 @@ def _fold_scaling_before(scope: Scope, names: Names, node: ir.Node) -> bool:
     if not chain:
         return False
     affine = compose(chain)
-    if np.abs(affine.shift).max() > _LARGEST_SHIFT or not _fold_before_gemm(scope, names, node, weight, affine):
+    if np.abs(affine.shift).max(initial=0) > _LARGEST_SHIFT or not _fold_before_gemm(
+        scope, names, node, weight, affine
+    ):
         return False
     first = chain[0][0]
     node.replace_input_with(0, first.inputs[1 if constant(first.inputs[0]) is not None else 0])

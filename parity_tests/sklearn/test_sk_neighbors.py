@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from family_checks import agree, expected, proto_of, session_of
@@ -251,3 +253,44 @@ def test_arc_tangent_in_double() -> None:
     values = np.concatenate([RNG.normal(0, 3, 500), [0.0, 1.0, -1.0, 1e-300, 1e300, np.inf, -np.inf, np.nan]])
     (got,) = session_of(proto).run(None, {"x": values})
     np.testing.assert_allclose(got, np.arctan(values), rtol=5e-16)
+
+
+# --- exactly at the radius, and at equal distances ---
+
+GRID = np.stack(np.meshgrid(np.arange(-4.0, 5.0), np.arange(-4.0, 5.0)), axis=-1).reshape(-1, 2)
+COLOURS = np.array(["r", "g", "b"])[(GRID[:, 0] * 2 + GRID[:, 1]).astype(int) % 3]
+SOME = np.vstack([GRID[::5], [[0.5, 0.5], [-3.5, 0.0]]])
+# Squares that are rounded up, and down: of the latter the square of the root is less than the number.
+RADII = [1.0, 5.0, *(float(np.sqrt(n)) for n in (2, 3, 5, 7, 8, 10, 13, 17))]
+
+
+@pytest.mark.parametrize("algorithm", ["brute", "kd_tree", "ball_tree"])
+@pytest.mark.parametrize("radius", RADII)
+def test_points_exactly_at_the_radius(radius: float, algorithm: str) -> None:
+    given = {"radius": radius, "algorithm": algorithm}
+    agree(nb.RadiusNeighborsClassifier(**given).fit(GRID, COLOURS), SOME, ("predict", "predict_proba"))
+    agree(nb.RadiusNeighborsRegressor(**given).fit(GRID, GRID[:, 0] * 7 + GRID[:, 1] ** 2), SOME, ("predict",))
+    for mode in ("connectivity", "distance"):
+        agree(nb.RadiusNeighborsTransformer(mode=mode, **given).fit(GRID), SOME, ("transform",))
+
+
+@pytest.mark.parametrize("metric", [{"p": 1}, {"p": 3}, {"metric": "chebyshev"}, {"metric": "sqeuclidean"}])
+@pytest.mark.parametrize("radius", [1.0, 2.0, 3.0, 16 ** (1 / 3)])
+def test_points_exactly_at_the_radius_of_other_metrics(radius: float, metric: dict[str, Any]) -> None:
+    algorithm = "brute" if metric.get("metric") == "sqeuclidean" else "kd_tree"
+    model = nb.RadiusNeighborsTransformer(mode="connectivity", radius=radius, algorithm=algorithm, **metric)
+    agree(model.fit(GRID), SOME, ("transform",))
+
+
+@pytest.mark.parametrize("algorithm", ["brute", "kd_tree"])
+@pytest.mark.parametrize("count", [1, 3, 4, 6, 9])
+def test_neighbours_at_equal_distances(count: int, algorithm: str) -> None:
+    """Which of equally distant points is taken is not laid down; their distances are, and each point has its own."""
+    model = nb.NearestNeighbors(n_neighbors=count, algorithm=algorithm).fit(GRID)
+    for dtype in (np.float32, np.float64):
+        rows = SOME.astype(dtype)
+        distances, indices = session_of(proto_of(model, rows, ("kneighbors",))).run(None, {"X": rows})
+        expected, _ = model.kneighbors(SOME)
+        np.testing.assert_allclose(distances, expected, rtol=1e-6 if dtype == np.float32 else 1e-12)
+        np.testing.assert_allclose(np.linalg.norm(GRID[indices] - SOME[:, None], axis=2), expected, rtol=1e-12)
+        assert all(len(set(found)) == count for found in indices.tolist())

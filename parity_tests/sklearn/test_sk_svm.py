@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from family_checks import agree, proto_of
@@ -133,3 +135,15 @@ def test_refused_by_name() -> None:
     model.set_params(break_ties=True, decision_function_shape="ovo")
     with pytest.raises(UnsupportedParameter, match="break_ties"):
         proto_of(model, X, ("predict",))
+
+
+@pytest.mark.parametrize("kernel", ["linear", "poly", "rbf"])
+@pytest.mark.parametrize("cls", [svm.SVC, svm.SVR, svm.OneClassSVM])
+def test_fits_that_were_stopped_at_once_have_no_support_vectors(cls: type, kernel: str) -> None:
+    X, y = load_iris(return_X_y=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = cls(kernel=kernel, max_iter=0).fit(X, y)
+    assert cls is svm.OneClassSVM or not len(model.support_)
+    methods = ("predict",) if cls is svm.SVR else ("predict", "decision_function")
+    agree(model, X[::7], methods)

@@ -61,6 +61,20 @@ class Metric:
             return self.additive.finish(g, (squared_euclidean(g, x, self.points),))
         return accumulate(g, x, self.points, self.additive)
 
+    def within(self, g: GraphBuilder, x: Value, radius: float, *, exact: bool) -> tuple[Value, Value]:
+        """Return all distances, and which of them are not beyond a radius.
+
+        Where the distance is a root, scikit-learn holds its power against the radius's: rounding decides about points
+        that are just as far away.
+        """
+        if self.additive is None or self.additive.power == 1:
+            distances = self.all(g, x, exact=exact)
+            return distances, g.LessOrEqual(distances, g.scalar_like(radius, distances))
+        plain = replace(self, additive=replace(self.additive, finish=lambda g, sums: sums[0]))
+        powers = plain.all(g, x, exact=exact)
+        inside = g.LessOrEqual(powers, g.scalar_like(radius**self.additive.power, powers))
+        return self.additive.finish(g, (powers,)), inside
+
     def nearest(self, g: GraphBuilder, x: Value, k: int) -> tuple[Value, Value]:
         """Return distances and int64 indices [N, k] of the nearest points, nearest first, of equal ones the first."""
         if not self.by_product:

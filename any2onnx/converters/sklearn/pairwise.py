@@ -118,11 +118,13 @@ class Additive:
         terms: Contribution of one feature to each sum, for broadcast values of both sides.
         finish: The distance from the sums.
         maximum: Maxima instead of sums.
+        power: The only sum is this power of the distance; 1 where `finish` is not a root.
     """
 
     terms: Terms
     finish: Finish
     maximum: bool = False
+    power: float = 1.0
 
 
 def accumulate(g: GraphBuilder, x: Value, points: Array, metric: Additive) -> Value:
@@ -209,7 +211,7 @@ def _additive_chi2(g: GraphBuilder, a: Value, b: Value) -> tuple[Value, ...]:
     return (ratio(g, g.Mul(difference, difference), g.Add(a, b)),)
 
 
-EUCLIDEAN: Final = Additive(_square, _root)
+EUCLIDEAN: Final = Additive(_square, _root, power=2.0)
 SQUARED: Final = Additive(_square, _only)
 MANHATTAN: Final = Additive(lambda g, a, b: (_difference(g, a, b),), _only)
 CHEBYSHEV: Final = Additive(lambda g, a, b: (_difference(g, a, b),), _only, maximum=True)
@@ -230,7 +232,7 @@ def minkowski(p: float) -> Additive:
     def terms(g: GraphBuilder, a: Value, b: Value) -> tuple[Value, ...]:
         return (g.Pow(_difference(g, a, b), g.scalar_like(p, a)),)
 
-    return Additive(terms, lambda g, sums: g.Pow(sums[0], g.scalar_like(1.0 / p, sums[0])))
+    return Additive(terms, lambda g, sums: g.Pow(sums[0], g.scalar_like(1.0 / p, sums[0])), power=p)
 
 
 def hamming(features: int) -> Additive:

@@ -45,6 +45,9 @@ def _weighted_kernel(g: GraphBuilder, call: Call, coefficients: Array) -> Value:
             where=call.location,
             needs='"linear", "poly", "rbf", "sigmoid" or "precomputed"',
         )
+    if not coefficients.size:
+        # A fit that was stopped at once has no support vectors.
+        return g.Expand(bias, g.shape_vector([g.dim(x, 0), len(model._intercept_)]))
     if model.kernel == "precomputed":
         columns = np.asarray(model.support_, np.int64)
         values = g.Gather(x, columns, axis=1)
