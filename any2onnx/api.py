@@ -179,7 +179,7 @@ def to_onnx(
             _need("sklearn", "scikit-learn", "sklearn")
             from any2onnx.converters.sklearn.walk import types_from_sample
 
-            initial_types = types_from_sample(X)
+            initial_types = types_from_sample(X, model)
     return convert_sklearn(
         model,
         name=name,

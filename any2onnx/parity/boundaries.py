@@ -401,6 +401,29 @@ def slots(signature: Signature) -> list[tuple[int, int]]:
     ]
 
 
+def by_name(model: Any, signature: Signature) -> bool:
+    """Tell whether every input is one column that the estimator was fitted on, by name.
+
+    They may come in another order, and without the columns that no step reads.
+    """
+    fitted = {str(name) for name in getattr(model, "feature_names_in_", ())}
+    columns = all(len(spec.shape) < 2 or spec.shape[1] == 1 for spec in signature.inputs)
+    return columns and set(signature.names) <= fitted
+
+
+def fitted_positions(model: Any, signature: Signature) -> Ints:
+    """Return, for each raw column, its position among those that the estimator was fitted on."""
+    if not by_name(model, signature):
+        return np.arange(len(slots(signature)))
+    fitted = [str(name) for name in model.feature_names_in_]
+    return np.array([fitted.index(name) for name in signature.names], np.int64)
+
+
+def fitted_width(model: Any, positions: Ints) -> int:
+    """Return the number of columns of the table that the positions are in."""
+    return max(int(getattr(model, "n_features_in_", 0)), int(positions.max(initial=-1)) + 1)
+
+
 def refine_signature(model: Any, signature: Signature, *, vector: bool) -> Signature:
     """Give every input what the fitted estimator knows: width, typical values, categories, words."""
     width = getattr(model, "n_features_in_", None)
@@ -411,8 +434,10 @@ def refine_signature(model: Any, signature: Signature, *, vector: bool) -> Signa
             inputs[0] = dataclasses.replace(inputs[0], shape=(inputs[0].shape[0], int(width)))
     refined = signature.with_inputs(inputs)
     places = slots(refined)
-    values = typical_values(model, len(places))
-    known = categories(model, len(places))
+    positions = fitted_positions(model, refined)
+    width = fitted_width(model, positions)
+    values = typical_values(model, width)
+    known = [categories(model, width)[at] for at in positions]
     words = vocabulary(model) if vector else []
     found: list[InputSpec] = []
     for i, spec in enumerate(refined.inputs):
@@ -420,7 +445,11 @@ def refine_signature(model: Any, signature: Signature, *, vector: bool) -> Signa
         pool = spec.pool
         if pool is None and values is not None and spec.is_float and len(spec.shape) <= 2:
             with np.errstate(over="ignore"):
-                pool = values[:, own].astype(spec.dtype).reshape((len(values),) + (len(own),) * (len(spec.shape) - 1))
+                pool = (
+                    values[:, positions[own]]
+                    .astype(spec.dtype)
+                    .reshape((len(values),) + (len(own),) * (len(spec.shape) - 1))
+                )
         labels = tuple(known[at] for at in own)
         if words and spec.dtype.kind == "O":
             labels = (np.asarray(words, dtype=object),)

@@ -280,7 +280,7 @@ def _plan(model: Any, runner: Reference, session: OnnxSession, data: Any, seed: 
     if data is None:
         signature = runner.refine(signature, None)
         return Plan(signature, runner.framework, model, runner.model_name, seed)
-    data = runner.select(data)
+    data = runner.select(data, signature)
     feeds = feeds_from_data(data, signature)
     if signature.inputs and any(values.size == 0 for values in feeds.values()):
         raise UsageError("the data has no rows", remedy="pass at least one row, or no data")

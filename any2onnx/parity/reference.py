@@ -86,8 +86,8 @@ class Reference(Protocol):
     def refine(self, signature: Signature, data: Any) -> Signature:
         """Add what the fitted model knows about its inputs (widths, ranges, categories)."""
 
-    def select(self, data: Any) -> Any:
-        """Return the part of the user's data that the model takes."""
+    def select(self, data: Any, signature: Signature) -> Any:
+        """Return the part of the user's data that the model takes, for the ONNX model's inputs."""
 
     def prepare(self, signature: Signature) -> None:
         """Fix how feeds become the model's arguments; raises UsageError when they cannot."""

@@ -107,7 +107,7 @@ class SklearnReference:
         names = getattr(self._model, "feature_names_in_", None)
         width = getattr(self._model, "n_features_in_", None)
         given = sum(width_of(spec.shape) for spec in signature.inputs)
-        if width is not None and not self._vector and given not in (width, 0):
+        if width is not None and not self._vector and given not in (width, 0) and not self._by_name(signature):
             raise UsageError(
                 f"the ONNX model takes {given} columns, the estimator was fitted on {width}",
                 where=signature.describe(),
@@ -115,15 +115,22 @@ class SklearnReference:
             )
         self._columns = self._column_names(names, signature)
 
+    def _by_name(self, signature: Signature) -> bool:
+        from any2onnx.parity.boundaries import by_name
+
+        return by_name(self._model, signature)
+
     def _column_names(self, names: Any, signature: Signature) -> list[str] | None:
         """Return the frame's column names in the order of the ONNX columns, or None for a plain matrix."""
         if names is None and self._template is None:
             return None
+        if self._by_name(signature):
+            return list(signature.names)
         known = [str(name) for name in (self._template.columns if names is None else names)]
-        by_name = len(signature.inputs) > 1 and set(signature.names) == set(known)
+        same = len(signature.inputs) > 1 and set(signature.names) == set(known)
         if len(known) != sum(width_of(spec.shape) for spec in signature.inputs):
             return None
-        return list(signature.names) if by_name else known
+        return list(signature.names) if same else known
 
     def accepts(self, feeds: Feeds) -> None:
         """Run the estimator's first inference method."""
@@ -137,12 +144,14 @@ class SklearnReference:
             if spec.shape and isinstance(spec.shape[0], int)
         ]
 
-    def select(self, data: Any) -> Any:
-        """Return the columns of a DataFrame that the estimator was fitted on, in its order."""
-        names = getattr(self._model, "feature_names_in_", None)
-        if names is None or not hasattr(data, "columns") or not hasattr(data, "shape"):
+    def select(self, data: Any, signature: Signature) -> Any:
+        """Return the columns of a DataFrame that the estimator was fitted on, in its order, without those not read."""
+        fitted = getattr(self._model, "feature_names_in_", None)
+        if fitted is None or not hasattr(data, "columns") or not hasattr(data, "shape"):
             return data
-        wanted = [str(name) for name in names]
+        wanted = [str(name) for name in fitted]
+        if self._by_name(signature):
+            wanted = [name for name in wanted if name in signature.names]
         return data[wanted] if set(wanted) <= {str(name) for name in data.columns} else data
 
     def table(self, feeds: Feeds) -> Any:
@@ -155,6 +164,9 @@ class SklearnReference:
             return wide[0] if len(wide) == 1 else side_by_side(wide)
         columns = [array[:, i] for array in wide for i in range(array.shape[1])]
         named = put_back(dict(zip(self._columns, columns, strict=True)), self._missing)
+        fitted = [str(name) for name in getattr(self._model, "feature_names_in_", ())]
+        if set(named) <= set(fitted):
+            named = {name: named[name] for name in fitted if name in named}
         return frame_of(named, self._template)
 
     # --- outputs ---

@@ -58,7 +58,7 @@ class TensorReference(abc.ABC):
         """Add nothing: the model says nothing about its inputs."""
         return signature
 
-    def select(self, data: Any) -> Any:
+    def select(self, data: Any, signature: Signature) -> Any:
         """Return the data: a model of tensors takes what it is given."""
         return data
 

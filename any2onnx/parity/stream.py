@@ -206,7 +206,7 @@ def compared_so_far(
 
 
 def _compare_block(pair: OpenPair, block: Any, first_row: int) -> Partial:
-    data = pair.runner.select(_as_fitted(pair.plan.model, block))
+    data = pair.runner.select(_as_fitted(pair.plan.model, block), pair.plan.signature)
     feeds = feeds_from_data(data, pair.plan.signature)
     count = rows_in(block)
     case = Case(SUITE, f"rows {first_row} to {first_row + count - 1}", feeds, count)

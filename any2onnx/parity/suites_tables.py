@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from any2onnx.parity.boundaries import edge_values, slots, threshold_rows
+from any2onnx.parity.boundaries import edge_values, fitted_positions, fitted_width, slots, threshold_rows
 from any2onnx.parity.cases import Case, Skip
 from any2onnx.parity.radius import radius_rows
 from any2onnx.parity.ulp import Array, neighbours
@@ -87,12 +87,16 @@ def _numbers_case(plan: Plan, places: Sequence[tuple[int, int]], floats: Sequenc
 
 
 def _table(plan: Plan, places: Sequence[tuple[int, int]], rng: np.random.Generator) -> Array | None:
-    """Return typical rows as one table; None where the columns have several dtypes."""
+    """Return typical rows as one table, as the estimator was fitted; None where the columns have several dtypes."""
     specs = [plan.signature.inputs[owner] for owner, _ in places]
     if not all(spec.is_float for spec in specs) or len({spec.dtype for spec in specs}) != 1:
         return None
     feeds = plan.draw(rng, 256)
-    return np.hstack([feeds[spec.name].reshape(256, -1) for spec in plan.signature.inputs])
+    rows = np.hstack([feeds[spec.name].reshape(256, -1) for spec in plan.signature.inputs])
+    positions = fitted_positions(plan.model, plan.signature)
+    table = np.zeros((256, fitted_width(plan.model, positions)), rows.dtype)
+    table[:, positions] = rows
+    return table
 
 
 def _radius_cases(plan: Plan, places: Sequence[tuple[int, int]]) -> Iterator[Case]:
@@ -120,6 +124,7 @@ def _threshold_case(plan: Plan, places: Sequence[tuple[int, int]]) -> Case | Non
 
 def _from_table(plan: Plan, rows: Array) -> Feeds:
     feeds: Feeds = {}
+    rows = rows[:, fitted_positions(plan.model, plan.signature)]
     at = 0
     for spec in plan.signature.inputs:
         shape = plan.shape(spec, len(rows))
@@ -131,7 +136,9 @@ def _from_table(plan: Plan, rows: Array) -> Feeds:
 
 def _edge_case(plan: Plan, places: Sequence[tuple[int, int]], floats: Sequence[int]) -> Case | None:
     rng = plan.rng("boundary", "edges")
-    edges = edge_values(plan.model, len(places))
+    positions = fitted_positions(plan.model, plan.signature)
+    by_position = edge_values(plan.model, fitted_width(plan.model, positions))
+    edges = [by_position[at] for at in positions]
     picked = [(at, value) for at in floats for value in _thin(edges[at], 64)][:512]
     if not picked:
         return None

@@ -204,10 +204,11 @@ def float_type(values: Sequence[Value]) -> DataType:
 # --- types from sample rows -------------------------------------------------------------------------------------------
 
 
-def types_from_sample(X: Any) -> list[tuple[str, TensorType]]:
+def types_from_sample(X: Any, model: Any = None) -> list[tuple[str, TensorType]]:
     """Return `initial_types` for sample rows.
 
     Args:
+        model: Columns of a DataFrame that it does not read may be of any type; dates, say, are no inputs then.
         X: Array, sparse matrix or list of rows: one input ``X``, or one per column (``x0``, ``x1``, …) where columns
             of an object array have different types. DataFrame (pandas, polars, arrow): one input per column, with its
             name. Series: one vector.
@@ -230,7 +231,9 @@ def types_from_sample(X: Any) -> list[tuple[str, TensorType]]:
     if isinstance(frame, narwhals.Series):
         return [(str(frame.name or "X"), tensor_type(_series_dtype(frame), [None]))]
     if isinstance(frame, narwhals.DataFrame):
-        return [(str(name), tensor_type(_series_dtype(frame[name]), [None, 1])) for name in frame.columns]
+        unread = _unread_columns(model)
+        known = [name for name in frame.columns if name not in unread or _is_known(frame[name].dtype)]
+        return [(str(name), tensor_type(_series_dtype(frame[name]), [None, 1])) for name in known]
     return _array_types(np.asarray(X))
 
 
@@ -272,6 +275,21 @@ def _object_dtype(column: np.ndarray[Any, Any]) -> str:
     return "bool" if dtype.kind == "b" else "int64" if dtype.kind in "iu" else str(dtype)
 
 
+def _unread_columns(model: Any) -> set[str]:
+    """Return the names of the columns that a model was fitted with and does not read."""
+    fitted = _fitted_names(model) or []
+    used = _used_columns(model)
+    return set() if used is None else {name for k, name in enumerate(fitted) if k not in used}
+
+
+def _is_known(dtype: Any) -> bool:
+    """Tell whether a column of this type of narwhals's can be an input."""
+    import narwhals
+
+    kinds = (narwhals.String, narwhals.Boolean, narwhals.Categorical, narwhals.Enum, narwhals.Object, narwhals.Unknown)
+    return bool(dtype.is_numeric()) or dtype in kinds
+
+
 def _series_dtype(series: Any) -> str:
     import narwhals
 
@@ -289,5 +307,5 @@ def _series_dtype(series: Any) -> str:
     raise InvalidType(
         f"column {series.name!r} is of type {dtype}",
         needs="numbers, booleans or text",
-        remedy="turn it into numbers before the model",
+        remedy="turn it into numbers before the model, or leave it out of the sample where the model does not read it",
     )
