@@ -217,6 +217,13 @@ def _convert(tool: str, model: nn.Module, sample: Sample, path: Path) -> tuple[f
         return converted - start, time.process_time() - converted
 
 
+def _cleared(path: Path) -> Path:
+    """Remove what an earlier repeat wrote: every repeat writes new files, into memory that the last one gave back."""
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
+    return path
+
+
 def _plain_copy(model: nn.Module, folder: Path) -> float:
     """Return the seconds that writing the bytes of all weights takes, and nothing else."""
     start = time.process_time()
@@ -249,7 +256,7 @@ def child(name: str, tool: str, repeats: int, folder: Path) -> None:
     path = folder / f"{tool}.onnx"
     before = _memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
-    times = [_convert(tool, model, sample, path) for _ in range(repeats)]
+    times = [_convert(tool, model, sample, _cleared(path)) for _ in range(repeats)]
     result = {"seconds": min(t for t, _ in times), "writing": min(t for _, t in times)}
     result |= {"before": before, "peak": _memory("VmHWM")}
     if tool == "export":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 import onnx_ir as ir
 
-from any2onnx.errors import GraphError, OpsetNotSupported, did_you_mean
+from any2onnx.errors import GraphError, OpsetNotSupported, UsageError, did_you_mean
 from any2onnx.graph import lowerings
 from any2onnx.graph.attributes import make_attributes
 from any2onnx.graph.avoided import ANY_OPERATOR, AVOIDED, OperatorChoice
@@ -114,6 +114,23 @@ class GraphBuilder(Operators, ControlFlow):
         if like is not None:
             dtype = like.dtype
         return self.constants.get(array, dtype=dtype, name=self._scoped(name or "const"))
+
+    def include_domain(self, domain: str, version: int) -> None:
+        """Let the model use a further domain, whose operators the source model itself names.
+
+        Raises:
+            UsageError: The model uses another version of it already.
+        """
+        builder: GraphBuilder | None = self
+        while builder is not None:
+            builder.opsets = builder.opsets.including(domain, version)
+            builder = builder.parent
+        known = self.opsets.get(domain)
+        if known is not None and known != version and domain != MAIN:
+            raise UsageError(
+                f"the model names version {version} of the domain {domain!r} and version {known} as well",
+                needs="one version of a domain: an ONNX model imports one",
+            )
 
     def annotate(self, value: Value, shape: Sequence[Dim] | None) -> Value:
         """Add what the caller knows of a value's shape.

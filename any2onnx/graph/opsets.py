@@ -77,6 +77,15 @@ class Opsets:
             return self
         return Opsets((*self.versions, (CONTRIB, 1)), open=True)
 
+    def including(self, domain: str, version: int) -> Opsets:
+        """Return these versions and one of a further domain, whose operators the source model itself names.
+
+        A domain that is there keeps its version, and a user's dict without com.microsoft rules that out.
+        """
+        if self.get(domain) is not None or (domain == CONTRIB and not self.open):
+            return self
+        return Opsets((*self.versions, (domain, version)), open=self.open)
+
     def get(self, domain: str) -> int | None:
         """Return the version of a domain, or None where the model may not use it."""
         return next((version for name, version in self.versions if name == domain), None)

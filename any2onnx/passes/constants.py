@@ -84,8 +84,8 @@ class FoldConstantsPass(GraphPass):
     """Replace nodes with constant inputs by what they compute, and Constant nodes by initializers.
 
     The model never grows by more than ``growth_limit`` bytes per node: what is made may be larger than what becomes
-    free (the constant inputs that nothing else reads) by that much only. So a Transpose of a weight that others read
-    too stays, and a large Expand or ConstantOfShape stays.
+    free (the constant inputs that nothing else reads) by that much only. So a large Expand or ConstantOfShape stays,
+    and a Transpose of a weight that others read too stays whatever its size: tied weights are stored once.
 
     Args:
         growth_limit: In bytes.
@@ -113,7 +113,8 @@ class FoldConstantsPass(GraphPass):
         inline = scope.in_function or any(value.is_graph_output() for value in used)
         if not _is_suitable(node) or (inline and node.op_type == "Identity"):
             return False
-        limit = self.growth_limit + (0 if inline else _freed_bytes(node))
+        growth = 0 if node.op_type == "Transpose" and _is_shared(node.inputs[0]) else self.growth_limit
+        limit = growth + (0 if inline else _freed_bytes(node))
         if _predicted_bytes(node) > limit:
             return False
         results = evaluate(node, scope.opset)
@@ -145,6 +146,10 @@ def _is_suitable(node: ir.Node) -> bool:
     if node.op_type in ("Einsum", "Gemm", "MatMul"):
         return math.prod(tensor.size for tensor in tensors[:2]) <= _WORK_LIMIT
     return True
+
+
+def _is_shared(value: ir.Value | None) -> bool:
+    return value is not None and len(list(value.uses())) > 1
 
 
 def _freed_bytes(node: ir.Node) -> int:

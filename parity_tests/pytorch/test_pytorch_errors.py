@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from pytorch_support import convert
 from torch import nn
 
+from any2onnx.converters.pytorch.program import node_location
 from any2onnx.errors import ExportFailed
 
 
@@ -212,3 +214,10 @@ def test_a_model_is_left_without_tensors_of_the_trace() -> None:
     model = Model(function)
     convert(model, (torch.rand(2, 3),))
     assert not isinstance(model.last, torch._subclasses.FakeTensor)
+
+
+def test_a_users_folder_may_be_called_torch() -> None:
+    frames = [("/home/someone/torch/net.py", "return self.f(x)"), (f"{torch.__path__[0]}/functional.py", "return g(x)")]
+    trace = "".join(f'  File "{path}", line 3, in forward\n    {code}\n' for path, code in frames)
+    node = types.SimpleNamespace(meta={"stack_trace": trace})
+    assert node_location(node) == "torch/net.py:3   return self.f(x)"

@@ -185,3 +185,49 @@ def test_training_mode_stays() -> None:
     proto = any2onnx.convert_pytorch(model, (X,))
     assert model.training
     assert "Dropout" not in {n.op_type for n in proto.graph.node}
+
+
+class Grouped(nn.Module):
+    def forward(self, x: torch.Tensor) -> Any:
+        return x.view(-1, 4, x.shape[1]).sum(1), torch.arange(x.shape[0] // 4)
+
+
+class Paired(nn.Module):
+    def forward(self, x: torch.Tensor) -> Any:
+        return x[1:].reshape(2, -1, x.shape[1]).sum(0), torch.arange(x.shape[0] // 2)
+
+
+@pytest.mark.parametrize(
+    ("model", "expression", "rows"),
+    [(Grouped(), lambda n: 4 * n, (8, 4, 20)), (Paired(), lambda n: 2 * n + 1, (7, 3, 13))],
+    ids=["multiple", "odd"],
+)
+def test_a_size_inside_of_a_dim_is_solved_for(model: nn.Module, expression: Any, rows: tuple[int, ...]) -> None:
+    """No dim is the size itself: it follows from one that is a multiple of it and something."""
+    n = torch.export.Dim("n", min=1)
+    proto = any2onnx.convert_pytorch(model, (torch.randn(rows[0], 2),), dynamic_shapes=({0: expression(n)},))
+    for count in rows:
+        x = torch.randn(count, 2)
+        for got, want in zip(run(proto, x), answers(model, x), strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [4, 64])
+def test_tied_weights_are_stored_once(width: int) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.head = nn.Embedding(10, width), nn.Linear(width, 10, bias=False)
+            self.head.weight = self.embedding.weight
+
+        def forward(self, i: torch.Tensor) -> torch.Tensor:
+            return self.head(self.embedding(i))
+
+    i = torch.randint(0, 10, (2, 3))
+    proto = any2onnx.convert_pytorch(Tied(), (i,))
+    assert [list(t.dims) for t in proto.graph.initializer] == [[10, width]]
+
+
+def test_a_model_whose_weights_have_no_numbers() -> None:
+    with pytest.raises(UsageError, match=r"'0.weight' and 1 more have no numbers"):
+        any2onnx.convert_pytorch(nn.Sequential(nn.Linear(3, 3, device="meta")), (torch.randn(1, 3),))

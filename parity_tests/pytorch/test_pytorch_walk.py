@@ -475,25 +475,3 @@ def test_onnxscript_functions_as_converters() -> None:
     for function in (by_script, traced):
         table = {torch.ops.any2onnx_tests.halved: function}
         same(run(convert(model, (x,), custom_translation_table=table), x), answers(model, x))
-
-
-def test_operators_written_in_onnx_terms_by_the_model() -> None:
-    class Symbolic(nn.Module):
-        def forward(self, x: torch.Tensor) -> Any:
-            attributes = {"alpha": 0.25}
-            return torch.onnx.ops.symbolic("LeakyRelu", (x,), attributes, dtype=x.dtype, shape=x.shape, version=21)
-
-    proto = convert(Symbolic(), (torch.randn(2, 3),), dynamic_shapes=({0: "batch"},))
-    assert operators(proto).count("LeakyRelu") == 1
-    assert dims(proto.graph.output[0]) == ["batch", 3]
-    x = torch.randn(4, 3)
-    same(run(proto, x), [torch.nn.functional.leaky_relu(x, 0.25).numpy()])
-
-
-def test_rotary_embedding_of_torch_onnx_ops() -> None:
-    class Rotary(nn.Module):
-        def forward(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-            return torch.onnx.ops.rotary_embedding(x, cos, sin, at)
-
-    args = (torch.randn(1, 2, 3, 4), torch.randn(10, 2), torch.randn(10, 2), torch.arange(3)[None])
-    same(run(convert(Rotary(), args, opset=23), *args), answers(Rotary(), *args))

@@ -53,6 +53,7 @@ def capture(
             needs="a torch.nn.Module or a torch.export.ExportedProgram",
             remedy="wrap a function in a module whose forward calls it",
         )
+    _check_weights(model, args, kwargs)
     if dynamic_axes is not None and dynamic_shapes is None:
         dynamic_shapes = _from_axes(model, args, kwargs, dynamic_axes, input_names, output_names)
     given = _combined(model, args, kwargs)
@@ -74,6 +75,27 @@ def capture(
             check_empty_example(program, model, args, kwargs)
     leaves = torch.utils._pytree.tree_leaves((args, dict(kwargs)))
     return program, symbol_names(program, {k: names[id(leaf)] for k, leaf in enumerate(leaves) if id(leaf) in names})
+
+
+def _check_weights(model: Any, args: Any, kwargs: Any) -> None:
+    """Refuse weights without numbers beside inputs with numbers: torch would speak of two devices.
+
+    Raises:
+        UsageError: Some weights are on the meta device.
+    """
+    import torch
+
+    leaves = torch.utils._pytree.tree_leaves((args, dict(kwargs)))
+    if any(isinstance(leaf, torch.Tensor) and leaf.is_meta for leaf in leaves):
+        return
+    empty = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
+    if empty:
+        more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
+        raise UsageError(
+            f"the weights {empty[0]!r}{more} have no numbers: they are on the meta device",
+            needs="a model with its weights in memory",
+            remedy="model.load_state_dict(weights, assign=True)",
+        )
 
 
 def _exported(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], spec: Any) -> Any:

@@ -166,6 +166,8 @@ class _Emitter:
         if op.name == "Constant" and not domain:
             (value,) = (v for v in kwargs.values() if v is not None)
             return ScriptValue(self._g, self._g.const(_plain(value)))
+        if domain:
+            self._g.include_domain(domain, op.opset.version)
         types = None
         schema = op.op_schema
         if schema is None:
@@ -226,8 +228,12 @@ def symbolic(g: GraphBuilder, call: TorchCall) -> Any:
     many = isinstance(call.result, list | tuple)
     specs = [Promises().spec(r) for r in (call.result if many else [call.result])]
     types = [_anonymous(spec) for spec in specs if spec is not None]
+    if p["domain"]:
+        g.include_domain(p["domain"], p["version"] or 1)
     inputs = list(p["inputs"])
     results = g.ops(p["op_type"], *inputs, domain=p["domain"], outputs=len(types), types=types, **attributes)
+    if (node := results[0].producer()) is not None:
+        node.metadata_props.update(zip(p["metadata_props_keys"], p["metadata_props_values"], strict=True))
     return list(results) if many else results[0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from any2onnx.converters.capturing import CAPTURE
@@ -353,4 +354,7 @@ def _user_frame(trace: str) -> str:
 
 
 def _of_torch(path: str) -> bool:
-    return "/torch/" in path.replace("\\", "/") or path.startswith(("torch/", "<"))
+    """Tell whether a file is torch's own, by where torch is installed: a user's folder may be called torch too."""
+    import torch
+
+    return path.startswith(("<", "torch/")) or Path(path).is_relative_to(Path(torch.__file__).parent)

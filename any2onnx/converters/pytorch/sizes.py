@@ -52,6 +52,8 @@ class Sizes:
     def __init__(self) -> None:
         self.first: Any = None
         self._sources: dict[Any, list[tuple[GraphBuilder, Value, int | None]]] = {}
+        # Symbols inside of a dim that is a multiple of them and something (Dim("n") * 4 + 1): the dim, factor, rest.
+        self._inside: dict[Any, list[tuple[GraphBuilder, Value, int, int, int]]] = {}
         self._scalars: dict[tuple[GraphBuilder, Any], Value] = {}
 
     def note(self, g: GraphBuilder, value: Value, val: Any) -> None:
@@ -72,6 +74,9 @@ class Sizes:
             if not isinstance(symbol, int) and symbol.is_Symbol:
                 self.first = symbol if self.first is None else self.first
                 self._sources.setdefault(symbol, []).append((g, value, axis))
+            elif not isinstance(symbol, int) and (parts := _linear(symbol)) is not None:
+                inner, factor, rest = parts
+                self._inside.setdefault(inner, []).append((g, value, axis, factor, rest))
 
     def scalar(self, g: GraphBuilder, size: Any) -> Value:
         """Return a size (number, SymInt or sympy expression) as an int64 scalar.
@@ -109,6 +114,10 @@ class Sizes:
         for builder, value, axis in self._sources.get(symbol, ()):
             if any(builder is b for b in builders):
                 return value if axis is None else g.Squeeze(g.dim(value, axis), 0)
+        for builder, value, position, factor, rest in self._inside.get(symbol, ()):
+            if any(builder is b for b in builders):
+                # torch checks that the division leaves nothing.
+                return g.Div(g.Sub(g.Squeeze(g.dim(value, position), 0), np.int64(rest)), np.int64(factor))
         raise UnsupportedOperator(
             f"the size {symbol} cannot be read from any value of the graph",
             remedy="give the dimension a name in dynamic_shapes",
@@ -196,6 +205,17 @@ def number_dtype(val: Any) -> DataType:
     if kind in {"SymBool", "bool"}:
         return DataType.BOOL
     return DataType.DOUBLE if kind in {"SymFloat", "float"} else DataType.INT64
+
+
+def _linear(expr: Any) -> tuple[Any, int, int] | None:
+    """Return (symbol, factor, rest) of an expression factor · symbol + rest in whole numbers; None for any other."""
+    if len(expr.free_symbols) != 1:
+        return None
+    (symbol,) = expr.free_symbols
+    rest = expr.subs(symbol, 0)
+    factor = expr.subs(symbol, 1) - rest
+    whole = factor.is_Integer and rest.is_Integer and factor != 0 and (expr - factor * symbol - rest).expand() == 0
+    return (symbol, int(factor), int(rest)) if whole else None
 
 
 def _negative_power(term: Any) -> bool:
