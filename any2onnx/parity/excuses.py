@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from any2onnx.parity.suites import Plan
 
 Rows = npt.NDArray[np.intp]
+# Rows judged at once; the first block that holds a wrong answer settles the matter.
 _TIE_ROWS = 512
-# The graph in float64 is slow: rows beyond so many numbers are judged by perturbations alone.
+# The graph in float64 keeps all of its values: so many input numbers are run at once.
 _GRAPH_ELEMENTS = 1 << 17
 
 
@@ -190,27 +191,43 @@ class Excuses:
     # --- ties ---
 
     def ties(
-        self, case: Case, key: Key, rows: Rows, answered: Array, wanted: Array, *, output: str, label: bool
+        self,
+        case: Case,
+        key: Key,
+        rows: Rows,
+        differing: Flags,
+        answered: Array,
+        wanted: Array,
+        *,
+        output: str,
+        label: bool,
     ) -> Flags:
         """Return which of the differing discrete answers are ties.
 
         Args:
             case: The case.
             key: The array.
-            rows: The rows that differ; beyond ``_TIE_ROWS`` of them the rest counts as wrong.
-            answered: ONNX's answers in these rows, ``[n, columns]``.
+            rows: The rows that differ. They are judged in blocks; after one with a wrong answer the rest counts as
+                wrong.
+            differing: Which answers differ in these rows, ``[n, columns]``.
+            answered: ONNX's answers, of the same shape.
             wanted: The framework's.
             output: The ONNX output.
             label: The answers are labels, with scores behind them.
         """
         found = np.zeros(answered.shape, dtype=bool)
-        rows, answered, wanted = rows[:_TIE_ROWS], answered[:_TIE_ROWS], wanted[:_TIE_ROWS]
+        tensors = not self._runs.runner.conventional
+        elements = sum(values.size for values in case.feeds.values()) // max(case.rows, 1)
         try:
-            found[: len(rows)] = self._ties(case, key, rows, answered, label)
-            if not self._runs.runner.conventional:
-                elements = sum(values.size for values in case.feeds.values()) // max(case.rows, 1)
-                few = slice(max(1, _GRAPH_ELEMENTS // max(elements, 1)))
-                found[few] |= self._graph_ties(case, rows[few], answered[few], wanted[few], output)
+            for block in _blocks(len(rows), len(rows) if tensors else _TIE_ROWS):
+                found[block] = self._ties(case, key, rows[block], answered[block], label)
+                if not tensors and (differing[block] & ~found[block]).any():
+                    return found
+            for block in _blocks(len(rows) if tensors else 0, max(1, _GRAPH_ELEMENTS // max(elements, 1))):
+                if (differing[block] & ~found[block]).any():
+                    found[block] |= self._graph_ties(case, rows[block], answered[block], wanted[block], output)
+                if (differing[block] & ~found[block]).any():
+                    return found
         except FrameworkRejects:
             # Scores that cannot be had excuse nothing.
             return found
@@ -316,3 +333,7 @@ class Excuses:
                     whole = self._runs.row_wise or len(values) != count
                     found.append(values if whole else values[rows])
         return reached_labels(found, answered)
+
+
+def _blocks(count: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, count, size)]

@@ -368,9 +368,10 @@ class Judge:
             fw = compare.narrow(fw, pair.ox.dtype)
             truth = None if truth is None else compare.narrow(truth, pair.ox.dtype)
 
-        def ties(rows: npt.NDArray[np.intp], answered: Array) -> Flags:
+        def ties(rows: npt.NDArray[np.intp], differing: Flags, answered: Array) -> Flags:
             wanted = compare.by_row(fw if truth is None else truth, case.rows)[rows]
-            return self._excuses.ties(case, key, rows, answered, wanted, output=pair.name, label=bound.label)
+            output, label = pair.name, bound.label
+            return self._excuses.ties(case, key, rows, differing, answered, wanted, output=output, label=label)
 
         counts = compare_labels(fw, truth, pair.ox, case.rows, ties)
         verdict = counts.verdict

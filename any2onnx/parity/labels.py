@@ -131,7 +131,7 @@ def compare_labels(
     ref: Array | None,
     ox: Array,
     rows: int,
-    ties: Callable[[npt.NDArray[np.intp], Array], Flags] | None = None,
+    ties: Callable[[npt.NDArray[np.intp], Flags, Array], Flags] | None = None,
 ) -> LabelCounts:
     """Count equal, tied and wrong elements.
 
@@ -140,8 +140,8 @@ def compare_labels(
         ref: Labels of the framework in float64, or None.
         ox: Labels of ONNX, of the same shape.
         rows: Size of the batch.
-        ties: Called with the rows that differ and ONNX's answers there (``[n, columns]``); returns which elements are
-            ties (same shape).
+        ties: Called with the rows that differ, which elements differ in them, and ONNX's answers there (both
+            ``[n, columns]``); returns which elements are ties (same shape).
 
     Returns:
         The counts. What equals either the framework's or the float64 answer is equal.
@@ -154,7 +154,9 @@ def compare_labels(
     tied = np.zeros_like(differing)
     row_numbers = np.flatnonzero(differing.any(axis=1))
     if ties is not None and row_numbers.size and differing.shape[0] == rows:
-        tied[row_numbers] = differing[row_numbers] & ties(row_numbers, by_row(ox, rows)[row_numbers])
+        tied[row_numbers] = differing[row_numbers] & ties(
+            row_numbers, differing[row_numbers], by_row(ox, rows)[row_numbers]
+        )
     wrong = differing & ~tied
     first: tuple[int, ...] | None = None
     note = ""

@@ -28,7 +28,7 @@ def test_label_of_the_float64_reference_counts_as_equal():
 
 
 def test_ties_are_counted_and_pass():
-    found = compare_labels(np.array([0, 1]), None, np.array([1, 1]), 2, lambda rows, answered: answered == 1)
+    found = compare_labels(np.array([0, 1]), None, np.array([1, 1]), 2, lambda rows, differing, answered: answered == 1)
     assert (found.equal, found.tied, found.wrong) == (1, 1, 0)
     assert found.verdict is Verdict.WITHIN_BUDGET
 
@@ -36,12 +36,12 @@ def test_ties_are_counted_and_pass():
 def test_ties_are_asked_only_for_rows_that_differ():
     asked = []
 
-    def ties(rows, answered):
-        asked.append((rows.tolist(), answered.tolist()))
+    def ties(rows, differing, answered):
+        asked.append((rows.tolist(), differing.tolist(), answered.tolist()))
         return np.zeros(answered.shape, dtype=bool)
 
     compare_labels(np.array([0, 1, 2]), None, np.array([0, 5, 2]), 3, ties)
-    assert asked == [([1], [[5]])]
+    assert asked == [([1], [[True]], [[5]])]
 
 
 @pytest.mark.parametrize(
