@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from any2onnx.errors import MissingDependency, NotFitted, UnknownOption, did_you_mean
+from any2onnx.parity.keras_inputs import all_layers, first_layers, known_values
 from any2onnx.parity.reference import (
     Binding,
     Framework,
@@ -49,7 +51,8 @@ class KerasReference(TensorReference):
         self._model = model
         self.model_name = type(model).__name__
         self.version = f"keras {keras.__version__} ({keras.backend.backend()})"
-        self._keys: tuple[Any, ...] = ()
+        # How the model's argument is nested.
+        self._struct: Any = None
         self._moved: frozenset[str] = frozenset()
         self._declared: dict[str, frozenset[str]] = {"inputs": frozenset(), "outputs": frozenset()}
         # Positions of the results whose ONNX output has channels first.
@@ -64,13 +67,15 @@ class KerasReference(TensorReference):
         self._declared = declared_channels_first(onnx_file)
 
     def refine(self, signature: Signature, data: Any) -> Signature:
-        """Take fixed sizes, and ranges of token ids, from the model."""
+        """Take fixed sizes, vocabularies, ranges of token ids and typical numbers from the model."""
         shapes = self._input_shapes()
-        tables = [layer.input_dim for layer in _layers(self._model) if type(layer).__name__ == "Embedding"]
+        names = [name for name, _ in shapes]
+        everything = list(all_layers(self._model))
         found = []
         for i, spec in enumerate(signature.inputs):
-            shape = shapes[i][1] if i < len(shapes) else None
-            found.append(_refined(spec, shape, min(tables) if tables else None))
+            at = names.index(spec.name) if set(names) == set(signature.names) else i
+            spec = _sized(spec, shapes[at][1]) if at < len(shapes) else spec
+            found.append(known_values(spec, first_layers(self._model, at), everything))
         return signature.with_inputs(found)
 
     def _input_shapes(self) -> list[tuple[str, tuple[int | None, ...]]]:
@@ -90,8 +95,7 @@ class KerasReference(TensorReference):
             for name, (_, shape) in zip(self._names, shapes, strict=False)
             if name in self._declared["inputs"] or channels_moved(by_name[name].shape, shape)
         )
-        struct = getattr(self._model, "_inputs_struct", None)
-        self._keys = tuple(struct) if isinstance(struct, Mapping) else ()
+        self._struct = getattr(self._model, "_inputs_struct", None)
 
     def fixed_axes(self, signature: Signature) -> list[str]:
         """Return, in words, the axes that the model leaves free and the ONNX model has baked in."""
@@ -190,7 +194,7 @@ class KerasReference(TensorReference):
         try:
             return model(self._arguments(feeds), training=False)
         except Exception as error:
-            raise FrameworkRejects(one_sentence(error)) from error
+            raise FrameworkRejects(_reason(error)) from error
 
     def _arguments(self, feeds: Feeds) -> Any:
         """Return the model's argument from one array per ONNX input."""
@@ -202,8 +206,8 @@ class KerasReference(TensorReference):
             if name in self._moved:
                 values = np.moveaxis(values, 1, -1)
             tensors.append(_tensor(values, keras))
-        if self._keys:
-            return dict(zip(self._keys, tensors, strict=True))
+        if self._struct is not None and len(keras.tree.flatten(self._struct)) == len(tensors):
+            return keras.tree.pack_sequence_as(self._struct, tensors)
         return tensors[0] if len(tensors) == 1 else tensors
 
 
@@ -223,29 +227,24 @@ def channels_moved(onnx_shape: Sequence[Any], keras_shape: Sequence[int | None])
     return agreement((keras_shape[0], keras_shape[-1], *keras_shape[1:-1])) > agreement(keras_shape)
 
 
-def _refined(spec: InputSpec, shape: Sequence[int | None] | None, table: int | None) -> InputSpec:
-    """Fill free axes that the Keras input fixes, and limit token ids to the smallest embedding."""
-    if shape is not None and len(shape) == len(spec.shape) and not channels_moved(spec.shape, shape):
-        dims = tuple(
-            theirs if axis > 0 and isinstance(ours, str) and theirs is not None else ours
-            for axis, (ours, theirs) in enumerate(zip(spec.shape, shape, strict=True))
-        )
-        spec = dataclasses.replace(spec, shape=dims)
-    if table is not None and spec.pool is None and (spec.dtype.kind in "iu" or len(spec.shape) == 2):
-        # Keras casts float ids to integers, so a float input of an embedding holds ids as well.
-        spec = dataclasses.replace(spec, high=table)
-        if spec.is_float and spec.dtype.kind == "f":
-            width = spec.shape[1] if len(spec.shape) > 1 and isinstance(spec.shape[1], int) else 1
-            ids = np.arange(table, dtype=np.float64).astype(spec.dtype)
-            spec = dataclasses.replace(spec, pool=np.repeat(ids[:, None], width, axis=1))
-    return spec
+def _sized(spec: InputSpec, shape: Sequence[int | None]) -> InputSpec:
+    """Fill free axes that the Keras input fixes."""
+    if len(shape) != len(spec.shape) or channels_moved(spec.shape, shape):
+        return spec
+    dims = tuple(
+        theirs if axis > 0 and isinstance(ours, str) and theirs is not None else ours
+        for axis, (ours, theirs) in enumerate(zip(spec.shape, shape, strict=True))
+    )
+    return dataclasses.replace(spec, shape=dims)
 
 
-def _layers(model: Any) -> Iterator[Any]:
-    yield model
-    flatten = getattr(model, "_flatten_layers", None)
-    if flatten is not None:
-        yield from flatten(include_self=False, recursive=True)
+def _reason(error: Exception) -> str:
+    """Return what went wrong: Keras puts the layer before it, and the arguments behind."""
+    where, *rest = str(error).split("\n\n")
+    if not rest or not where.startswith("Exception encountered when calling"):
+        return one_sentence(error)
+    told = re.sub("\x1b\\[[0-9;]*m", "", rest[0]).strip()
+    return f"{told} ({where.removeprefix('Exception encountered when calling ').rstrip('.')})" if told else where
 
 
 def _tensor(values: Array, keras: Any) -> Any:
@@ -286,7 +285,7 @@ def _rebuild_float64(model: Any) -> Any:
     from keras.src.saving.object_registration import CustomObjectScope
     from keras.src.saving.serialization_lib import SafeModeScope
 
-    custom = {type(layer).__name__: type(layer) for layer in _layers(model)}
+    custom = {type(layer).__name__: type(layer) for layer in all_layers(model)}
     # The model is in memory and the user's own, so that rebuilding its Lambda layers opens no door.
     with CustomObjectScope(custom), SafeModeScope(False):
         twin = type(model).from_config(float64_config(model.get_config()))
@@ -295,7 +294,7 @@ def _rebuild_float64(model: Any) -> Any:
             twin.build_from_config({"input_shape": next(iter(shapes.values()))} if len(shapes) == 1 else shapes)
     values = [_plain(weight) for weight in model.weights]
     twin.set_weights([value.astype(np.float64) if is_float(value.dtype) else value for value in values])
-    for layer in _layers(twin):
+    for layer in all_layers(twin):
         # Normalization derives its constants from its weights once, at load time.
         if type(layer).__name__ == "Normalization":
             layer.finalize_state()
