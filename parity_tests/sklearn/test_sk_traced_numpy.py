@@ -141,7 +141,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "bools": lambda X: (X > 0) | np.isclose(X, 0, atol=0.2),
     "members": lambda X: np.isin(np.rint(X), [0, 1]),
     "apply along rows": lambda X: np.apply_along_axis(lambda row: row / np.abs(row).max(), 1, X),
-    "vectorize": lambda X: np.vectorize(lambda v: v * 2 + 1)(X),
+    "vectorize": lambda X: np.vectorize(lambda v, w: v * 2 + w)(X, X[:, :1]),
     "vectorized": np.vectorize(lambda v: np.where(v > 0, v, 0.5)),
     "periodic": lambda X: np.hstack([np.sin(2 * np.pi * X / 24), np.cos(2 * np.pi * X / 24)]),
     "softmax": lambda X: special.softmax(X, axis=1),
@@ -274,6 +274,7 @@ def test_a_whole_matrix_is_one_node() -> None:
 
 def test_arguments_inverse_and_a_model_behind() -> None:
     check(powers, FLOATS, kw_args={"power": 3})
+    check(special.softmax, FLOATS, kw_args={"axis": 1})
     inverse = FunctionTransformer(np.exp, np.log).fit(FLOATS)
     rows = np.abs(FLOATS)
     session = onnxruntime.InferenceSession(
@@ -310,11 +311,11 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "number of rows": (lambda X: X / len(X), "number of rows"),
     "branch by the number of rows": (lambda X: X if len(X) > 9 else -X, "number of rows"),
     "unique": (np.unique, "numpy.unique"),
-    "kinds of values": (lambda X: np.vectorize(lambda v: 0.0 if isinstance(v, float) else 1.0)(X), "what a value is"),
+    "kinds of values": (np.vectorize(lambda v: 0.0 if isinstance(v, float) else 1.0), "what a value is"),
     "types": (lambda X: X if type(X) is np.ndarray else -X, "Python's type"),
-    "as text": (lambda X: np.vectorize(lambda v: len(str(v)))(X), "Python's str"),
+    "as text": (np.vectorize(lambda v: len(str(v))), "Python's str"),
     "where=": (lambda X: np.add(X, 1, where=X > 2), "where"),
-    "other libraries": (lambda X: normalize(X), "cannot be traced"),
+    "other libraries": (normalize, "cannot be traced"),
     "half precision": (lambda X: X.astype(np.float16), "float16"),
     "methods": (lambda X: X.argpartition(1), "numpy.ndarray.argpartition"),
     "text": (lambda X: "text", "returns str"),

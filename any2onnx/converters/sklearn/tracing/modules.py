@@ -256,7 +256,7 @@ def _rebound(
         return functools.partial(inner, *function.args, **function.keywords)
     if isinstance(function, types.MethodType):
         return types.MethodType(_rebound(function.__func__, instead, python, done, depth), function.__self__)
-    if not isinstance(function, types.FunctionType):
+    if not isinstance(function, types.FunctionType) or id(function) in instead:
         return instead.get(id(function), function)
     if id(function) in done or depth == 0 or _of_a_library(function):
         return done.get(id(function), function)
