@@ -117,7 +117,7 @@ _FUNCTIONS: Final = (
         methods=_BOTH,
         honours="func inverse_func kw_args inv_kw_args",
         irrelevant="validate accept_sparse check_inverse feature_names_out",
-        note="functions of numpy calls are traced; others are refused",
+        note="functions that call numpy, scipy.special or pandas row by row are traced; others are refused",
     ),
 )
 

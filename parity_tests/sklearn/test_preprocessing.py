@@ -477,70 +477,7 @@ def test_imputer_inverse(run: Any, convert: Any, iris: Any) -> None:
         convert(model, X, outputs=("transform", "inverse_transform"))
 
 
-# --- traced functions -------------------------------------------------------------------------------------------------
-
-
-def ratio(X: Any) -> Any:
-    return X[:, :1] / X[:, 1:2]
-
-
-def several(X: Any) -> Any:
-    return np.column_stack([X[:, 0] * 2, np.log1p(X[:, 1]), np.where(X[:, 2] > 3, X[:, 2], -1.0), X.sum(axis=1)])
-
-
-def with_arguments(X: Any, power: float = 1.0) -> Any:
-    return np.clip(X, 1.0, 4.0) ** power + np.maximum(X, 2) - abs(X)
-
-
-@pytest.mark.parametrize(
-    "function",
-    [
-        None, np.log, np.log1p, np.exp, np.expm1, np.sqrt, np.cbrt, np.square, np.abs, np.sin, np.tanh, np.log10,
-        np.log2, np.floor, np.rint, np.reciprocal, np.sign, ratio, several, with_arguments,
-        lambda X: np.hstack([X, X**2]), lambda X: (X > 2) & (X < 5), lambda X: X.mean(axis=1, keepdims=True),
-        lambda X: X[:, [2, 0]], lambda X: 1 - X // 2, np.isnan, lambda X: X[:, 1].reshape(-1, 1),
-    ],
-    ids=lambda f: getattr(f, "__name__", str(f)),
-)  # fmt: skip
-def test_traced_functions(compare: Any, iris: Any, function: Any) -> None:
-    compare(FunctionTransformer(function).fit(iris[0]), iris[0], BOTH)
-
-
-def test_traced_arguments_and_inverse(compare: Any, iris: Any) -> None:
-    compare(FunctionTransformer(with_arguments, kw_args={"power": 3}).fit(iris[0]), iris[0], BOTH)
-    inverse = FunctionTransformer(np.exp, np.log).fit(iris[0])
-    compare(inverse, iris[0], ("inverse_transform",))
-
-
-@pytest.mark.parametrize(
-    "function",
-    [
-        lambda X: X if X[0, 0] > 1 else -X,
-        lambda X: np.array([row.sum() for row in X]).reshape(-1, 1),
-        lambda X: np.asarray(X) + 1,
-        lambda X: np.ones((len(X), 1)),
-        lambda X: np.ones((X.shape[0], 1)),
-        lambda X: X - X.mean(axis=0),
-        lambda X: np.linalg.norm(X, axis=1),
-        lambda X: "text",
-        lambda X: X.iloc[:, 0],
-        lambda X: X[::2],
-        lambda X: np.add(X, 1, where=X > 2),
-    ],
-    ids=["branches", "loops", "converts", "len", "shape", "column mean", "linalg", "text", "pandas", "rows", "where"],
-)
-def test_functions_that_cannot_be_traced(convert: Any, iris: Any, function: Any) -> None:
-    with pytest.raises(UnsupportedParameter, match="cannot be traced"):
-        convert(FunctionTransformer(function).fit(iris[0]), iris[0])
-
-
-def test_in_place_writes_are_refused(convert: Any, iris: Any) -> None:
-    def writes(X: Any) -> Any:
-        X[:, 0] = 0
-        return X
-
-    with pytest.raises(UnsupportedParameter, match="writes into"):
-        convert(FunctionTransformer(writes).fit(iris[0].copy()), iris[0])
+# --- identity -----------------------------------------------------------------------------------------------
 
 
 def test_identity_keeps_text(convert: Any, letters: Any) -> None:

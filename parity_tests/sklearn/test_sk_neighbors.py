@@ -237,7 +237,7 @@ def test_refused_by_name() -> None:
         with pytest.raises(UnsupportedParameter, match=match):
             proto_of(model, X, ("predict",))
 
-    refused(nb.KNeighborsClassifier(weights=np.sort).fit(X, y), "weights 'sort' cannot be traced")
+    refused(nb.KNeighborsClassifier(weights=np.argsort).fit(X, y), "weights 'argsort' cannot be traced")
     refused(nb.KNeighborsClassifier(metric=lambda a, b: abs(a - b).sum()).fit(X, y), "metric is a Python function")
 
 

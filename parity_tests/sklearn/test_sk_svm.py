@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
 from family_checks import agree, proto_of
 from scipy import sparse
+from scipy.spatial import distance
 from sklearn import svm
 from sklearn.datasets import load_diabetes, load_digits, load_iris, load_wine
+from sklearn.metrics import pairwise
 
 from any2onnx.errors import UnknownOption, UnsupportedParameter
 
@@ -128,9 +132,40 @@ def test_far_from_the_origin() -> None:
     agree(model, ROWS + 1e4, ("predict",), dtypes=(np.float64,))
 
 
+def bilinear(A: Any, B: Any) -> Any:
+    return np.dot(np.dot(A, np.diag([2.0, 1.0, 1.0, 0.5])), B.T)
+
+
+def gaussian(A: Any, B: Any) -> Any:
+    return np.exp(-0.3 * ((A[:, None, :] - B[None, :, :]) ** 2).sum(axis=-1))
+
+
+def intersection(A: Any, B: Any) -> Any:
+    shared = np.zeros((A.shape[0], B.shape[0]))
+    for k in range(A.shape[1]):
+        shared += np.minimum(A[:, k].reshape(-1, 1), B[:, k].reshape(-1, 1).T)
+    return shared
+
+
+def by_distances(A: Any, B: Any) -> Any:
+    return np.exp(-distance.cdist(A, B))
+
+
+FUNCTIONS = [bilinear, gaussian, intersection, pairwise.chi2_kernel, pairwise.laplacian_kernel,
+             pairwise.cosine_similarity, functools.partial(pairwise.rbf_kernel, gamma=0.4)]  # fmt: skip
+
+
+@pytest.mark.parametrize("kernel", FUNCTIONS, ids=lambda kernel: getattr(kernel, "__name__", "partial"))
+def test_kernels_that_are_python_functions(kernel: Any) -> None:
+    agree(svm.SVC(kernel=kernel).fit(X, y), ROWS, BOTH)
+    agree(svm.NuSVC(kernel=kernel, nu=0.2).fit(X, y), ROWS, BOTH)
+    agree(svm.SVR(kernel=kernel).fit(X, y + X[:, 0]), ROWS, ("predict",))
+    agree(svm.OneClassSVM(kernel=kernel, nu=0.2).fit(X), ROWS, ("predict", "decision_function", "score_samples"))
+
+
 def test_refused_by_name() -> None:
-    with pytest.raises(UnsupportedParameter, match="Python function"):
-        proto_of(svm.SVC(kernel=lambda a, b: a @ b.T).fit(X, y), X, ("predict",))
+    with pytest.raises(UnsupportedParameter, match="kernel 'by_distances' cannot be traced"):
+        proto_of(svm.SVC(kernel=by_distances).fit(X, y), X, ("predict",))
     model = svm.SVC().fit(X, y)
     model.set_params(break_ties=True, decision_function_shape="ovo")
     with pytest.raises(UnsupportedParameter, match="break_ties"):

@@ -255,6 +255,9 @@ def test_contrib_has_to_be_allowed(convert):
         ({"strip_accents": str.lower}, "strip_accents"),
         ({"token_pattern": r"(?i)[a-z]+"}, "token_pattern"),
         ({"token_pattern": r"ab|abc"}, "token_pattern"),
+        ({"token_pattern": r"\w+|\S+"}, "token_pattern"),
+        ({"token_pattern": r"\b\w\w+\b|\d"}, "token_pattern"),
+        ({"token_pattern": r"\b[a-z]+\b|!"}, "token_pattern"),
         ({"token_pattern": r"\w+?"}, "token_pattern"),
         ({"token_pattern": r"\b\w+[.]\b"}, "token_pattern"),
         ({"token_pattern": r"\w*\w"}, "token_pattern"),
@@ -320,6 +323,19 @@ def test_patch_extractor(convert, run, shape, size):
         assert run(proto, images[:0].astype(dtype))[0].shape[0] == 0
     with pytest.raises(UnsupportedParameter, match="max_patches"):
         convert(PatchExtractor(max_patches=2).fit(images), images)
+
+
+ALTERNATIVES = [r"\w+|[^\w\s]+", r"(?u)\b\w+\b|[!?]", r"\w\w+|[^\w\s]", r"[a-z]+|\d+|\S", r"(?:\w+|#\w+)", r"(\w+|\S)",
+                r"#\w+|\w+|[^\w\s]", r"\b\w\w+\b|!+", r"[A-Za-z]+|[0-9]+", r"[^\W\d_]+|\d+|\S"]  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", ALTERNATIVES)
+def test_patterns_of_several_alternatives(convert, run, pattern):
+    documents = ["This is the first document.", "don't stop, now!! 3.50$ #tag_x #", "éß 12ab ab12 a b c", "",
+                 "№5 «x» ... ___ 日本語 テキスト", "  tab\tnew\nline", "a-b c_d e.f", "١٢ x² ½ !!?"]  # fmt: skip
+    model = CountVectorizer(token_pattern=pattern).fit(documents)
+    (got,) = run(convert(model, text(documents[:2]), outputs=("transform",)), text(documents))
+    np.testing.assert_array_equal(got, model.transform(documents).toarray())
 
 
 def test_patterns_of_word_characters_become_runs():

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from any2onnx.converters.sklearn.frame import Frame
 from any2onnx.converters.sklearn.lazy import once, produce
 from any2onnx.converters.sklearn.metrics import Metric, metric
 from any2onnx.converters.sklearn.pairwise import typed
@@ -75,7 +76,9 @@ def neighbour_weights(g: GraphBuilder, call: Call, distances: Value) -> Value | 
     """
     kind = call.source.weights
     if callable(kind):
-        return traced(g, call, kind, distances, dtype_of(distances), what="weights")
+        found = traced(g, call, kind, [distances], dtype_of(distances), what="weights")
+        assert not isinstance(found, Frame)
+        return found
     return inverse_distances(g, distances) if kind == "distance" else None
 
 

@@ -226,7 +226,7 @@ def _yeo_johnson(g: GraphBuilder, x: Value, lambdas: Array) -> Value:
 
 
 def function_transformer(g: GraphBuilder, call: Call) -> Results:
-    """Convert FunctionTransformer: nothing for no function, else the function's numpy calls, traced.
+    """Convert FunctionTransformer: nothing for no function, else the function's calls of numpy or pandas, traced.
 
     Raises:
         UnsupportedParameter: The function cannot be traced.
@@ -240,6 +240,7 @@ def function_transformer(g: GraphBuilder, call: Call) -> Results:
             results[method] = join(g, call, call.inputs)
             continue
         arguments = (model.inv_kw_args if inverse else model.kw_args) or {}
-        x = matrix(g, call, inner_type(call))
-        results[method] = traced(g, call, function, x, inner_type(call), arguments=arguments)
+        fitted = None if model.validate or inverse else getattr(model, "feature_names_in_", None)
+        names = None if fitted is None else [str(name) for name in fitted]
+        results[method] = traced(g, call, function, call.inputs, inner_type(call), arguments=arguments, names=names)
     return cast_results(g, call, results)

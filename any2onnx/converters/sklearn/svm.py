@@ -6,14 +6,17 @@ attributes and in `decision_function`.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
+from any2onnx.converters.sklearn.frame import Frame
 from any2onnx.converters.sklearn.lazy import once, produce
 from any2onnx.converters.sklearn.numerics import logistic
 from any2onnx.converters.sklearn.pairwise import kernel
-from any2onnx.converters.sklearn.support import Array, Results, inner_type, labels, matrix, width_of
+from any2onnx.converters.sklearn.support import Array, Results, inner_type, labels, matrix, take_columns, width_of
+from any2onnx.converters.sklearn.tracing import traced
 from any2onnx.errors import UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, Value, dtype_of
@@ -33,24 +36,19 @@ def _weighted_kernel(g: GraphBuilder, call: Call, coefficients: Array) -> Value:
     """Return K(x, support vectors) @ coefficients + intercept as [N, columns]; a linear kernel is folded away.
 
     Raises:
-        UnsupportedParameter: The kernel is a Python function.
+        UnsupportedParameter: The kernel is a Python function that cannot be traced.
     """
     model = call.source
     x = matrix(g, call, inner_type(call))
     dtype = inner_type(call).numpy()
     bias = g.const(np.asarray(model._intercept_, np.float64).astype(dtype)[None, :], name="intercept")
-    if not isinstance(model.kernel, str):
-        raise UnsupportedParameter(
-            "kernel is a Python function, which cannot be expressed in ONNX",
-            where=call.location,
-            needs='"linear", "poly", "rbf", "sigmoid" or "precomputed"',
-        )
     if not coefficients.size:
         # A fit that was stopped at once has no support vectors.
         return g.Expand(bias, g.shape_vector([g.dim(x, 0), len(model._intercept_)]))
-    if model.kernel == "precomputed":
-        columns = np.asarray(model.support_, np.int64)
-        values = g.Gather(x, columns, axis=1)
+    if callable(model.kernel):
+        values = _function_of_points(g, call, x)
+    elif model.kernel == "precomputed":
+        values = g.Gather(x, np.asarray(model.support_, np.int64), axis=1)
     else:
         vectors = np.asarray(_dense(model.support_vectors_), np.float64)
         if model.kernel == "linear":
@@ -60,6 +58,35 @@ def _weighted_kernel(g: GraphBuilder, call: Call, coefficients: Array) -> Value:
             parameters = {"gamma": model._gamma, "degree": model.degree, "coef0": model.coef0}
             values = kernel(g, x, vectors, model.kernel, parameters, where=call.location)
     return g.Gemm(values, g.const(np.ascontiguousarray(coefficients, dtype), name="dual_coef"), bias)
+
+
+def _function_of_points(g: GraphBuilder, call: Call, x: Value) -> Value:
+    """Return a kernel that is a Python function: one of scikit-learn's by its name, or traced.
+
+    Raises:
+        UnsupportedParameter: It cannot be traced.
+    """
+    from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS
+
+    function = call.source.kernel
+    points = np.asarray(call.source._BaseLibSVM__Xfit, np.float64)
+    support = np.asarray(call.source.support_, np.int64)
+    partial = isinstance(function, functools.partial) and not function.args
+    plain, given = (function.func, function.keywords) if partial else (function, {})
+    for name, known in PAIRWISE_KERNEL_FUNCTIONS.items():
+        if plain is known:
+            return kernel(g, x, points[support], name, given, where=call.location)
+
+    def of_rows(rows: Any) -> Any:
+        return function(rows, points)
+
+    of_rows.__name__ = getattr(plain, "__name__", type(plain).__name__)
+    found = traced(g, call, of_rows, [x], inner_type(call), what="kernel")
+    if isinstance(found, Frame) or width_of(found) != len(points):
+        raise UnsupportedParameter(
+            "kernel returns something else than one column for each fitted row", where=call.location
+        )
+    return take_columns(g, found, support.tolist())
 
 
 def _pairs(classes: int) -> tuple[Array, Array]:

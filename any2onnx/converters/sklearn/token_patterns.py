@@ -2,7 +2,8 @@
 
 Character classes are written out as the code points that Python itself puts into them, because RE2 reads ``\\w``,
 ``\\b``, ``\\d`` and ``\\s`` as ASCII and follows another version of Unicode. What cannot be translated exactly is
-refused: the tokenizer takes the longest match, Python the first one, so alternatives and quantified groups differ.
+refused: the tokenizer takes the longest match, Python the first one, so quantified groups differ, and alternatives of
+which a later one may match more than an earlier one.
 """
 
 from __future__ import annotations
@@ -94,15 +95,10 @@ def token_pattern(pattern: str, where: str | None = None) -> TokenPattern:
     compiled = re.compile(pattern)
     if compiled.flags & (re.IGNORECASE | re.LOCALE | re.MULTILINE | re.VERBOSE):
         raise _refusal(pattern, "a flag (i, L, m, x)", where)
-    items = list(_parser.parse(pattern))
-    opening, closing = _is_boundary(items[:1]), _is_boundary(items[-1:])
-    body = items[int(opening) : len(items) - int(closing)]
-    if len(body) == 1 and str(body[0][0]) == "SUBPATTERN" and body[0][1][1:3] == (0, 0):
-        # One capturing group around everything between the boundaries: findall returns it, which is the match.
-        body = list(body[0][1][3])
-    atoms = [_atom(item, compiled.flags, pattern, where) for item in body]
-    if not any(atom.least for atom in atoms):
-        raise _refusal(pattern, "a match of nothing", where)
+    alternatives = _alternatives(list(_parser.parse(pattern)))
+    if len(alternatives) > 1:
+        return _any_of(alternatives, compiled.flags, pattern, where)
+    opening, closing, atoms = _sequence(alternatives[0], compiled.flags, pattern, where)
     has_blank = any(bool(atom.mask[ord(" ")]) for atom in atoms)
     expression = "".join(atom.expression() for atom in atoms)
     if not opening and not closing:
@@ -112,13 +108,83 @@ def token_pattern(pattern: str, where: str | None = None) -> TokenPattern:
     if not (opening and closing) or any(bool((atom.mask & ~words).any()) for atom in atoms):
         raise _refusal(pattern, r"\b other than around word characters", where)
     # \bX\b with X of word characters only: a match is a whole run of word characters that X describes.
-    if all(bool((atom.mask == words).all()) for atom in atoms):
-        least = sum(atom.least for atom in atoms)
-        if any(atom.most is None for atom in atoms):
-            return TokenPattern(_Atom(words, least, None).expression(), None, None, has_blank)
+    if (run := _whole_runs(atoms, words)) is not None:
+        return TokenPattern(run.expression(), None, None, has_blank)
     inner = pattern.removeprefix("(?u)").removeprefix("(?a)").removeprefix(r"\b").removesuffix(r"\b")
     flag = "(?a)" if compiled.flags & re.ASCII else ""
     return TokenPattern(_Atom(words, 1, None).expression(), flag + inner, expression, has_blank)
+
+
+def _alternatives(items: list[Any]) -> list[list[Any]]:
+    """Return the sequences of which a token is one, taken out of a group around everything."""
+    while len(items) == 1 and str(items[0][0]) == "SUBPATTERN" and items[0][1][1:3] == (0, 0):
+        # findall returns one capturing group, which is the match.
+        items = list(items[0][1][3])
+    if len(items) == 1 and str(items[0][0]) == "BRANCH":
+        return [list(part) for part in items[0][1][1]]
+    return [items]
+
+
+def _sequence(items: list[Any], flags: int, pattern: str, where: str | None) -> tuple[bool, bool, list[_Atom]]:
+    """Return whether a sequence begins and ends with \\b, and the character classes between."""
+    opening, closing = _is_boundary(items[:1]), _is_boundary(items[-1:])
+    body = items[int(opening) : len(items) - int(closing)]
+    if len(body) == 1 and str(body[0][0]) == "SUBPATTERN" and body[0][1][1:3] == (0, 0):
+        body = list(body[0][1][3])
+    atoms = [_atom(item, flags, pattern, where) for item in body]
+    if not any(atom.least for atom in atoms):
+        raise _refusal(pattern, "a match of nothing", where)
+    return opening, closing, atoms
+
+
+def _whole_runs(atoms: list[_Atom], words: Mask) -> _Atom | None:
+    """Return \\bX\\b as runs of at least so many word characters; None where X is something else."""
+    if all(bool((atom.mask == words).all()) for atom in atoms) and any(atom.most is None for atom in atoms):
+        return _Atom(words, sum(atom.least for atom in atoms), None)
+    return None
+
+
+def _any_of(alternatives: list[list[Any]], flags: int, pattern: str, where: str | None) -> TokenPattern:
+    """Return alternatives of which, wherever two match, the earlier one matches at least as much as the later one.
+
+    Raises:
+        UnsupportedParameter: They may not.
+    """
+    words = _category(r"\w", flags)
+    found: list[list[_Atom]] = []
+    runs: list[bool] = []
+    for items in alternatives:
+        opening, closing, atoms = _sequence(items, flags, pattern, where)
+        run = _whole_runs(atoms, words) if opening and closing else None
+        if run is None and (opening or closing):
+            raise _refusal(pattern, r"an alternative with \b other than around runs of \w", where)
+        found.append([run] if run is not None else atoms)
+        runs.append(run is not None)
+        _check_greedy(found[-1], pattern, where)
+    for k, later in enumerate(found):
+        for earlier in found[:k]:
+            most = None if any(atom.most is None for atom in later) else sum(atom.most or 0 for atom in later)
+            least = sum(atom.least for atom in earlier)
+            if bool((_first(earlier) & _first(later)).any()) and (most is None or most > least):
+                raise _refusal(pattern, "alternatives of which a later one may match more than an earlier one", where)
+    for k, is_run in enumerate(runs):
+        others = [atom for n, atoms in enumerate(found) if n != k for atom in atoms]
+        if is_run and any(bool((atom.mask & words).any()) for atom in others):
+            # A run that is too short, or of which another one took a part, is no whole run any more.
+            raise _refusal(pattern, r"\b in one of several alternatives with word characters", where)
+    has_blank = any(bool(atom.mask[ord(" ")]) for atoms in found for atom in atoms)
+    expression = "|".join("".join(atom.expression() for atom in atoms) for atoms in found)
+    return TokenPattern(f"(?:{expression})", None, None, has_blank)
+
+
+def _first(atoms: list[_Atom]) -> Mask:
+    """Return the characters that a match can begin with."""
+    mask = np.zeros(_CODE_POINTS, bool)
+    for atom in atoms:
+        mask |= atom.mask
+        if atom.least:
+            break
+    return mask
 
 
 def _is_boundary(items: list[Any]) -> bool:
@@ -129,7 +195,7 @@ def _refusal(pattern: str, what: str, where: str | None) -> UnsupportedParameter
     return UnsupportedParameter(
         f"token_pattern={pattern!r} has {what}, which onnxruntime's tokenizer does not do as Python does",
         where=where,
-        needs=r"character classes in a row with greedy counts, or \b around word characters",
+        needs=r"character classes in a row with greedy counts, alternatives of these, or \b around word characters",
         remedy=r"""token_pattern=r"(?u)\b\w\w+\b" or r"[^,;]+" """.strip(),
     )
 
