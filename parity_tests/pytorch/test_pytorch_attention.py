@@ -218,7 +218,7 @@ def test_a_symbolic_operator_with_several_outputs() -> None:
     np.testing.assert_array_equal(got[1], want[1].numpy())
 
 
-# --- flex attention -----------------------------------------------------------------------------------------------------
+# --- flex attention ---------------------------------------------------------------------------------------------------
 
 
 BIASES = torch.randn(HEADS, 16)
