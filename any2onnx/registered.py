@@ -250,7 +250,7 @@ def _torch_cases(registry: Any) -> Iterator[ParityCase]:
     import torch
 
     known = {row.key for row in registry.rows("pytorch") if not row.refused}
-    for op in _operator_database():
+    for op in operator_database():
         name = f"{op.name}.{op.variant_test_name}" if op.variant_test_name else op.name
         aten = (op.aten_name or op.name).split(".")[-1]
         if torch.float32 in op.supported_dtypes("cpu") and any(key.split(".")[1] == aten for key in known):
@@ -258,7 +258,8 @@ def _torch_cases(registry: Any) -> Iterator[ParityCase]:
             yield ParityCase(f"torch/{name}", functools.partial(_build_torch, op), {"suites": "data"})
 
 
-def _operator_database() -> list[Any]:
+def operator_database() -> list[Any]:
+    """Return the entries of torch's operator database."""
     import importlib.machinery
     import importlib.util
     import sys

@@ -247,6 +247,8 @@ def child(name: str, tool: str, repeats: int, folder: Path) -> None:
     if name == "decoder-1b":
         _without_initialisation()
         repeats = 1
+    elif name == "mlp":
+        repeats *= 5  # a few hundredths of a second each
     make, sampler = MODELS[name]
     model, sample = make().eval(), sampler()
     if name == "decoder-1b":

@@ -18,14 +18,31 @@ Examples:
   any2onnx coverage sklearn
   any2onnx coverage keras --write docs/coverage_keras.md
   any2onnx coverage keras --check docs/coverage_keras.md
+  any2onnx coverage pytorch --op-db float32 --only 'linalg.*'
 """
 )
 @click.argument("framework", type=click.Choice(_FRAMEWORKS), required=False)
 @click.option("--write", "write_path", type=click.Path(path_type=Path), help="Write the table as Markdown.")
 @click.option("--check", "check_path", type=click.Path(path_type=Path), help="Exit with 1 when this file is stale.")
 @click.option("--missing", is_flag=True, help="Show only what cannot be converted.")
-def coverage(framework: str | None, write_path: Path | None, check_path: Path | None, missing: bool) -> None:
+@click.option("--op-db", metavar="DTYPE", help="PyTorch: trace torch's operator database in an element type instead.")
+@click.option("--only", default=".*", metavar="REGEX", help="With --op-db: the entries to look at.")
+def coverage(
+    framework: str | None,
+    write_path: Path | None,
+    check_path: Path | None,
+    missing: bool,
+    op_db: str | None,
+    only: str,
+) -> None:
     """Show every operator of FRAMEWORK (all three when left out) and whether it can be converted."""
+    if op_db is not None:
+        if framework != "pytorch" or write_path is not None or check_path is not None:
+            raise UsageError(
+                "--op-db is for pytorch, shown on screen", remedy="any2onnx coverage pytorch --op-db float32"
+            )
+        _operator_database(op_db, only, missing)
+        return
     if write_path is not None or check_path is not None:
         if framework is None:
             raise UsageError("--write and --check are for one framework", remedy="any2onnx coverage sklearn --write …")
@@ -37,11 +54,13 @@ def coverage(framework: str | None, write_path: Path | None, check_path: Path | 
     output = console()
     for name in [framework] if framework else _FRAMEWORKS:
         rows = tables.coverage(name)
-        shown = [row for row in rows if not (missing and row.status == "supported")]
+        shown = [row for row in rows if not (missing and row.status in ("supported", "decomposed"))]
         cells: list[list[object]] = [[row.name, row.status, row.opset, row.methods, row.note] for row in shown]
         output.print(table(name, ["operator", "status", "opset", "methods", "note"], cells))
         counts = ", ".join(
-            f"{sum(row.status == status for row in rows)} {status}" for status in ("supported", "refused", "missing")
+            f"{count} {status}"
+            for status in tables.STATUSES
+            if (count := sum(row.status == status for row in rows)) or status != "decomposed"
         )
         output.print(f"{name}: {counts}", markup=False)
         others = tables.third_party() if name == "sklearn" else []
@@ -50,6 +69,18 @@ def coverage(framework: str | None, write_path: Path | None, check_path: Path | 
             output.print(
                 table("estimators of other libraries", ["operator", "status", "opset", "methods", "note"], cells)
             )
+
+
+def _operator_database(dtype: str, only: str, missing: bool) -> None:
+    from any2onnx.cli.console import console, table
+    from any2onnx.operator_mappings.coverage_opdb import operator_database_coverage
+
+    output = console()
+    rows = list(operator_database_coverage(dtype, only=only))
+    cells: list[list[object]] = [[r.name, r.status, r.note] for r in rows if not (missing and r.status == "supported")]
+    output.print(table(f"torch's operator database, {dtype}", ["entry", "status", "note"], cells))
+    supported = sum(row.status == "supported" for row in rows)
+    output.print(f"{supported} of {len(rows)} exportable entries convert", markup=False)
 
 
 def _write_or_check(framework: str, write_path: Path | None, check_path: Path | None) -> None:

@@ -7,6 +7,7 @@ classes of `keras.layers` and functions of `keras.ops`, ATen's overloads that `t
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -26,13 +27,17 @@ INFERENCE_METHODS = (
 )
 
 
+STATUSES: Final = ("supported", "decomposed", "refused", "missing")
+
+
 @dataclass(frozen=True, slots=True)
 class CoverageRow:
     """One source operator.
 
     Attributes:
         name: Dotted name.
-        status: ``supported``, ``refused`` or ``missing``.
+        status: ``supported``, ``decomposed`` (torch's own definition in terms of other operators takes its place),
+            ``refused`` or ``missing``.
         opset: Lowest opset at which it converts, such as ``13+``.
         methods: scikit-learn: the inference methods on offer.
         note: Reason of a refusal, or a remark of the table.
@@ -67,7 +72,10 @@ def coverage(framework: str, registry: Registry | None = None) -> list[CoverageR
         by_key.setdefault(row.key, []).append(row)
     if framework == "keras":
         by_key = _keras_rows(by_key)
-    return [_row(name, by_key.get(name, [])) for name in names]
+    rows = [_row(name, by_key.get(name, [])) for name in names]
+    if framework == "pytorch":
+        rows = [_aten_without_row(row.name, by_key) if row.status == "missing" else row for row in rows]
+    return rows
 
 
 def third_party(registry: Registry | None = None) -> list[CoverageRow]:
@@ -97,13 +105,15 @@ def _row(name: str, rows: list[OperatorMapping]) -> CoverageRow:
 def coverage_markdown(framework: str, registry: Registry | None = None) -> str:
     """Return the table as Markdown, with the counts on top."""
     rows = coverage(framework, registry)
-    counts = {status: sum(row.status == status for row in rows) for status in ("supported", "refused", "missing")}
+    counts = {status: sum(row.status == status for row in rows) for status in STATUSES}
+    parts = (f"{count} {status}" for status, count in counts.items() if count or status in ("refused", "missing"))
+    summary = ", ".join(parts).replace(" supported", f" of {len(rows)} supported", 1)
     lines = [
         f"# Coverage: {framework}",
         "",
         "Written by `make coverage-tables` from the registry; a test fails when it is stale.",
         "",
-        f"{counts['supported']} of {len(rows)} supported, {counts['refused']} refused, {counts['missing']} missing.",
+        f"{summary}.",
         "",
         *_table(rows),
     ]
@@ -190,8 +200,54 @@ def _aten_overloads() -> Iterator[str]:
         # In-place and out forms, derivatives, and TorchScript's operators on plain numbers are no graph nodes.
         schema = getattr(packet, overload or "default")._schema
         tensors = any("Tensor" in str(part.type) for part in (*schema.arguments, *schema.returns))
-        if tensors and not schema.is_mutable and not operator.endswith("_backward"):
-            yield f"aten.{operator}.{overload or 'default'}"
+        key = f"aten.{operator}.{overload or 'default'}"
+        if tensors and not schema.is_mutable and not operator.endswith("_backward") and not _ONE_DEVICE.match(key):
+            yield key
+
+
+# Kernels of one device or library: a graph that torch.export makes on CPU holds none of them.
+_ONE_DEVICE: Final = re.compile(r"aten\.(cudnn|miopen|mkldnn|fbgemm)_|aten\..*_mkldnn\.|aten\.\w+_overrideable\.")
+_NOT_IN_ONNX: Final = (
+    (
+        re.compile(
+            r".*(sparse|coalesce|dense_dim)|aten\.(ccol|crow|col|row)_indices|aten\.((indices|values)(_copy)?|smm|h?spmm|sspaddmm)\."
+        ),
+        "a sparse tensor is no ONNX tensor",
+    ),
+    (
+        re.compile(r"aten\.(q_|qscheme|quantize_|quantized_|dequantize|int_repr|empty_quantized|choose_qparams)"),
+        "torch's own quantized tensors are no ONNX tensors; quantize by pt2e",
+    ),
+    (
+        re.compile(r".*(_backward|_jvp|get_gradients|retains_grad|batch_norm_(stats|elemt|gather|update))"),
+        "for training",
+    ),
+)
+
+
+def _aten_without_row(name: str, by_key: Mapping[str, list[OperatorMapping]]) -> CoverageRow:
+    """Return the row of an overload that the registry does not name: what else becomes of it."""
+    import torch
+    from torch._decomp import decomposition_table
+
+    if f"complex.{name}" in by_key:
+        return CoverageRow(name, "supported", "13+", note="of complex tensors, as pairs of reals")
+    reason = next((text for pattern, text in _NOT_IN_ONNX if pattern.match(name)), "")
+    if reason:
+        return CoverageRow(name, "refused", note=reason)
+    _, operator, overload = name.split(".")
+    target = getattr(getattr(torch.ops.aten, operator), overload)
+    implicit = torch._C.DispatchKey.CompositeImplicitAutograd
+    if (
+        target in decomposition_table
+        or implicit in target.py_kernels
+        or torch._C._dispatch_has_kernel_for_dispatch_key(target.name(), implicit)
+    ):
+        return CoverageRow(name, "decomposed", note="into other operators, by torch")
+    random = torch.Tag.nondeterministic_seeded in target.tags
+    if not random and not any("Tensor" in str(a.type) for a in target._schema.arguments):
+        return CoverageRow(name, "supported", "13+", note="computed while converting")
+    return CoverageRow(name, "missing")
 
 
 def public_module(module: str) -> str:

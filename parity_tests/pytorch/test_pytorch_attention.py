@@ -216,3 +216,43 @@ def test_a_symbolic_operator_with_several_outputs() -> None:
     want = torch.topk(x, 2)
     np.testing.assert_array_equal(got[0], want[0].numpy())
     np.testing.assert_array_equal(got[1], want[1].numpy())
+
+
+# --- flex attention ---------------------------------------------------------------------------------------------------
+
+
+BIASES = torch.randn(HEADS, 16)
+
+
+def by_distance(score: Any, b: Any, h: Any, i: Any, j: Any) -> Any:
+    return score + (i - j) * 0.1 * (h + 1)
+
+
+def by_table(score: Any, b: Any, h: Any, i: Any, j: Any) -> Any:
+    return score + BIASES[h, i - j + 8]
+
+
+def causal(b: Any, h: Any, i: Any, j: Any) -> Any:
+    return i >= j
+
+
+def windowed(b: Any, h: Any, i: Any, j: Any) -> Any:
+    return (i - j < 3) & (j - i < 2) & (i != 4)
+
+
+@pytest.mark.parametrize("mask", [None, causal, windowed], ids=lambda f: getattr(f, "__name__", "all"))
+@pytest.mark.parametrize("score", [None, by_distance, by_table], ids=lambda f: getattr(f, "__name__", "plain"))
+def test_flex_attention(score: Any, mask: Any) -> None:
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    def function(m: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Any:
+        sizes = {"B": None, "H": None, "Q_LEN": q.shape[2], "KV_LEN": k.shape[2], "device": "cpu"}
+        block_mask = create_block_mask(mask, **sizes) if mask else None
+        return flex_attention(q, k, v, score_mod=score, block_mask=block_mask, scale=0.4, enable_gqa=True)
+
+    heads = (HEADS, 1, 1)
+    shapes = [(BATCH, n, 7, WIDTH) for n in heads]
+    model = Call(function)
+    proto = convert(model, tuple(torch.randn(shape) for shape in shapes))
+    other = [torch.randn(shape) for shape in shapes]
+    np.testing.assert_allclose(run(proto, *other)[0], answers(model, *other)[0], rtol=1e-5, atol=1e-6)

@@ -13,6 +13,11 @@ import opdb_survey
 import pytest
 import torch
 
+from any2onnx.cli.main import run
+from any2onnx.errors import UsageError
+from any2onnx.operator_mappings.coverage import coverage
+from any2onnx.operator_mappings.coverage_opdb import operator_database_coverage
+
 _SPARSE = "a sparse tensor is no ONNX tensor"
 _BITS = "ONNX has no view of a number's bits"
 
@@ -137,3 +142,31 @@ def test_a_table_is_read_back() -> None:
 
 def test_the_list_names_entries_that_exist() -> None:
     assert sorted(set(REFUSED) - {opdb.label(op) for op in ENTRIES}) == []
+
+
+def test_coverage_says_what_converts(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {r.name: r for r in operator_database_coverage("float32", only="add|hash_tensor|fft.fft|allclose")}
+    assert {name: row.status for name, row in rows.items()} == {
+        "add": "supported",
+        "fft.fft": "supported",
+        "hash_tensor": "refused",
+    }
+    assert _BITS in rows["hash_tensor"].note
+    assert run(["coverage", "pytorch", "--op-db", "int64", "--only", "add|hash_tensor"]) == 0
+    assert "1 of 2 exportable entries convert" in capsys.readouterr().out
+
+
+def test_coverage_of_overloads_without_a_mapping() -> None:
+    rows = {row.name: row for row in coverage("pytorch")}
+    assert rows["aten.cross_entropy_loss.default"].status == "decomposed"
+    assert rows["aten.fft_fft.default"].status in ("decomposed", "supported")
+    assert rows["aten.blackman_window.default"].note == "computed while converting"
+    assert rows["aten.sparse_mask.default"].status == "refused"
+    assert not any(name.startswith("aten.cudnn_") for name in rows)
+    open_ = [name for name, row in rows.items() if row.status == "missing"]
+    assert len(open_) <= 27, open_
+
+
+def test_coverage_of_an_unknown_type() -> None:
+    with pytest.raises(UsageError, match="'float8' is no element type"):
+        next(operator_database_coverage("float8"))

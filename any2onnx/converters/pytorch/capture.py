@@ -54,13 +54,15 @@ def capture(
             remedy="wrap a function in a module whose forward calls it",
         )
     _check_weights(model, args, kwargs)
-    if dynamic_axes is not None and dynamic_shapes is None:
-        dynamic_shapes = _from_axes(model, args, kwargs, dynamic_axes, input_names, output_names)
     given = _combined(model, args, kwargs)
     if hasattr(dynamic_shapes, "dynamic_shapes"):  # torch.export.ShapesCollection, AdditionalInputs
         dynamic_shapes = dynamic_shapes.dynamic_shapes(model, args, dict(kwargs))
     with CAPTURE:
         register_structures(given)
+    args, kwargs = _apart(model, args, kwargs)
+    given = _combined(model, args, kwargs)
+    if dynamic_axes is not None and dynamic_shapes is None:
+        dynamic_shapes = _from_axes(model, args, kwargs, dynamic_axes, input_names, output_names)
     spec = _complete(dynamic_shapes, given, input_names)
     if isinstance(spec, Mapping):
         spec = {name: _counted_from_front(entry, given.get(name), name) for name, entry in spec.items()}
@@ -96,6 +98,30 @@ def _check_weights(model: Any, args: Any, kwargs: Any) -> None:
             needs="a model with its weights in memory",
             remedy="model.load_state_dict(weights, assign=True)",
         )
+
+
+def _apart(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """Return the example inputs with a tensor of its own for each of them.
+
+    Given one tensor for two inputs, or a weight for an input, torch.export takes both for one and reads one only.
+    """
+    import torch
+
+    pytree = torch.utils._pytree
+    leaves = [leaf for leaf in pytree.tree_leaves((args, dict(kwargs))) if isinstance(leaf, torch.Tensor)]
+    known = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    if len({id(leaf) for leaf in leaves} - known) == len(leaves):
+        return args, kwargs
+
+    def own(leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor):
+            return leaf
+        repeated = id(leaf) in known
+        known.add(id(leaf))
+        return leaf.detach().clone() if repeated else leaf
+
+    apart: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map(own, (args, dict(kwargs)))
+    return apart
 
 
 def _exported(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], spec: Any) -> Any:

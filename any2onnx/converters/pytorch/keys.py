@@ -93,3 +93,23 @@ def tensor_names(target: Any, arguments: Mapping[str, Any]) -> list[str]:
     if not hasattr(target, "_schema"):
         return list(arguments)
     return [a.name for a in schema_arguments(target) if a.is_tensor]
+
+
+def returns_written(node: Any) -> bool:
+    """Tell whether a node's only result is what it has written into."""
+    returns = node.target._schema.returns
+    return len(returns) == 1 and returns[0].alias_info is not None and returns[0].alias_info.is_write
+
+
+def written(node: Any) -> list[Any]:
+    """Return the nodes that a node writes into."""
+    schema = getattr(node.target, "_schema", None) if node.op == "call_function" else None
+    if schema is None or not schema.is_mutable:
+        return []
+    arguments = bound(node.target, node.args, node.kwargs)
+    found: list[Any] = []
+    for argument in schema.arguments:
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = arguments[argument.name]
+            found += [v for v in (value if isinstance(value, list | tuple) else [value]) if hasattr(v, "meta")]
+    return found

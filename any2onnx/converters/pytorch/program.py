@@ -9,7 +9,8 @@ from typing import Any
 
 from any2onnx.converters.capturing import CAPTURE
 from any2onnx.converters.pytorch.complex_pairs import COMPLEX_PREFIX, node_is_complex
-from any2onnx.converters.pytorch.keys import bound, known_key, target_key
+from any2onnx.converters.pytorch.decomposition import computed, decomposed
+from any2onnx.converters.pytorch.keys import bound, known_key, returns_written, target_key, written
 from any2onnx.converters.pytorch.trace_errors import short_path
 from any2onnx.errors import ExportFailed
 from any2onnx.operator_mappings.registry import Needed, Registry
@@ -58,8 +59,8 @@ def identities(graph: Any) -> dict[Any, Any]:
     """Return for each node the node whose value it is: the result of an in-place operator is its first argument."""
     result: dict[Any, Any] = {}
     for node in graph.nodes:
-        written = _written(node)
-        result[node] = result[written[0]] if len(written) == 1 and _returns_written(node) else node
+        targets = written(node)
+        result[node] = result[targets[0]] if len(targets) == 1 and returns_written(node) else node
     return result
 
 
@@ -79,25 +80,6 @@ def _has_effect(target: Any) -> bool:
     if schema is None:
         return False
     return bool(schema.is_mutable) or schema.name in {"aten::item", "aten::_local_scalar_dense"}
-
-
-def _returns_written(node: Any) -> bool:
-    returns = node.target._schema.returns
-    return len(returns) == 1 and returns[0].alias_info is not None and returns[0].alias_info.is_write
-
-
-def _written(node: Any) -> list[Any]:
-    """Return the nodes that a node writes into."""
-    schema = getattr(node.target, "_schema", None) if node.op == "call_function" else None
-    if schema is None or not schema.is_mutable:
-        return []
-    arguments = bound(node.target, node.args, node.kwargs)
-    found: list[Any] = []
-    for argument in schema.arguments:
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            value = arguments[argument.name]
-            found += [v for v in (value if isinstance(value, list | tuple) else [value]) if hasattr(v, "meta")]
-    return found
 
 
 def _viewed(node: Any) -> list[Any]:
@@ -126,11 +108,11 @@ def written_buffers(program: Any) -> list[str]:
     graph = program.graph
     targets = {s.arg.name: s.target for s in program.graph_signature.input_specs if s.kind.name == "BUFFER"}
     found = [s.target for s in program.graph_signature.output_specs if s.kind.name == "BUFFER_MUTATION"]
-    written = [target for node in graph.nodes for target in _written(node)]
-    if written:
+    changed = [target for node in graph.nodes for target in written(node)]
+    if changed:
         group, members = _groups(graph)
         found += [
-            targets[n.name] for w in written for n in members[group[w]] if n.op == "placeholder" and n.name in targets
+            targets[n.name] for c in changed for n in members[group[c]] if n.op == "placeholder" and n.name in targets
         ]
     return list(dict.fromkeys(found))
 
@@ -155,12 +137,12 @@ def _groups(graph: Any) -> tuple[dict[Any, Any], dict[Any, list[Any]]]:
 def _shares_what_it_writes(module: Any, *, inner: bool = False) -> bool:
     graph = module.graph
     order = {node: k for k, node in enumerate(graph.nodes)}
-    writers = [node for node in graph.nodes if _written(node)]
+    writers = [node for node in graph.nodes if written(node)]
     group, members = _groups(graph) if writers else ({}, {})
     same = identities(graph)
     for node in writers:
-        for target in _written(node):
-            if not _returns_written(node):
+        for target in written(node):
+            if not returns_written(node):
                 return True
             relatives = [n for n in members[group[target]] if order[n] < order[node] and same[n] is not same[target]]
             if any(order[user] > order[node] for n in relatives for user in n.users):
@@ -207,7 +189,7 @@ class Plan:
             prefix = COMPLEX_PREFIX if node_is_complex(node) else ""
             key = known_key(node.target, self._registry, self._opset, prefix)
             if key is None and depth < _DEEPEST:
-                expansion = _computed(node) or _decomposed(node)
+                expansion = computed(node) or decomposed(node)
                 if expansion is not None:
                     self._expansions[node] = expansion
                     self.scan(expansion, depth + 1, where)
@@ -224,94 +206,6 @@ class Plan:
             OpsetNotSupported: They have one at another opset.
         """
         self._registry.require("pytorch", self.needed, self._opset)
-
-
-def _computed(node: Any) -> Any:
-    """Return a graph that holds the result of a node which reads no other node: windows, frequencies; else None."""
-    import torch
-
-    target = node.target
-    if node.all_input_nodes or not hasattr(target, "_schema") or torch.Tag.nondeterministic_seeded in target.tags:
-        return None
-    if not isinstance(node.meta.get("val"), torch.Tensor) or getattr(target, "namespace", "") not in ("aten", "prims"):
-        return None
-    kwargs = dict(node.kwargs) | ({"device": "cpu"} if "device" in node.kwargs else {})
-    with torch.no_grad():
-        tensor = target(*node.args, **kwargs)
-    root = torch.nn.Module()
-    root.register_buffer("computed", tensor)
-    graph = torch.fx.Graph()
-    read = graph.get_attr("computed")
-    read.meta["val"] = node.meta["val"]
-    graph.output(read)
-    return torch.fx.GraphModule(root, graph)
-
-
-def _decomposed(node: Any) -> Any:
-    """Return a graph of simpler operators for a node, traced on its fake arguments; None where torch has none."""
-    import torch
-    from torch._decomp import decomposition_table
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    target = node.target
-    if not hasattr(target, "_schema") or target.namespace not in ("aten", "prims", "quantized_decomposed"):
-        composite = hasattr(target, "_can_decompose") and target._can_decompose()
-        if not composite:
-            return None
-    table = {target: decomposition_table[target]} if target in decomposition_table else {}
-    if not table and not _is_composite(torch, target):
-        return None
-    flat, spec = torch.utils._pytree.tree_flatten((node.args, dict(node.kwargs)))
-    slots = [k for k, value in enumerate(flat) if isinstance(value, torch.fx.Node)]
-    vals = [flat[k].meta.get("val") for k in slots]
-    if any(v is None or isinstance(v, list | tuple) for v in vals):
-        return None
-
-    def call(*tensors: Any) -> Any:
-        full = list(flat)
-        for k, tensor in zip(slots, tensors, strict=True):
-            full[k] = tensor
-        args, kwargs = torch.utils._pytree.tree_unflatten(full, spec)
-        return target(*args, **kwargs)
-
-    mode = torch._guards.detect_fake_mode(vals)
-    symbolic = mode is not None and mode.shape_env is not None
-
-    def trace(function: Any) -> Any:
-        return make_fx(
-            function,
-            decomposition_table=table,
-            tracing_mode="symbolic" if symbolic else "fake",
-            _allow_non_fake_inputs=True,
-        )(*vals)
-
-    with CAPTURE, warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        try:
-            traced = trace(call)
-            if any(_written(n) for n in traced.graph.nodes):
-                # It writes into views of its tensors (fill_diagonal_): the walker follows whole tensors only.
-                traced = trace(torch.func.functionalize(traced))
-        except Exception:  # a decomposition that torch cannot trace is none: the operator is reported
-            return None
-    calls = [n for n in traced.graph.nodes if n.op == "call_function"]
-    if any(n.target is target and _same_shapes(n, node) for n in calls):
-        return None
-    for n in traced.graph.nodes:
-        for name in ("stack_trace", "nn_module_stack"):
-            if name in node.meta:
-                n.meta[name] = node.meta[name]
-    return traced
-
-
-def _is_composite(torch: Any, target: Any) -> bool:
-    key = torch._C.DispatchKey.CompositeImplicitAutograd
-    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(target.name(), key) or key in target.py_kernels)
-
-
-def _same_shapes(a: Any, b: Any) -> bool:
-    """Tell whether two nodes of one operator have results of one type: then the one does not simplify the other."""
-    return str(a.meta.get("val")) == str(b.meta.get("val"))
 
 
 # --- places ---------------------------------------------------------------------------------------------------------
