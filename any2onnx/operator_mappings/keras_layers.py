@@ -208,11 +208,16 @@ BEYOND_FLOATS = frozenset(
 )  # fmt: skip
 """Layers whose converters are right for integers, truth values or text too; others are traced there."""
 
-_FOREIGN = "its code belongs to another framework, and Keras cannot look into it"
+_SAVED_MODEL = (
+    "it holds the compiled graph of a TensorFlow SavedModel, without the layers that it came from; convert the Keras "
+    "model that was exported, or the SavedModel itself with a converter of TensorFlow graphs"
+)
 
 TRACED: tuple[OperatorMapping, ...] = (
     *(_layer(name, "core:traced", shapes=f"{_SHAPES}.general:unknown", note="by its own code") for name in _TRACED),
-    *(_refused(name, _FOREIGN) for name in ("FlaxLayer", "JaxLayer", "TFSMLayer")),
+    _layer("JaxLayer", "jax_program:jax_layer", shapes=f"{_SHAPES}.general:unknown", note="by JAX's own primitives"),
+    _layer("FlaxLayer", "jax_program:jax_layer", shapes=f"{_SHAPES}.general:unknown", note="by JAX's own primitives"),
+    _refused("TFSMLayer", _SAVED_MODEL),
 )
 
 LAYER_ROWS: tuple[OperatorMapping, ...] = (

@@ -43,6 +43,7 @@ _TRAINING: Final[Mapping[str, str]] = {
     "GRU": "dropout recurrent_dropout unroll use_cudnn",
     "GaussianDropout": "rate",
     "GaussianNoise": "stddev",
+    "JaxLayer": "init_fn seed native_serialization_platforms",
     "LSTM": "dropout recurrent_dropout unroll use_cudnn unit_forget_bias",
     "MultiHeadAttention": "dropout flash_attention",
     "RNN": "unroll",
@@ -90,6 +91,8 @@ _HONOURED: Final[Mapping[str, str]] = {
     "Hashing": "num_bins mask_value salt output_mode sparse",
     "IntegerLookup": "max_tokens num_oov_indices mask_token oov_token vocabulary vocabulary_dtype idf_weights invert "
     "output_mode sparse pad_to_max_tokens oov_method salt",
+    "FlaxLayer": "module method variables",
+    "JaxLayer": "call_fn params state",
     "LSTM": f"{_RECURRENT} recurrent_activation",
     "LayerNormalization": "axis epsilon center scale",
     "LeakyReLU": "negative_slope",

@@ -7,9 +7,12 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 import torch
 from keras import layers
-from keras_checks import check, compare, converted, numpy_of, session
+from keras_checks import check, compare, converted, numpy_of, of_layer, session
+
+from any2onnx.errors import ExportFailed
 
 
 class Two(torch.nn.Module):
@@ -74,9 +77,70 @@ def subclassed() -> None:
     compare([value], wanted)
 
 
+class Native(layers.Layer):
+    """A layer in PyTorch's own functions and methods, as users of that backend write them."""
+
+    def build(self, shape: Any) -> None:
+        self.kernel = self.add_weight(shape=(shape[-1], 3))
+        self.dense = layers.Dense(3)
+        self.dense.build((None, None, 3))
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        y = torch.einsum("btc,cd->btd", x, self.kernel.value)
+        y = torch.nn.functional.gelu(y) + y.mean(dim=1, keepdim=True)
+        return self.dense(y) if not training else y
+
+
+def native() -> None:
+    check(of_layer(Native(), (None, 4)), sizes=(6,))
+
+
+class Joined(keras.Model):
+    """Nested arguments and results."""
+
+    def call(self, inputs: Any) -> Any:
+        whole = torch.cat([inputs["a"], inputs["b"]], -1).softmax(-1)
+        return {"z": whole.amax(-1), "y": whole}
+
+
+def native_model() -> None:
+    model = Joined()
+    data = {name: np.random.default_rng(k).normal(size=(3, 4)).astype("float32") for k, name in enumerate("ab")}
+    wanted = numpy_of(model(data, training=False))
+    running = session(converted(model))
+    compare(running.run(None, data), wanted)
+
+
+class Foreign(layers.Layer):
+    """Asks a function of another framework, or for the numbers in a tensor."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def call(self, x: Any) -> Any:
+        return self.function(x)
+
+    def compute_output_spec(self, x: Any) -> Any:
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+def refused() -> None:
+    import tensorflow as tf
+
+    for function, words in (
+        (tf.nn.relu, r"a function of TensorFlow \(Keras runs on torch here\) got a tensor of the model"),
+        (lambda x: x * float(x.sum()), "the model cannot be traced: AttributeError"),
+        (np.mean, "a function of numpy got a tensor of the model"),
+    ):
+        with pytest.raises(ExportFailed, match=words) as caught:
+            converted(of_layer(Foreign(function), (4,)))
+        assert "keras_torch_modules.py" in str(caught.value)
+
+
 def main() -> None:
     done = []
-    for check_one in (functional, images, sequence, subclassed):
+    for check_one in (functional, images, sequence, subclassed, native, native_model, refused):
         torch.manual_seed(0)
         check_one()
         done.append(check_one.__name__)

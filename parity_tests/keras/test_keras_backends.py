@@ -44,4 +44,11 @@ def test_bytes_are_the_same_as_under_tensorflow(backend: str) -> None:
 
 @pytest.mark.keras_backend
 def test_torch_modules_inside_keras_models() -> None:
-    assert len(report("torch", "keras_torch_modules.py")["done"]) == 4
+    assert len(report("torch", "keras_torch_modules.py")["done"]) == 7
+
+
+@pytest.mark.keras_backend
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_functions_of_jax_inside_keras_models(backend: str) -> None:
+    done = report(backend, "keras_jax_functions.py")["done"]
+    assert len(done) == (11 if backend == "jax" else 9)

@@ -15,7 +15,7 @@ from model_styles import REFUSED_BY_KERAS, STYLES, run_style
 from test_keras_backends import report
 
 from any2onnx import convert_keras
-from any2onnx.errors import ExportFailed, InvalidType, NotFitted, UnsupportedOperator
+from any2onnx.errors import ExportFailed, InvalidType, NotFitted
 
 _HERE = REFUSED_BY_KERAS.get(keras.backend.backend(), frozenset())
 
@@ -125,11 +125,6 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "numbers of a tensor in Python": (lambda: _of(_Decides(), (3,)), ExportFailed, "asked for the number in a tensor"),
     "a Python loop over a size": (lambda: _of(_Counts(), (None, 3)), ExportFailed, "depends on the size of a dynamic"),
     "a ragged input": (_ragged, InvalidType, "'rows' is ragged"),
-    "code of another framework": (
-        lambda: _of(layers.JaxLayer(lambda inputs: inputs * 2.0), (3,)),
-        UnsupportedOperator,
-        r"keras\.layers\.JaxLayer cannot be converted",
-    ),
 }
 
 

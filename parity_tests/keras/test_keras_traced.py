@@ -10,7 +10,6 @@ import pytest
 from keras import layers, ops
 from keras_checks import check, converted, of_layer, op_types, randomize
 
-from any2onnx.errors import UnsupportedOperator
 from any2onnx.operator_mappings.registry import default_registry
 
 CASES: dict[str, tuple[Callable[[], Any], tuple[int, ...], str]] = {
@@ -97,14 +96,6 @@ def test_lora() -> None:
     model = keras.Model(x, dense(x))
     dense.enable_lora(2)
     check(randomize(model))
-
-
-def test_refused_by_name() -> None:
-    pytest.importorskip("jax")
-    x = keras.Input((4,))
-    made = layers.JaxLayer(lambda inputs: inputs * 2.0)
-    with pytest.raises(UnsupportedOperator, match=r"keras\.layers\.JaxLayer cannot be converted"):
-        converted(keras.Model(x, made(x)))
 
 
 def test_training_inside_python_code_is_refused() -> None:

@@ -20,6 +20,7 @@ import numpy as np
 
 from any2onnx.converters.capturing import CAPTURE
 from any2onnx.converters.keras.tracing_patch import Session, open_session
+from any2onnx.converters.keras.tracing_places import is_users
 from any2onnx.converters.keras.tracing_recorder import Recorder, leaves, map_leaves
 from any2onnx.converters.keras.tracing_replay import Extent, RecordedCall, Replay
 from any2onnx.converters.keras.tracing_tape import Constant, StaticDims, Tape, dims_alone, merge
@@ -145,8 +146,7 @@ def _failed(error: Exception, location: str) -> ExportFailed:
     import traceback
 
     frames = traceback.extract_tb(error.__traceback__)
-    others = ("/any2onnx/", "/keras/src/", "/torch/nn/modules/module.py")
-    own = [f for f in frames if not any(name in f.filename.replace("\\", "/") for name in others)]
+    own = [f for f in frames if is_users(f.filename)]
     place = f"{own[-1].filename}:{own[-1].lineno}   {own[-1].line}" if own else ""
     reason = str(error).strip().partition("\n")[0]
     return ExportFailed(

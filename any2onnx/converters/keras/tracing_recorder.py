@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import linecache
-import os
-import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from any2onnx.converters.keras.tracing_places import line_of_user
 from any2onnx.converters.keras.tracing_sizes import is_size, plain
 from any2onnx.converters.keras.tracing_tape import Constant, Entry, Tape
 from any2onnx.converters.keras.tracing_tensor import NotConcrete, RecordingTensor
@@ -254,20 +252,7 @@ class Recorder:
 
     def location(self) -> str:
         """Return the line of the user's code that is being run, or of the layer where there is none."""
-        frame = sys._getframe(1)
-        layer = ""
-        while frame is not None:
-            code = frame.f_code
-            name = code.co_filename
-            if name == __file__ and code.co_name == "run":
-                break
-            if os.sep + "keras" + os.sep + "src" + os.sep in name:
-                if not layer and os.sep + "layers" + os.sep in name:
-                    layer = _place(name, frame.f_lineno)
-            elif not name.startswith(_OWN) and not name.startswith("<frozen") and not name.endswith(_BETWEEN):
-                return _place(name, frame.f_lineno)
-            frame = frame.f_back  # type: ignore[assignment]
-        return layer
+        return line_of_user(__file__)
 
     def run(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Run the function; `location` looks no further than this frame."""
@@ -278,12 +263,6 @@ class Recorder:
     def map(self, function: Callable[[Any], Any], structure: Any) -> Any:
         """Apply a function to the leaves of nested lists, tuples, dicts and slices."""
         return map_leaves(function, structure)
-
-
-# Frames between a user's and Keras's: layers are modules under PyTorch.
-_BETWEEN = ("contextlib.py", os.sep.join(("torch", "nn", "modules", "module.py")))
-# This package: its frames are no user's.
-_OWN = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 
 
 def _is_bool(value: Any) -> bool:
@@ -300,14 +279,6 @@ def _corner(example: Any) -> Any:
     """Return an example with one element: the rules of dtypes look at no more than the rank."""
     shape = getattr(example, "shape", ())
     return example[(slice(0, 1),) * len(shape)] if len(shape) else example
-
-
-def _place(name: str, line: int) -> str:
-    parts = name.split(os.sep)
-    short = (
-        os.sep.join(parts[parts.index("keras") :]) if "keras" in parts and "src" in parts else os.path.basename(name)
-    )
-    return f"{short}:{line}   {linecache.getline(name, line).strip()}"
 
 
 def _subscript(x: Any, key: Any) -> Any:

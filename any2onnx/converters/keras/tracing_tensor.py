@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from any2onnx.converters.keras.tracing_places import calling_library
 from any2onnx.converters.keras.tracing_sizes import Size
 from any2onnx.errors import ExportFailed
 
@@ -28,6 +29,11 @@ class RecordedShape(tuple[int, ...]):
 
     @property
     def rank(self) -> int:
+        """Number of dims."""
+        return len(self)
+
+    @property
+    def ndims(self) -> int:
         """Number of dims."""
         return len(self)
 
@@ -155,10 +161,15 @@ class RecordingTensor:
 
     def numpy(self) -> Any:
         """Refuse: a tensor's numbers are not known before the model runs."""
-        return self.__array__()
+        raise self._refuse("Python asked for the numbers in a tensor", "keras.ops functions instead of numpy's")
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise self._refuse("a numpy function got a tensor of the model", "the keras.ops function of the same name")
+        library = calling_library() or "numpy"
+        if library == "TensorFlow" and self.recorder.evaluator.name != "tensorflow":
+            library = f"TensorFlow (Keras runs on {self.recorder.evaluator.name} here)"
+        raise self._refuse(
+            f"a function of {library} got a tensor of the model", "the keras.ops function of the same name"
+        )
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise self._refuse("a tensor was changed in place", "keras.ops.slice_update or keras.ops.scatter_update")

@@ -7,6 +7,7 @@ answers with what the function means in terms of `keras.ops`. A function that is
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -53,9 +54,33 @@ def tensorflow_functions(current: Callable[[], Session | None]) -> Iterator[None
     dispatcher = Dispatcher()
     dispatch._GLOBAL_DISPATCHERS.append(dispatcher)
     try:
-        yield
+        with _of_sizes(dispatcher):
+            yield
     finally:
         dispatch._GLOBAL_DISPATCHERS.remove(dispatcher)
+
+
+@contextmanager
+def _of_sizes(dispatcher: Any) -> Iterator[None]:
+    """Ask the dispatcher before functions of sizes, and not only where TensorFlow cannot run them."""
+    import tensorflow as tf
+
+    def asked(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def first(*args: Any, **kwargs: Any) -> Any:
+            found = dispatcher.handle(original, args, kwargs)
+            return original(*args, **kwargs) if found is dispatcher.NOT_SUPPORTED else found
+
+        return first
+
+    originals = {name: getattr(tf, name) for name in functions.OF_SIZES}
+    for name, original in originals.items():
+        setattr(tf, name, asked(original))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(tf, name, original)
 
 
 def _table() -> dict[Any, Callable[..., Any]]:

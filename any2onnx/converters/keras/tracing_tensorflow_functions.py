@@ -3,30 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from any2onnx.errors import UnsupportedParameter
-
-Meaning = Callable[..., Any]
-
-
-def _ops() -> Any:
-    from keras import ops
-
-    return ops
+from any2onnx.converters.keras.tracing_tensorflow_images import IMAGES, Meaning
+from any2onnx.converters.keras.tracing_tensorflow_images import keras_ops as _ops
+from any2onnx.converters.keras.tracing_tensorflow_images import refuse as _refuse
 
 
 def _plain(name: str) -> Meaning:
     """Return the function of keras.ops that takes the same arguments in the same order."""
     return lambda **given: getattr(_ops(), name)(*given.values())
-
-
-def _refuse(function: str, parameter: str, value: Any) -> UnsupportedParameter:
-    return UnsupportedParameter(
-        f"tf.{function} with {parameter}={value!r} cannot be converted",
-        remedy="the functions of keras.ops that do the same",
-    )
 
 
 def _reduction(name: str, *, same_type: bool = False) -> Meaning:
@@ -223,99 +210,62 @@ def _softmax(name: str) -> Meaning:
     return lambda logits, axis=None: getattr(_ops(), name)(logits, axis=-1 if axis is None else axis)
 
 
-def _is_first(data_format: Any) -> bool:
-    return str(data_format or "N").startswith("NC")
+def _range(start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None) -> Any:
+    kind = None if dtype is None else _dtype(dtype)
+    return _ops().arange(start, limit, delta, dtype=kind or str(getattr(start, "dtype", "int32")))
 
 
-def _layout(data_format: Any) -> str:
-    return "channels_first" if _is_first(data_format) else "channels_last"
+def _of_shape(name: str) -> Meaning:
+    return lambda shape, dtype="float32", layout=None: getattr(_ops(), name)(shape, dtype=_dtype(dtype))
 
 
-def _bias_add(value: Any, bias: Any, data_format: Any = None) -> Any:
-    if not _is_first(data_format):
-        return value + bias
-    return value + _ops().reshape(bias, (-1, *[1] * (len(value.shape) - 2)))
+def _random(name: str, first: str, second: str) -> Meaning:
+    def meaning(shape: Any, dtype: Any = "float32", seed: Any = None, **given: Any) -> Any:
+        from keras import random
 
-
-def _window(sizes: Any, rank: int, data_format: Any) -> tuple[int, ...]:
-    """Return the sizes of the spatial dims from one number, one for each, or one for each dim of the tensor."""
-    parts = [int(size) for size in sizes] if isinstance(sizes, list | tuple) else [int(sizes)]
-    if len(parts) == rank:
-        parts = parts[2:] if _is_first(data_format) else parts[1:-1]
-    return tuple(parts * (rank - 2) if len(parts) == 1 else parts)
-
-
-def _pool(name: str) -> Meaning:
-    def meaning(input: Any, ksize: Any, strides: Any, padding: str, data_format: Any = None, **given: Any) -> Any:
-        if not isinstance(padding, str):
-            raise _refuse(f"nn.{name}", "padding", padding)
-        rank = len(input.shape)
-        window, steps = (_window(v, rank, data_format) for v in (ksize, strides))
-        return getattr(_ops(), name)(input, window, steps, padding.lower(), _layout(data_format))
+        low, high = given.get(first, 0.0), given.get(second, 1.0)
+        return getattr(random, name)(tuple(shape), low, 1.0 if high is None else high, dtype=_dtype(dtype))
 
     return meaning
 
 
-def _conv(name: str) -> Meaning:
-    def meaning(
-        input: Any,
-        filters: Any = None,
-        strides: Any = 1,
-        padding: Any = "VALID",
-        data_format: Any = None,
-        dilations: Any = None,
-        stride: Any = None,
-        filter: Any = None,
-        **given: Any,
-    ) -> Any:
-        if not isinstance(padding, str):
-            raise _refuse(f"nn.{name}", "padding", padding)
-        rank = len(input.shape)
-        return getattr(_ops(), name)(
-            input,
-            filters if filters is not None else filter,
-            _window(stride if stride is not None else strides, rank, data_format),
-            padding.lower(),
-            _layout(data_format),
-            _window(1 if dilations is None else dilations, rank, data_format),
-        )
+def _norm(tensor: Any, ord: Any = "euclidean", axis: Any = None, keepdims: Any = None) -> Any:
+    ops = _ops()
+    if ord not in ("euclidean", 2):
+        raise _refuse("norm", "ord", ord)
+    return ops.sqrt(ops.sum(ops.square(tensor), axis=_axes(axis), keepdims=bool(keepdims)))
+
+
+def _axes(axis: Any) -> Any:
+    return tuple(axis) if isinstance(axis, list) else axis
+
+
+def _sequence_mask(lengths: Any, maxlen: Any = None, dtype: Any = "bool") -> Any:
+    ops = _ops()
+    most = ops.max(lengths) if maxlen is None else maxlen
+    inside = ops.arange(most, dtype=str(lengths.dtype)) < ops.expand_dims(lengths, -1)
+    return inside if _dtype(dtype) == "bool" else _cast(inside, dtype)
+
+
+def _gather_nd(params: Any, indices: Any, batch_dims: int = 0, **given: Any) -> Any:
+    if batch_dims:
+        raise _refuse("gather_nd", "batch_dims", batch_dims)
+    ops = _ops()
+    indices = ops.convert_to_tensor(indices)
+    return params[tuple(ops.take(indices, k, axis=-1) for k in range(int(indices.shape[-1])))]
+
+
+def _repeat(input: Any, repeats: Any, axis: Any = None) -> Any:
+    return _ops().repeat(input, repeats, axis=axis)
+
+
+def _sorted(name: str) -> Meaning:
+    def meaning(values: Any, axis: int = -1, direction: str = "ASCENDING", **given: Any) -> Any:
+        if direction != "ASCENDING":
+            raise _refuse(name, "direction", direction)
+        return getattr(_ops(), name)(values, axis=axis)
 
     return meaning
-
-
-def _batch_normalization(x: Any, mean: Any, variance: Any, offset: Any, scale: Any, variance_epsilon: float) -> Any:
-    inverse = _ops().rsqrt(variance + variance_epsilon)
-    inverse = inverse if scale is None else inverse * scale
-    return x * inverse + (-mean * inverse if offset is None else offset - mean * inverse)
-
-
-def _depth_to_space(input: Any, block_size: int, data_format: str = "NHWC") -> Any:
-    ops = _ops()
-    x = ops.transpose(input, (0, 2, 3, 1)) if _is_first(data_format) else input
-    _, height, width, channels = ops.shape(x)
-    rest = channels // block_size**2
-    x = ops.reshape(x, (-1, height, width, block_size, block_size, rest))
-    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
-    x = ops.reshape(x, (-1, height * block_size, width * block_size, rest))
-    return ops.transpose(x, (0, 3, 1, 2)) if _is_first(data_format) else x
-
-
-def _space_to_depth(input: Any, block_size: int, data_format: str = "NHWC") -> Any:
-    ops = _ops()
-    x = ops.transpose(input, (0, 2, 3, 1)) if _is_first(data_format) else input
-    _, height, width, channels = ops.shape(x)
-    x = ops.reshape(x, (-1, height // block_size, block_size, width // block_size, block_size, channels))
-    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
-    x = ops.reshape(x, (-1, height // block_size, width // block_size, channels * block_size**2))
-    return ops.transpose(x, (0, 3, 1, 2)) if _is_first(data_format) else x
-
-
-def _resize(images: Any, size: Any, method: Any = "bilinear", antialias: bool = False, **given: Any) -> Any:
-    kind = str(getattr(method, "name", method)).lower()
-    if any(given.values()) or kind not in ("bilinear", "nearest", "bicubic", "lanczos3", "lanczos5"):
-        raise _refuse("image.resize", "method", method)
-    target = tuple(size) if isinstance(size, list | tuple) else size
-    return _ops().image.resize(images, target, interpolation=kind, antialias=antialias, data_format="channels_last")
 
 
 def _identity(input: Any) -> Any:
@@ -331,7 +281,11 @@ math.logical_xor math.reciprocal math.rsqrt math.sin math.sinh math.tan nn.elu n
 nn.softsign broadcast_to reshape expand_dims tile stop_gradient roll
 """
 
+# Functions of sizes alone, which TensorFlow runs at once where it can read these as numbers: it is not to.
+OF_SIZES: Final = ("zeros", "ones", "fill", "range")
+
 TABLE: Final[Mapping[str, Meaning]] = {
+    **IMAGES,
     **{name: _plain(name.rpartition(".")[2]) for name in _SAME.split()},
     "math.is_nan": _plain("isnan"),
     "math.is_inf": _plain("isinf"),
@@ -393,21 +347,19 @@ TABLE: Final[Mapping[str, Meaning]] = {
     "nn.gelu": _gelu,
     "nn.softmax": _softmax("softmax"),
     "nn.log_softmax": _softmax("log_softmax"),
-    "nn.bias_add": _bias_add,
-    "nn.max_pool": _pool("max_pool"),
-    "nn.max_pool1d": _pool("max_pool"),
-    "nn.max_pool2d": _pool("max_pool"),
-    "nn.max_pool3d": _pool("max_pool"),
-    "nn.avg_pool": _pool("average_pool"),
-    "nn.avg_pool1d": _pool("average_pool"),
-    "nn.avg_pool2d": _pool("average_pool"),
-    "nn.avg_pool3d": _pool("average_pool"),
-    "nn.conv1d": _conv("conv"),
-    "nn.conv2d": _conv("conv"),
-    "nn.conv3d": _conv("conv"),
-    "nn.depthwise_conv2d": _conv("depthwise_conv"),
-    "nn.batch_normalization": _batch_normalization,
-    "nn.depth_to_space": _depth_to_space,
-    "nn.space_to_depth": _space_to_depth,
-    "image.resize": _resize,
+    "range": _range,
+    "zeros": _of_shape("zeros"),
+    "ones": _of_shape("ones"),
+    "random.normal": _random("normal", "mean", "stddev"),
+    "random.uniform": _random("uniform", "minval", "maxval"),
+    "norm": _norm,
+    "sequence_mask": _sequence_mask,
+    "repeat": _repeat,
+    "tensordot": lambda a, b, axes: _ops().tensordot(a, b, axes=axes),
+    "gather_nd": _gather_nd,
+    "sort": _sorted("sort"),
+    "argsort": _sorted("argsort"),
+    "tensor_scatter_nd_update": lambda tensor, indices, updates: _ops().scatter_update(tensor, indices, updates),
+    "scatter_nd": lambda indices, updates, shape: _ops().scatter(indices, updates, tuple(shape)),
+    "linalg.trace": lambda x: _ops().trace(x, axis1=-2, axis2=-1),
 }

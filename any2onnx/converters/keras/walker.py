@@ -26,11 +26,12 @@ from any2onnx.converters.keras.calls import (
 )
 from any2onnx.converters.keras.masks import MaskedCall, Masks, attach_masks, fill_in_masks
 from any2onnx.converters.keras.plan import Plan, graph_of_sequential, plan_of
+from any2onnx.converters.keras.promises import fitting, of_floats, promised
 from any2onnx.converters.keras.weights import Weights
 from any2onnx.converters.translator import Translator, check_promise
-from any2onnx.errors import Any2OnnxError, NotFitted, UnsupportedOperator, UnsupportedParameter
+from any2onnx.errors import Any2OnnxError, ExportFailed, NotFitted, UnsupportedOperator, UnsupportedParameter
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import FLOATS, DataType, TensorSpec, Value, dims_of, merge_shape, rank_of, to_dtype
+from any2onnx.graph.types import FLOATS, DataType, TensorSpec, Value, rank_of, to_dtype
 from any2onnx.operator_mappings.mapping import Call
 from any2onnx.operator_mappings.registry import Needed, Registry
 from any2onnx.options import Options
@@ -298,7 +299,7 @@ class Walker:
             results = flatten(self.trace_call(g, operation, args, kwargs, path=path))
         if outputs is not None:
             # What a layer says of its results may be wrong without anybody noticing; what its code did is not.
-            check_promise(g, call, results, _fitting(results, outputs))
+            check_promise(g, call, results, fitting(results, outputs))
         return results
 
     def _beyond_floats(self, key: str, call: LayerCall) -> bool:
@@ -307,7 +308,7 @@ class Walker:
         Its own code says what it makes of them; what Keras infers for the results is often wrong.
         """
         row = self.registry.find("keras", key, self.builder.opsets.main)
-        if row is None or not str(row.converter).startswith("any2onnx.converters.keras.") or not _of_floats(row.key):
+        if row is None or not str(row.converter).startswith("any2onnx.converters.keras.") or not of_floats(row.key):
             return False
         named = [v for name, v in call.params.items() if "mask" not in name]
         return any(isinstance(leaf, Value) and leaf.dtype not in FLOATS for leaf in flatten([list(call.inputs), named]))
@@ -367,8 +368,16 @@ class Walker:
         given = dict(kwargs or {})
         if not isinstance(operation, _keras_layer_class()):
             return self.trace(g, operation.call, args, given, path=path, what=operation)
-        # The whole __call__, so that layers inside see training=False, whatever their own default is.
-        return self.trace(g, operation, args, {**given, "training": False}, path=path, what=operation)
+        try:
+            # The whole __call__, so that layers inside see training=False, whatever their own default is.
+            return self.trace(g, operation, args, {**given, "training": False}, path=path, what=operation)
+        except ExportFailed:
+            from any2onnx.converters.keras.native_calls import native_call
+
+            found = native_call(self, g, operation, args, given, path)
+            if found is None:
+                raise
+            return found
 
     def trace(
         self,
@@ -477,36 +486,7 @@ class Walker:
         )
 
 
-def _of_floats(key: str) -> bool:
-    from any2onnx.operator_mappings.keras_layers import BEYOND_FLOATS
-
-    return key.startswith("keras.layers.") and key.removeprefix("keras.layers.") not in BEYOND_FLOATS
-
-
 def _keras_layer_class() -> type[Any]:
     from keras import Layer
 
     return Layer  # type: ignore[no-any-return]
-
-
-def _fitting(results: Sequence[Any], outputs: Sequence[TensorSpec | None]) -> list[TensorSpec | None]:
-    """Return what was stated of the results, without the types and shapes that contradict them."""
-    fitting: list[TensorSpec | None] = list(outputs)
-    for k, (value, spec) in enumerate(zip(results, outputs, strict=False)):
-        if spec is None or not isinstance(value, Value):
-            continue
-        if value.dtype != spec.dtype:
-            fitting[k] = None
-            continue
-        try:
-            merge_shape(dims_of(value.shape), spec.shape)
-        except ValueError:
-            fitting[k] = TensorSpec(spec.dtype)
-    return fitting
-
-
-def promised(call: Call) -> Any:
-    """State what Keras inferred for the outputs of a layer: the shape calculator of rows without one of their own."""
-    from any2onnx.shape_calculators.keras.general import keras_outputs
-
-    return keras_outputs(call)
