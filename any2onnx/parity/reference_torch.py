@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import inspect
@@ -16,6 +17,8 @@ from any2onnx.parity.runtime import one_sentence
 from any2onnx.parity.signature import Feeds, Signature, to_numpy
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from any2onnx.parity.intermediates import Intermediate
     from any2onnx.parity.ulp import Array
 
@@ -42,6 +45,7 @@ class TorchReference(TensorReference):
         else:
             self._module = model
         self._double: Any = None
+        self._states: dict[int, _State] = {}
         self._by_keyword = False
 
     def refine(self, signature: Signature, data: Any) -> Signature:
@@ -113,13 +117,45 @@ class TorchReference(TensorReference):
         import torch
 
         arguments = {name: _tensor(feeds[name]) for name in self._names}
+        state = self._states.get(id(module))
+        if state is None:
+            state = self._states[id(module)] = _State(module)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), state.kept():
                 if self._by_keyword:
                     return module(**arguments)
                 return module(*arguments.values())
         except Exception as error:
             raise FrameworkRejects(one_sentence(error)) from error
+
+
+class _State:
+    """The buffers of a module as they are now: a module that counts or averages is to answer from the same state."""
+
+    def __init__(self, module: Any) -> None:
+        self._kept = [
+            (part, name, buffer, _version(buffer), buffer.detach().clone())
+            for part in module.modules()
+            for name, buffer in part._buffers.items()
+            if buffer is not None
+        ]
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Put back what changes inside."""
+        try:
+            yield
+        finally:
+            for k, (part, name, buffer, version, values) in enumerate(self._kept):
+                part._buffers[name] = buffer
+                if version is None or _version(buffer) != version:
+                    buffer.copy_(values)
+                    self._kept[k] = (part, name, buffer, _version(buffer), values)
+
+
+def _version(tensor: Any) -> int | None:
+    """Return a number that grows with every write into a tensor; None where torch does not count them."""
+    return None if tensor.is_inference() else int(tensor._version)
 
 
 def _tensor(values: Array) -> Any:
