@@ -73,7 +73,7 @@ def coverage(
 
 def _operator_database(dtype: str, only: str, missing: bool) -> None:
     from any2onnx.cli.console import console, table
-    from any2onnx.operator_mappings.coverage_opdb import operator_database_coverage
+    from any2onnx.operator_database import operator_database_coverage
 
     output = console()
     rows = list(operator_database_coverage(dtype, only=only))

@@ -139,6 +139,13 @@ def pieces(_: Any, x: torch.Tensor) -> Any:
     return (row for row in x)
 
 
+def quantized(_: Any, x: torch.Tensor) -> torch.Tensor:
+    return torch.quantize_per_tensor(x, 0.1, 0, torch.quint8).dequantize() + EIGHT_BITS.dequantize()
+
+
+EIGHT_BITS = torch.quantize_per_tensor(torch.ones(1), 0.1, 0, torch.quint8)
+
+
 def by_rows(_: Any, x: torch.Tensor) -> torch.Tensor:
     total = x[0] * 0
     for k in range(x.shape[0]):
@@ -171,6 +178,7 @@ CASES: dict[str, tuple[Callable[[Any, torch.Tensor], Any], str, str, str]] = {
     "device": (elsewhere, "a device that is not here", 'x.to("cuda")', "x.to(other.device)"),
     "weight": (halved, "changes the data of a weight", "", "a new tensor"),
     "script": (scripted, "compiles TorchScript", "torch.jit.script", "leave torch.jit.script out"),
+    "quantized": (quantized, "torch's own quantized tensors", "", "pt2e"),
     "generator": (pieces, "an object that torch.export cannot take apart", "", "tuples"),
     "rows": (by_rows, "fixes, or limits, a dimension", "", "Python loop"),
     "keyword": (misspelt, "inplce", "inplce=True", "run model(*args) first"),

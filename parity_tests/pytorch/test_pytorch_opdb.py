@@ -15,8 +15,8 @@ import torch
 
 from any2onnx.cli.main import run
 from any2onnx.errors import UsageError
+from any2onnx.operator_database import operator_database_coverage
 from any2onnx.operator_mappings.coverage import coverage
-from any2onnx.operator_mappings.coverage_opdb import operator_database_coverage
 
 _SPARSE = "a sparse tensor is no ONNX tensor"
 _BITS = "ONNX has no view of a number's bits"

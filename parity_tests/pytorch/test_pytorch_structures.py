@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import warnings
@@ -40,6 +41,49 @@ def test_dataclasses_need_no_registration(second: bool) -> None:
     assert [o.name for o in proto.graph.output] == ["total", "parts_left", "parts_right"]
     inputs = [x for x in (pair.left, pair.right) if x is not None]
     same(run(proto, *inputs), answers(Joined(), pair))
+
+
+class Scaled(nn.Module):
+    def forward(self, both: Both) -> tuple[torch.Tensor, torch.Tensor]:
+        return both.total[:, :1] * both.parts["left"].sum(), both.total + 1
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"both": {"total": {0: "rows"}, "parts": {"left": {0: "length"}}}},
+        ({"total": {0: "rows"}, "parts": {"left": {0: "length"}}},),
+        {"both": [{0: "rows"}, {"left": {0: "length"}}]},
+    ],
+    ids=["by names", "by position", "as torch wants it"],
+)
+def test_dynamic_fields_of_a_dataclass(spec: Any) -> None:
+    proto = convert(Scaled(), (Both(torch.randn(2, 3), {"left": torch.randn(4)}),), dynamic_shapes=spec)
+    other = Both(torch.randn(5, 3), {"left": torch.randn(1)})
+    same(run(proto, other.total, other.parts["left"]), answers(Scaled(), other))
+
+
+class Answers(collections.OrderedDict):  # type: ignore[type-arg]
+    """A kind of dict that nobody has registered."""
+
+
+class Batch(collections.UserDict):  # type: ignore[type-arg]
+    """A Mapping that is no dict."""
+
+
+class Merged(nn.Module):
+    def forward(self, given: Any) -> Answers:
+        return Answers(total=given["a"] + given["b"], parts=(given["a"] * 2, None, [given["b"] - 1]))
+
+
+@pytest.mark.parametrize("kind", [dict, Answers, Batch])
+def test_kinds_of_dict_need_no_registration(kind: Any) -> None:
+    example = kind(a=torch.randn(2, 3), b=torch.randn(2, 3))
+    proto = convert(Merged(), (example,), dynamic_shapes={"given": {"a": {0: "rows"}, "b": {0: "rows"}}})
+    assert [i.name for i in proto.graph.input] == ["given_a", "given_b"]
+    assert [o.name for o in proto.graph.output] == ["total", "parts_0", "parts_2_0"]
+    other = kind(a=torch.randn(7, 3), b=torch.randn(7, 3))
+    same(run(proto, other["a"], other["b"]), answers(Merged(), other))
 
 
 class Growing(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import warnings
 from collections import Counter
@@ -13,6 +14,7 @@ from any2onnx.converters.capturing import CAPTURE, warn
 from any2onnx.converters.pytorch.guards import check_empty_example
 from any2onnx.converters.pytorch.quick_trace import limits_as_guards, quick_trace
 from any2onnx.converters.pytorch.recurrent_trace import recurrent_layers_whole
+from any2onnx.converters.pytorch.replacing import replaced
 from any2onnx.converters.pytorch.structures import outputs_registered, register_structures
 from any2onnx.converters.pytorch.trace_errors import explained, without_dumps
 from any2onnx.errors import Any2OnnxError, NotAModel, UsageError, did_you_mean
@@ -171,6 +173,8 @@ def _settings(torch: Any) -> Iterator[None]:
         torch.fx.experimental._config.patch(backed_size_oblivious=True),
         recurrent_layers_whole(),
         _masks_taken_as_given(torch),
+        # Their checks of parameters read the data.
+        replaced(torch.distributions.Distribution, "_validate_args", False),
         quick_trace(),
         without_dumps(),
         torch.no_grad(),
@@ -332,12 +336,22 @@ def _counted_from_front(spec: Any, value: Any, name: str) -> Any:
 
     if isinstance(value, torch.Tensor) and isinstance(spec, Mapping):
         return {_axis(axis, value, name): entry for axis, entry in spec.items()}
-    if isinstance(value, Mapping) and isinstance(spec, Mapping):
-        return {key: _counted_from_front(entry, value.get(key), f"{name}.{key}") for key, entry in spec.items()}
+    if isinstance(spec, Mapping) and (dataclasses.is_dataclass(value) or isinstance(value, Mapping)):
+        fields = value if isinstance(value, Mapping) else _fields(value)
+        entries = {key: _counted_from_front(entry, fields.get(key), f"{name}.{key}") for key, entry in spec.items()}
+        # torch.export takes names for plain dicts only; for what is registered, a list of its parts.
+        plain = type(value) in torch.utils._pytree.BUILTIN_TYPES
+        return entries if plain else [entries.get(key) for key in fields]
     if isinstance(value, list | tuple) and isinstance(spec, list | tuple) and len(value) == len(spec):
         parts = [_counted_from_front(entry, item, name) for entry, item in zip(spec, value, strict=True)]
         return tuple(parts) if isinstance(spec, tuple) else parts
     return spec
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass as torch.export registers them: without those that are None."""
+    found = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return {name: item for name, item in found.items() if item is not None}
 
 
 def symbol_names(program: Any, specs: Mapping[int, Any]) -> dict[Any, str]:

@@ -1,4 +1,4 @@
-"""Inputs and outputs that are no tensors: dataclasses and the key-value caches of the transformers library.
+"""Inputs and outputs that are no tensors: dataclasses, kinds of dict, the key-value caches of the transformers library.
 
 torch.export takes apart what its pytree registry knows. What a model is given or returns is entered there, as
 `torch.export.register_dataclass` would have it, unless somebody has done so already.
@@ -14,12 +14,14 @@ from typing import Any
 
 
 def register_structures(value: Any) -> None:
-    """Make known to torch.export every dataclass and cache inside a nested value."""
+    """Make known to torch.export every dataclass, cache and kind of dict inside a nested value."""
     import torch
 
     known = torch.utils._pytree.SUPPORTED_NODES
     if isinstance(value, torch.Tensor | str | int | float | None):
         return
+    if isinstance(value, Mapping) and type(value) not in known:
+        _register_mapping(type(value))
     if type(value) in known or isinstance(value, Mapping | list | tuple):
         parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
         for part in parts:
@@ -33,6 +35,23 @@ def register_structures(value: Any) -> None:
         )
         for field in dataclasses.fields(value):
             register_structures(getattr(value, field.name))
+
+
+def _register_mapping(kind: Any) -> None:
+    """Enter a class derived from dict or Mapping, which is made again from a plain dict."""
+    import torch
+
+    pytree = torch.utils._pytree
+    pytree.register_pytree_node(
+        kind,
+        lambda value: (list(value.values()), list(value)),
+        lambda parts, keys: kind(dict(zip(keys, parts, strict=True))),
+        serialized_type_name=f"{kind.__module__}.{kind.__qualname__}",
+        flatten_with_keys_fn=lambda value: (
+            [(pytree.MappingKey(key), part) for key, part in value.items()],
+            list(value),
+        ),
+    )
 
 
 @contextlib.contextmanager

@@ -174,6 +174,13 @@ _EXPLANATIONS = (
         "leave torch.jit.script out; the conversion needs none",
     ),
     _Explanation(
+        r"quantized nyi|PackedParamsBase|QuantizedCPU|aten\.(de)?quantize",
+        "",
+        "the model holds torch's own quantized tensors or modules (torch.ao.quantization)",
+        "quantization that the trace can show: quantize_per_tensor and dequantize between plain tensors",
+        "the float model quantized by pt2e: torchao's prepare_pt2e and convert_pt2e on the exported program",
+    ),
+    _Explanation(
         r"uninitialized parameter|LazyModule",
         "",
         "the model has layers that do not know their sizes yet (nn.LazyLinear and the like)",
