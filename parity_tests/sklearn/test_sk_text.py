@@ -325,6 +325,24 @@ def test_patch_extractor(convert, run, shape, size):
         convert(PatchExtractor(max_patches=2).fit(images), images)
 
 
+def test_words_of_no_fitted_document(convert, run):
+    # Their weight is infinite, and 0 times it nothing.
+    model = TfidfVectorizer(smooth_idf=False, vocabulary=["fox", "cat", "dog"])
+    documents = ["the fox", "a dog and a fox", "", "of nothing"]
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        model.fit(documents[:2])
+        want = model.transform(documents).toarray()
+        assert not np.isfinite(model.idf_).all()
+        for options in ({}, {TfidfVectorizer: {"precision": "float32"}}):
+            (got,) = run(convert(model, text(documents), outputs=("transform",), options=options), text(documents))
+            np.testing.assert_allclose(got, want, rtol=1e-6)
+        linear = make_pipeline(model, LogisticRegression())
+        linear.steps[-1] = ("linear", LogisticRegression().fit(want[:2], [0, 1]))
+        (got,) = run(convert(linear, text(documents), outputs=("decision_function",)), text(documents[:2]))
+        np.testing.assert_allclose(got, linear.decision_function(documents[:2]), rtol=1e-5)
+
+
 ALTERNATIVES = [r"\w+|[^\w\s]+", r"(?u)\b\w+\b|[!?]", r"\w\w+|[^\w\s]", r"[a-z]+|\d+|\S", r"(?:\w+|#\w+)", r"(\w+|\S)",
                 r"#\w+|\w+|[^\w\s]", r"\b\w\w+\b|!+", r"[A-Za-z]+|[0-9]+", r"[^\W\d_]+|\d+|\S"]  # fmt: skip
 
