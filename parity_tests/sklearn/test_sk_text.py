@@ -7,7 +7,9 @@ import unicodedata
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
+from family_checks import session_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.compose import ColumnTransformer
@@ -286,13 +288,31 @@ def test_feature_hasher(convert, run):
         proto = convert(model, rows, opset=TARGET, outputs=("transform",))
         np.testing.assert_array_equal(run(proto, rows)[0], model.transform(rows).toarray())
         assert run(proto, rows[:0])[0].shape == (0, 16)
-    with pytest.raises(UnsupportedParameter, match="input_type"):
+    with pytest.raises(InvalidType, match="3 columns"):
         convert(FeatureHasher(n_features=4).fit([{"a": 1}]), rows, opset=TARGET)
 
 
-def test_dict_vectorizer(convert, run):
-    import pandas as pd
+@pytest.mark.parametrize("arguments", [{}, {"n_features": 8}, {"n_features": 5, "alternate_sign": False}])
+def test_feature_hasher_of_dicts(convert, arguments):
+    rows = [{"dog": 1.5, "cat": 2.0, "tag": "été"}, {"dog": 0.0, "cat": -5.0, "tag": "zz"},
+            {"dog": 3.0, "cat": np.nan, "tag": ""}, {"dog": -np.inf, "cat": 0.0, "tag": "x"}]  # fmt: skip
+    frame = pd.DataFrame(rows)
+    for input_type in ("dict", "pair"):
+        model = FeatureHasher(input_type=input_type, **arguments).fit([])
+        want = model.transform(rows if input_type == "dict" else [list(row.items()) for row in rows]).toarray()
+        session = session_of(convert(model, frame, outputs=("transform",)))
+        feeds = {name: frame[[name]].to_numpy() for name in ("dog", "cat")} | {"tag": text([[r["tag"]] for r in rows])}
+        (got,) = session.run(None, feeds)
+        np.testing.assert_array_equal(got, want)
+    # Numbers alone need neither another domain nor a new opset.
+    numbers = frame[["dog", "cat"]]
+    model = FeatureHasher(**arguments)
+    session = session_of(convert(model, numbers, opset={"": 13}, outputs=("transform",)))
+    (got,) = session.run(None, {name: numbers[[name]].to_numpy() for name in numbers})
+    np.testing.assert_array_equal(got, model.transform(numbers.to_dict("records")).toarray())
 
+
+def test_dict_vectorizer(convert, run):
     frame = pd.DataFrame(
         {"city": ["Köln", "Rom", "Rom", "x"], "size": [1.5, 0.0, -2.0, 7.0], "open": [True, False, True, True]}
     )
