@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction import DictVectorizer, FeatureHasher
 from sklearn.feature_extraction.image import PatchExtractor
-from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfTransformer, TfidfVectorizer
+from sklearn.feature_extraction.text import (
+    CountVectorizer,
+    HashingVectorizer,
+    TfidfTransformer,
+    TfidfVectorizer,
+    strip_accents_ascii,
+    strip_accents_unicode,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
@@ -251,9 +258,9 @@ def test_contrib_has_to_be_allowed(convert):
 @pytest.mark.parametrize(
     ("configuration", "named"),
     [
-        ({"analyzer": str.split}, "analyzer"),
-        ({"tokenizer": str.split, "token_pattern": None}, "tokenizer"),
-        ({"preprocessor": str.lower}, "preprocessor"),
+        ({"analyzer": str.splitlines}, "analyzer"),
+        ({"tokenizer": str.splitlines, "token_pattern": None}, "tokenizer"),
+        ({"preprocessor": str.upper}, "preprocessor"),
         ({"strip_accents": str.lower}, "strip_accents"),
         ({"token_pattern": r"(?i)[a-z]+"}, "token_pattern"),
         ({"token_pattern": r"ab|abc"}, "token_pattern"),
@@ -343,6 +350,25 @@ def test_patch_extractor(convert, run, shape, size):
         assert run(proto, images[:0].astype(dtype))[0].shape[0] == 0
     with pytest.raises(UnsupportedParameter, match="max_patches"):
         convert(PatchExtractor(max_patches=2).fit(images), images)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"analyzer": str.split, "ngram_range": (1, 2), "stop_words": "english"},
+        {"tokenizer": str.split, "token_pattern": None, "ngram_range": (1, 2)},
+        {"preprocessor": str.lower, "strip_accents": "ascii"},
+        {"preprocessor": strip_accents_unicode},
+        {"strip_accents": strip_accents_ascii, "analyzer": "char", "ngram_range": (1, 2)},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("cls", [CountVectorizer, TfidfVectorizer, HashingVectorizer])
+def test_functions_of_known_meaning(convert, run, cls, arguments):
+    documents = [*CORPUS, "Ünïcode\u2003and\x1fother blanks ", "ΟΔΟΣ Éa\tb the"]
+    model = cls(**arguments, **({"n_features": 64} if cls is HashingVectorizer else {})).fit(documents)
+    (got,) = run(convert(model, text(documents[:2]), outputs=("transform",)), text(documents))
+    np.testing.assert_allclose(got, model.transform(documents).toarray(), rtol=1e-6)
 
 
 def test_words_of_no_fitted_document(convert, run):

@@ -33,8 +33,8 @@ from any2onnx.converters.sklearn.text_analysis import (
     documents,
     needs_sigma,
     preprocessed,
-    refuse_callables,
     unknown_as_nan,
+    without_functions,
     word_pattern,
     words,
 )
@@ -73,8 +73,8 @@ def _counts(g: GraphBuilder, call: Call, weights: Array | None = None) -> Value:
         call: Its source is a fitted CountVectorizer.
         weights: Factor of each term; None for plain counts.
     """
+    call = without_functions(call)
     model = call.source
-    refuse_callables(call)
     check_contrib(g, call)
     # skl2onnx's TraceableCountVectorizer keeps the words of an n-gram apart.
     split = {" ".join(term): term for term in model.vocabulary_ if isinstance(term, tuple)}

@@ -16,7 +16,7 @@ from any2onnx.converters.sklearn.text_analysis import (
     documents,
     needs_sigma,
     preprocessed,
-    refuse_callables,
+    without_functions,
     words,
 )
 from any2onnx.converters.sklearn.text_characters import whitespace
@@ -29,8 +29,8 @@ from any2onnx.operator_mappings.mapping import Call
 
 def hashing_vectorizer(g: GraphBuilder, call: Call) -> Results:
     """Convert HashingVectorizer: n-grams as text, their murmur hashes, sums by hash."""
+    call = without_functions(call)
     model = call.source
-    refuse_callables(call)
     least, most = model.ngram_range
     joins = most > 1 or model.analyzer != "word" or model.lowercase or model.strip_accents
     check_contrib(g, call, opset=20 if joins else 16)
