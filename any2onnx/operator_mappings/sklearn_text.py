@@ -56,7 +56,7 @@ ROWS: Final[tuple[OperatorMapping, ...]] = (
         methods="transform",
         honours="n_features input_type alternate_sign",
         irrelevant="dtype",
-        note="input_type='string'; uses com.microsoft's MurmurHash3",
+        note="one input per key of the dicts or pairs, or a matrix of text; text uses com.microsoft's MurmurHash3",
     ),
     row(
         ".feature_extraction.DictVectorizer",

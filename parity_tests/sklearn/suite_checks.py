@@ -20,6 +20,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.neighbors import KDTree, NearestNeighbors
 from suite_cases import ROWS, SuiteCase
 from suite_data import Data, data
+from suite_ties import float_columns, is_frame, margins, tied_rows, wide
 
 from any2onnx.api import to_onnx
 from any2onnx.converters.finish import Finish, finish
@@ -70,24 +71,6 @@ def rows_for(model: Any, given: Data, dtype: Any) -> Any:
     if type(model).__name__ == "DictVectorizer":
         return given.rows[["fare", "sex"]]
     return np.asarray(given.rows).astype(dtype) if given.floats else given.rows
-
-
-def wide(rows: Any) -> Any:
-    """Return the rows as scikit-learn is given them: numbers as float64, which is the reference for all types.
-
-    Whole numbers make some estimators truncate what they compute.
-    """
-    if _is_frame(rows):
-        return rows.astype(dict.fromkeys(_float_columns(rows), np.float64))
-    return rows.astype(np.float64) if isinstance(rows, np.ndarray) and rows.dtype.kind in "fiub" else rows
-
-
-def _is_frame(rows: Any) -> bool:
-    return hasattr(rows, "columns") and hasattr(rows, "select_dtypes")
-
-
-def _float_columns(rows: Any) -> list[str]:
-    return [name for name, dtype in rows.dtypes.items() if getattr(dtype, "kind", "O") == "f"]
 
 
 def answers(model: Any, method: str, rows: Any) -> list[np.ndarray]:
@@ -174,8 +157,8 @@ class Question:
     @property
     def limit(self) -> float:
         """Of the output's scale, by the rows' element type."""
-        if _is_frame(self.rows):
-            double = any(self.rows[name].dtype == np.float64 for name in _float_columns(self.rows))
+        if is_frame(self.rows):
+            double = any(self.rows[name].dtype == np.float64 for name in float_columns(self.rows))
         else:
             double = isinstance(self.rows, np.ndarray) and self.rows.dtype == np.float64
         return LIMITS[np.dtype(np.float64 if double else np.float32)]
@@ -281,6 +264,9 @@ def rounding_floor(model: Any, method: str, rows: Any) -> float:
     if type(model).__name__ == "LinearDiscriminantAnalysis" and method in ("decision_function", "predict_log_proba"):
         # A sum of n products is rounded n times, each time by its size so far, whatever comes out in the end.
         return rows.shape[1] * 2.0**-53 * float(np.max(np.abs(rows) @ np.abs(model.coef_).T))
+    if getattr(model, "kernel", None) in ("rbf", "sigmoid") and hasattr(model, "dual_coef_"):
+        # As for the Gaussian process, with values of at most 1: decisions next to 0 are sums that cancel.
+        return 4 * 2.0**-53 * float(np.max(np.sum(np.abs(np.atleast_2d(model.dual_coef_)), axis=1)))
     return 0.0
 
 
@@ -359,8 +345,8 @@ def answers_nearby(question: Question, method: str, k: int) -> list[np.ndarray]:
     """
     rng = np.random.default_rng(0)
     rows = wide(question.rows)
-    if _is_frame(rows):
-        names = _float_columns(rows)
+    if is_frame(rows):
+        names = float_columns(rows)
         moved = (rows.assign(**{name: _moved(rows[name], rng) for name in names}) for _ in range(16 if names else 0))
         return [answers(question.model, method, frame)[k] for frame in moved]
     if not isinstance(rows, np.ndarray) or rows.dtype.kind != "f":
@@ -383,16 +369,6 @@ def sensitivity(question: Question, method: str, k: int, want: np.ndarray) -> fl
     return max((float(np.max(change[np.isfinite(change)], initial=0)) for change in changes), default=0.0)
 
 
-def tied_rows(model: Any, rows: Any) -> np.ndarray:
-    """Return which rows have a last neighbour that is as far away as the next point: any of them may be taken."""
-    search = getattr(model, "nbrs_", model)
-    count = getattr(model, "n_neighbors", None)
-    if not hasattr(search, "kneighbors") or count is None or count >= search.n_samples_fit_:
-        return np.zeros(len(rows), bool)
-    distance, _ = search.kneighbors(rows, count + 1)
-    return np.abs(distance[:, -1] - distance[:, -2]) <= 1e-9 * max(float(distance.max()), 1e-30)
-
-
 def neighbours(question: Question, got: np.ndarray, want: np.ndarray) -> None:
     """Compare indices of neighbours; of equally distant points any may stand."""
     assert got.shape == want.shape, question.label
@@ -404,39 +380,6 @@ def neighbours(question: Question, got: np.ndarray, want: np.ndarray) -> None:
     tied[:, 1:] |= near[:, : want.shape[1] - 1]
     differ = (got != want) & ~tied
     assert not differ.any(), f"{question.label} kneighbors[1]: rows {np.flatnonzero(differ.any(axis=1))[:5]}"
-
-
-def margins(model: Any, method: str, rows: Any, got: np.ndarray) -> np.ndarray | None:
-    """Return per row how far the scores behind a label are from a tie, relative to their scale; None without scores."""
-    if method not in ("predict", "transform"):
-        return None
-    for name in ("decision_function", "predict_proba"):
-        if hasattr(model, name):
-            scores = getattr(model, name)(rows)
-            if isinstance(scores, list):
-                return np.min([_margin(s) for s in scores], axis=0)
-            if got.ndim == 2 and np.ndim(scores) == 2:
-                # Label sets: each column against its own threshold.
-                middle = 0.0 if name == "decision_function" else 0.5
-                return np.min(np.abs(scores - middle), axis=1)
-            return _margin(np.asarray(scores))
-    if hasattr(model, "cluster_centers_") and not hasattr(model, "_bisecting_tree"):
-        from sklearn.metrics import pairwise_distances
-
-        return _margin(-pairwise_distances(rows, model.cluster_centers_, metric="sqeuclidean"))
-    return None
-
-
-def _margin(scores: np.ndarray) -> np.ndarray:
-    if scores.ndim == 1:
-        return np.abs(scores) / max(float(np.max(np.abs(scores))), 1e-30)
-    if scores.shape[1] == 1:
-        return np.zeros(len(scores))
-    ordered = np.sort(scores, axis=1)
-    return (ordered[:, -1] - ordered[:, -2]) / max(float(np.max(np.abs(scores))), 1e-30)
-
-
-# --- one case ---------------------------------------------------------------------------------------------------------
 
 
 def check_case(

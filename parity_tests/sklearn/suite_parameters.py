@@ -350,7 +350,6 @@ REFUSED: dict[str, dict[str, list[Any]]] = {
     "CountVectorizer": _FUNCTIONS,
     "DictionaryLearning": _LARS,
     "DummyClassifier": {"strategy": ["stratified", "uniform"]},
-    "FeatureHasher": {"input_type": ["pair", "dict"]},
     "HashingVectorizer": _FUNCTIONS,
     "IterativeImputer": {"sample_posterior": [True]},
     "KNeighborsClassifier": {"metric": [manhattan]},

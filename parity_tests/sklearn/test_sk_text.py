@@ -7,13 +7,22 @@ import unicodedata
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
+from family_checks import session_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction import DictVectorizer, FeatureHasher
 from sklearn.feature_extraction.image import PatchExtractor
-from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfTransformer, TfidfVectorizer
+from sklearn.feature_extraction.text import (
+    CountVectorizer,
+    HashingVectorizer,
+    TfidfTransformer,
+    TfidfVectorizer,
+    strip_accents_ascii,
+    strip_accents_unicode,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
@@ -249,9 +258,9 @@ def test_contrib_has_to_be_allowed(convert):
 @pytest.mark.parametrize(
     ("configuration", "named"),
     [
-        ({"analyzer": str.split}, "analyzer"),
-        ({"tokenizer": str.split, "token_pattern": None}, "tokenizer"),
-        ({"preprocessor": str.lower}, "preprocessor"),
+        ({"analyzer": str.splitlines}, "analyzer"),
+        ({"tokenizer": str.splitlines, "token_pattern": None}, "tokenizer"),
+        ({"preprocessor": str.upper}, "preprocessor"),
         ({"strip_accents": str.lower}, "strip_accents"),
         ({"token_pattern": r"(?i)[a-z]+"}, "token_pattern"),
         ({"token_pattern": r"ab|abc"}, "token_pattern"),
@@ -286,13 +295,31 @@ def test_feature_hasher(convert, run):
         proto = convert(model, rows, opset=TARGET, outputs=("transform",))
         np.testing.assert_array_equal(run(proto, rows)[0], model.transform(rows).toarray())
         assert run(proto, rows[:0])[0].shape == (0, 16)
-    with pytest.raises(UnsupportedParameter, match="input_type"):
+    with pytest.raises(InvalidType, match="3 columns"):
         convert(FeatureHasher(n_features=4).fit([{"a": 1}]), rows, opset=TARGET)
 
 
-def test_dict_vectorizer(convert, run):
-    import pandas as pd
+@pytest.mark.parametrize("arguments", [{}, {"n_features": 8}, {"n_features": 5, "alternate_sign": False}])
+def test_feature_hasher_of_dicts(convert, arguments):
+    rows = [{"dog": 1.5, "cat": 2.0, "tag": "été"}, {"dog": 0.0, "cat": -5.0, "tag": "zz"},
+            {"dog": 3.0, "cat": np.nan, "tag": ""}, {"dog": -np.inf, "cat": 0.0, "tag": "x"}]  # fmt: skip
+    frame = pd.DataFrame(rows)
+    for input_type in ("dict", "pair"):
+        model = FeatureHasher(input_type=input_type, **arguments).fit([])
+        want = model.transform(rows if input_type == "dict" else [list(row.items()) for row in rows]).toarray()
+        session = session_of(convert(model, frame, outputs=("transform",)))
+        feeds = {name: frame[[name]].to_numpy() for name in ("dog", "cat")} | {"tag": text([[r["tag"]] for r in rows])}
+        (got,) = session.run(None, feeds)
+        np.testing.assert_array_equal(got, want)
+    # Numbers alone need neither another domain nor a new opset.
+    numbers = frame[["dog", "cat"]]
+    model = FeatureHasher(**arguments)
+    session = session_of(convert(model, numbers, opset={"": 13}, outputs=("transform",)))
+    (got,) = session.run(None, {name: numbers[[name]].to_numpy() for name in numbers})
+    np.testing.assert_array_equal(got, model.transform(numbers.to_dict("records")).toarray())
 
+
+def test_dict_vectorizer(convert, run):
     frame = pd.DataFrame(
         {"city": ["Köln", "Rom", "Rom", "x"], "size": [1.5, 0.0, -2.0, 7.0], "open": [True, False, True, True]}
     )
@@ -323,6 +350,43 @@ def test_patch_extractor(convert, run, shape, size):
         assert run(proto, images[:0].astype(dtype))[0].shape[0] == 0
     with pytest.raises(UnsupportedParameter, match="max_patches"):
         convert(PatchExtractor(max_patches=2).fit(images), images)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"analyzer": str.split, "ngram_range": (1, 2), "stop_words": "english"},
+        {"tokenizer": str.split, "token_pattern": None, "ngram_range": (1, 2)},
+        {"preprocessor": str.lower, "strip_accents": "ascii"},
+        {"preprocessor": strip_accents_unicode},
+        {"strip_accents": strip_accents_ascii, "analyzer": "char", "ngram_range": (1, 2)},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("cls", [CountVectorizer, TfidfVectorizer, HashingVectorizer])
+def test_functions_of_known_meaning(convert, run, cls, arguments):
+    documents = [*CORPUS, "Ünïcode\u2003and\x1fother blanks ", "ΟΔΟΣ Éa\tb the"]
+    model = cls(**arguments, **({"n_features": 64} if cls is HashingVectorizer else {})).fit(documents)
+    (got,) = run(convert(model, text(documents[:2]), outputs=("transform",)), text(documents))
+    np.testing.assert_allclose(got, model.transform(documents).toarray(), rtol=1e-6)
+
+
+def test_words_of_no_fitted_document(convert, run):
+    # Their weight is infinite, and 0 times it nothing.
+    model = TfidfVectorizer(smooth_idf=False, vocabulary=["fox", "cat", "dog"])
+    documents = ["the fox", "a dog and a fox", "", "of nothing"]
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        model.fit(documents[:2])
+        want = model.transform(documents).toarray()
+        assert not np.isfinite(model.idf_).all()
+        for options in ({}, {TfidfVectorizer: {"precision": "float32"}}):
+            (got,) = run(convert(model, text(documents), outputs=("transform",), options=options), text(documents))
+            np.testing.assert_allclose(got, want, rtol=1e-6)
+        linear = make_pipeline(model, LogisticRegression())
+        linear.steps[-1] = ("linear", LogisticRegression().fit(want[:2], [0, 1]))
+        (got,) = run(convert(linear, text(documents), outputs=("decision_function",)), text(documents[:2]))
+        np.testing.assert_allclose(got, linear.decision_function(documents[:2]), rtol=1e-5)
 
 
 ALTERNATIVES = [r"\w+|[^\w\s]+", r"(?u)\b\w+\b|[!?]", r"\w\w+|[^\w\s]", r"[a-z]+|\d+|\S", r"(?:\w+|#\w+)", r"(\w+|\S)",

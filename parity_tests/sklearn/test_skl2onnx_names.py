@@ -196,6 +196,27 @@ def test_parsers_of_registered_converters(iris: Any) -> None:
     np.testing.assert_array_equal(run(proto, X)[0], X)
 
 
+def test_a_declared_output_that_is_called_as_an_input(iris: Any) -> None:
+    def convert(scope: Any, operator: Any, container: Any) -> None:
+        container.add_node("Identity", operator.input_full_names, operator.output_full_names, name="same")
+
+    def parse(scope: Any, model: Any, inputs: Any, custom_parsers: Any = None) -> Any:
+        operator = scope.declare_local_operator("Halves", model)
+        operator.inputs += inputs
+        operator.outputs.append(scope.declare_local_variable("X", data_types.FloatTensorType([None, 4])))
+        return operator.outputs
+
+    X = iris[0].astype(np.float32)
+    try:
+        any2onnx.update_registered_converter(_Halves, "Halves", None, convert, parser=parse)
+        proto = any2onnx.to_onnx(_Halves().fit(*iris), X[:1])
+    finally:
+        user_layer.clear()
+    (output,) = proto.graph.output
+    assert output.name != "X"
+    np.testing.assert_array_equal(run(proto, X)[0], X)
+
+
 # --- wrap_as_onnx_mixin -----------------------------------------------------------------------------------------------
 
 

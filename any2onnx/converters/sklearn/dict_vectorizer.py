@@ -35,7 +35,7 @@ def dict_vectorizer(g: GraphBuilder, call: Call) -> Results:
     dtype = working_type(call)
     parts: list[Value] = []
     owned: list[int] = []
-    for name, value in _named_columns(g, call):
+    for name, value in named_columns(g, call):
         if dtype_of(value) == DataType.STRING:
             found = _texts(g, value, name + model.separator, vocabulary, dtype)
             if found is not None:
@@ -62,7 +62,7 @@ def dict_vectorizer(g: GraphBuilder, call: Call) -> Results:
     return {"transform": g.Gather(table, order, axis=1)}
 
 
-def _named_columns(g: GraphBuilder, call: Call) -> list[tuple[str, Value]]:
+def named_columns(g: GraphBuilder, call: Call) -> list[tuple[str, Value]]:
     """Return inputs with their names; a matrix with named columns column by column."""
     found: list[tuple[str, Value]] = []
     names: Sequence[str]

@@ -33,8 +33,8 @@ from any2onnx.converters.sklearn.text_analysis import (
     documents,
     needs_sigma,
     preprocessed,
-    refuse_callables,
     unknown_as_nan,
+    without_functions,
     word_pattern,
     words,
 )
@@ -73,8 +73,8 @@ def _counts(g: GraphBuilder, call: Call, weights: Array | None = None) -> Value:
         call: Its source is a fitted CountVectorizer.
         weights: Factor of each term; None for plain counts.
     """
+    call = without_functions(call)
     model = call.source
-    refuse_callables(call)
     check_contrib(g, call)
     # skl2onnx's TraceableCountVectorizer keeps the words of an n-gram apart.
     split = {" ".join(term): term for term in model.vocabulary_ if isinstance(term, tuple)}
@@ -244,6 +244,7 @@ def tfidf_vectorizer(g: GraphBuilder, call: Call) -> Results:
     transformer = model._tfidf
     idf = transformer.idf_ if transformer.use_idf else None
     weighted = dtype == DataType.FLOAT and idf is not None and not transformer.sublinear_tf and not model.binary
+    weighted = weighted and bool(np.isfinite(idf).all())
     counts = _counts(g, call, idf if weighted else None)
     value = g.Cast(counts, dtype)
     value = normalized(g, value, transformer.norm) if weighted else _tf_idf(g, value, transformer)
@@ -262,7 +263,8 @@ def tfidf_transformer(g: GraphBuilder, call: Call) -> Results:
 def _tf_idf(g: GraphBuilder, counts: Value, model: Any) -> Value:
     value = _sublinear(g, counts) if model.sublinear_tf else counts
     if model.use_idf:
-        value = g.Mul(value, np.asarray(model.idf_, dtype_of(value).numpy()))
+        idf = np.asarray(model.idf_, dtype_of(value).numpy())
+        value = _times_idf(g, value, g.const(idf, name="idf"), model)
     return normalized(g, value, model.norm)
 
 
@@ -273,8 +275,17 @@ def _sparse_tf_idf(g: GraphBuilder, counts: sparse_rows.SparseRows | None, model
     value = _sublinear(g, counts.values) if model.sublinear_tf else counts.values
     if model.use_idf:
         idf = g.const(np.asarray(model.idf_, dtype_of(value).numpy()), name="idf")
-        value = g.Mul(value, g.Gather(idf, counts.columns, axis=0))
+        value = _times_idf(g, value, g.Gather(idf, counts.columns, axis=0), model)
     return sparse_rows.SparseRows(counts.columns, normalized(g, value, model.norm))
+
+
+def _times_idf(g: GraphBuilder, value: Value, idf: Value, model: Any) -> Value:
+    """Return counts times weights: 0 times the infinite one that a word of no fitted document may have is 0."""
+    product = g.Mul(value, idf)
+    if np.isfinite(model.idf_).all():
+        return product
+    zero = g.scalar_like(0.0, value)
+    return g.Where(g.Equal(value, zero), zero, product)
 
 
 def _sublinear(g: GraphBuilder, value: Value) -> Value:

@@ -7,20 +7,21 @@ from typing import Any
 import numpy as np
 
 from any2onnx.converters.sklearn.character_numbers import BLANK, UNKNOWN, number, padded_words, space_masks
+from any2onnx.converters.sklearn.dict_vectorizer import named_columns
 from any2onnx.converters.sklearn.feature_extraction import normalized, stop_words
-from any2onnx.converters.sklearn.support import Results, as_column, steady_type, working_type
+from any2onnx.converters.sklearn.support import Results, as_column, steady_type, width_of, working_type
 from any2onnx.converters.sklearn.text_analysis import (
     Tokens,
     check_contrib,
     documents,
     needs_sigma,
     preprocessed,
-    refuse_callables,
+    without_functions,
     words,
 )
 from any2onnx.converters.sklearn.text_characters import whitespace
 from any2onnx.converters.text.strings import compacted, flags, split_characters
-from any2onnx.errors import InvalidType, UnsupportedParameter
+from any2onnx.errors import InvalidType
 from any2onnx.graph.builder import GraphBuilder
 from any2onnx.graph.types import DataType, TensorSpec, Value, dims_of, dtype_of
 from any2onnx.operator_mappings.mapping import Call
@@ -28,8 +29,8 @@ from any2onnx.operator_mappings.mapping import Call
 
 def hashing_vectorizer(g: GraphBuilder, call: Call) -> Results:
     """Convert HashingVectorizer: n-grams as text, their murmur hashes, sums by hash."""
+    call = without_functions(call)
     model = call.source
-    refuse_callables(call)
     least, most = model.ngram_range
     joins = most > 1 or model.analyzer != "word" or model.lowercase or model.strip_accents
     check_contrib(g, call, opset=20 if joins else 16)
@@ -188,18 +189,15 @@ def _hash_sums(g: GraphBuilder, call: Call, hashes: list[tuple[Value, Value]], r
 
 
 def feature_hasher(g: GraphBuilder, call: Call) -> Results:
-    """Convert FeatureHasher on rows of text (input_type="string").
+    """Convert FeatureHasher: on a matrix of text (input_type="string"), or on one input per key of the dicts or pairs.
 
     Raises:
-        UnsupportedParameter: Another input_type: dicts and pairs are no tensors.
+        InvalidType: Numbers where text is hashed.
+        OpsetNotSupported: Text needs com.microsoft and opset 16, text with a name before it opset 20.
     """
     model = call.source
     if model.input_type != "string":
-        raise UnsupportedParameter(
-            f"input_type={model.input_type!r} takes Python objects, which ONNX has no tensor for",
-            where=call.location or None,
-            needs="input_type='string', a matrix of text",
-        )
+        return {"transform": g.Cast(_hashed_entries(g, call), working_type(call))}
     check_contrib(g, call, opset=16)
     parts = [as_column(g, value) for value in call.inputs]
     if any(dtype_of(part) != DataType.STRING for part in parts):
@@ -208,3 +206,41 @@ def feature_hasher(g: GraphBuilder, call: Call) -> Results:
     everything = g.Expand(g.const(np.asarray(True)), g.Shape(text))
     value = _hash_sums(g, call, [_hashed(g, text, everything)], g.dim(text, 0), binary=False)
     return {"transform": g.Cast(value, working_type(call))}
+
+
+def _hashed_entries(g: GraphBuilder, call: Call) -> Value:
+    """Return the sums of entries with the names of the inputs: numbers at their name's hash, text as `name=text`.
+
+    Raises:
+        InvalidType: An input of several columns.
+    """
+    from sklearn.utils import murmurhash3_32
+
+    model, dtype = call.source, steady_type(call)
+    width = int(model.n_features)
+    entries = named_columns(g, call)
+    rows = g.dim(entries[0][1], 0)
+    sums = g.Expand(g.const(np.zeros((1, 1), dtype.numpy())), g.shape_vector([rows, width]))
+    texts: list[tuple[Value, Value]] = []
+    for name, value in entries:
+        if width_of(value) != 1:
+            raise InvalidType(
+                f"input {name!r} has {width_of(value)} columns",
+                where=call.location or None,
+                needs="one input per key of the dicts, with its name",
+            )
+        if dtype_of(value) == DataType.STRING:
+            check_contrib(g, call, opset=20)
+            whole = g.op("StringConcat", g.const(np.asarray(f"{name}=", object)), value)
+            texts.append(_hashed(g, whole, g.Expand(g.const(np.asarray(True)), g.Shape(whole))))
+            continue
+        number_of_name = murmurhash3_32(name, seed=0, positive=False)
+        sign = -1.0 if model.alternate_sign and number_of_name < 0 else 1.0
+        place = np.zeros((1, width), dtype.numpy())
+        place[0, abs(number_of_name) % width] = sign
+        # NaN and infinity stay at their place.
+        there = g.const(place != 0)
+        sums = g.Add(
+            sums, g.Where(there, g.Mul(g.Cast(value, dtype), g.scalar_like(sign, sums)), g.scalar_like(0.0, sums))
+        )
+    return g.Add(sums, _hash_sums(g, call, texts, rows, binary=False)) if texts else sums

@@ -205,8 +205,9 @@ def name_results(g: GraphBuilder, wanted: Sequence[Output], results: Mapping[str
     for output in wanted:
         result = results[output.method]
         if output.method == ALL_OUTPUTS:
-            named.values.update(result)
-            named.methods.extend(result)
+            own = {_free_name(g, name): value for name, value in result.items()}
+            named.values.update(own)
+            named.methods.extend(own)
             continue
         if isinstance(result, Frame):
             result = separate(g, result)

@@ -6,8 +6,9 @@ with other characters are taken apart, looked up character by character in table
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -78,13 +79,23 @@ def documents(g: GraphBuilder, call: Call) -> Value:
     return g.op("Concat", vector, g.const(np.asarray([""], object)), axis=0)
 
 
-def refuse_callables(call: Call) -> None:
-    """Raise where a step of the analysis is a Python function, or the input is not text itself.
+def without_functions(call: Call) -> Call:
+    """Return the call with the parameters that say the same as Python functions of known meaning, such as `str.split`.
 
     Raises:
-        UnsupportedParameter: By name.
+        UnsupportedParameter: Another step of the analysis is a Python function, or the input is not text itself.
     """
-    model = call.source
+    model = copy.copy(call.source)
+    if model.analyzer is str.split:
+        # Nothing comes before a function that analyses, and nothing after it.
+        model.analyzer, model.tokenizer, model.preprocessor, model.strip_accents = "word", str.split, None, None
+        model.lowercase, model.ngram_range, model.stop_words = False, (1, 1), None
+    if model.tokenizer is str.split:
+        model.tokenizer, model.token_pattern = None, r"\S+"
+    if model.preprocessor is str.lower or _accents(model.preprocessor) is not None:
+        model.lowercase, model.strip_accents = model.preprocessor is str.lower, _accents(model.preprocessor)
+        model.preprocessor = None
+    model.strip_accents = _accents(model.strip_accents) or model.strip_accents
     for name in ("analyzer", "tokenizer", "preprocessor", "strip_accents"):
         if name == "tokenizer" and _given_pattern(call) is not None:
             continue
@@ -92,11 +103,21 @@ def refuse_callables(call: Call) -> None:
             raise UnsupportedParameter(
                 f"{name} is a Python function, which cannot be expressed in ONNX",
                 where=call.location or None,
-                needs=f"{name} by name or None",
+                needs=f"{name} by name or None" + {"tokenizer": ", or str.split"}.get(name, ""),
                 remedy='options={CountVectorizer: {"tokenexp": ...}}' if name == "tokenizer" else "",
             )
     if model.input != "content":
         raise UnsupportedParameter(f"input={model.input!r} reads files", where=call.location or None, needs="'content'")
+    return replace(call, source=model)
+
+
+def _accents(function: Any) -> str | None:
+    """Return the value of `strip_accents` that is one of scikit-learn's functions."""
+    from sklearn.feature_extraction.text import strip_accents_ascii, strip_accents_unicode
+
+    return (
+        {strip_accents_ascii: "ascii", strip_accents_unicode: "unicode"}.get(function) if callable(function) else None
+    )
 
 
 # --- characters -------------------------------------------------------------------------------------------------------
