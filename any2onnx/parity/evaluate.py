@@ -180,7 +180,9 @@ class Evaluator:
         """
         for (i, j), slot in sorted(self._slots.items()):
             values = sides.fw[i][j]
-            same = any(leaf.values.shape == values.shape for port in self._bound[i].ports for leaf in sides.ox[port])
+            # The graph may lack an output.
+            ports = self._bound[i].ports if i < len(self._bound) else ()
+            same = any(leaf.values.shape == values.shape for port in ports for leaf in sides.ox[port])
             odd = (values.shape[1:] != slot.row_shape and not same) or values.dtype.name != slot.dtype
             if values.ndim and slot.dtype and odd:
                 return f"it gives {values.dtype.name}{list(values.shape)}, rows are {slot.dtype}{list(slot.row_shape)}"

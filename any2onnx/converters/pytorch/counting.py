@@ -11,6 +11,7 @@ from any2onnx.converters.pytorch.compute_dtype import in_float32
 from any2onnx.converters.pytorch.indexing import nonzero_rows, scattered_rows
 from any2onnx.converters.pytorch.linalg import norm_of
 from any2onnx.converters.pytorch.pointwise import floored
+from any2onnx.converters.pytorch.reductions import sortable
 from any2onnx.converters.pytorch.shapes import sliced, transposed
 from any2onnx.errors import OpsetNotSupported
 from any2onnx.graph.builder import GraphBuilder
@@ -39,6 +40,8 @@ def _asked(g: GraphBuilder, call: TorchCall, results: tuple[Value, Value, Value]
 
 def _unique(g: GraphBuilder, x: Value, axis: int | None) -> tuple[Value, Value, Value]:
     dtype = dtype_of(x)
+    if axis is None and dtype in FLOATS:
+        return _unique_floats(g, x)
     wide = (
         x
         if dtype in (DataType.FLOAT, DataType.DOUBLE, INT64)
@@ -50,28 +53,48 @@ def _unique(g: GraphBuilder, x: Value, axis: int | None) -> tuple[Value, Value, 
     return g.Cast(values, dtype), inverse, counts
 
 
+def _unique_floats(g: GraphBuilder, x: Value) -> tuple[Value, Value, Value]:
+    """Sort, and count runs: onnxruntime's Unique loses NaN, of which each is distinct from every other in torch."""
+    flat = g.Reshape(x, [-1])
+    size = g.dim(flat, 0)
+    ordered, order = g.TopK(sortable(g, flat), size, axis=0, largest=False, sorted=True)
+    group, positions, counts = _runs(g, _differs(g, ordered, 0), size)
+    inverse = g.op("ScatterElements", group, order, group, axis=0)
+    inverse = g.Reshape(inverse, g.Shape(x)) if rank_of(x) else g.Squeeze(inverse, 0)
+    return g.Cast(g.Gather(ordered, positions, axis=0), dtype_of(x)), inverse, counts
+
+
 def unique_consecutive(g: GraphBuilder, call: TorchCall) -> tuple[Value, Value, Value]:
     """Elements without their repetitions, where each went, how often each is repeated."""
     dim, rank = call.params["dim"], rank_of(call.first)
     axis = 0 if dim is None or rank == 0 else axis_of(dim, rank)
     whole = dim is not None and rank > 1
     x = call.first if whole else g.Reshape(call.first, [-1])
-    ends = np.iinfo(np.int64).max
-    differs = g.Not(g.Equal(sliced(g, x, axis, 1, ends), sliced(g, x, axis, 0, -1)))
+    differs = _differs(g, x, axis)
     if whole:
         # Slices differ where some element does.
         others = [k for k in range(rank) if k != axis]
         some = g.ReduceSum(g.Cast(differs, INT64), others, keepdims=False)
         differs = g.Greater(some, scalar(g, 0, INT64))
-    size = g.dim(x, axis)
-    # The first element starts a group, if there is one.
+    group, positions, counts = _runs(g, differs, g.dim(x, axis))
+    inverse = group if whole else g.Reshape(group, g.Shape(call.first)) if rank else g.Squeeze(group, 0)
+    return _asked(g, call, (g.Gather(x, positions, axis=axis), inverse, counts))
+
+
+def _differs(g: GraphBuilder, x: Value, axis: int) -> Value:
+    """Tell for each element but the first whether it differs from the one before."""
+    ends = np.iinfo(np.int64).max
+    return g.Not(g.Equal(sliced(g, x, axis, 1, ends), sliced(g, x, axis, 0, -1)))
+
+
+def _runs(g: GraphBuilder, differs: Value, size: Value) -> tuple[Value, Value, Value]:
+    """Return the run that each of `size` elements is in, where each run starts, and its length."""
+    # The first element starts a run, if there is one.
     starts = g.Slice(g.op("Concat", g.Equal(size, size), differs, axis=0), [0], size, [0])
     group = g.Sub(g.CumSum(g.Cast(starts, INT64), scalar(g, 0, INT64)), scalar(g, 1, INT64))
     positions = g.Squeeze(g.NonZero(starts), 0)
-    values = g.Gather(x, positions, axis=axis)
-    following = g.op("Concat", sliced(g, positions, 0, 1, ends), size, axis=0)
-    inverse = group if whole else g.Reshape(group, g.Shape(call.first)) if rank else g.Squeeze(group, 0)
-    return _asked(g, call, (values, inverse, g.Sub(following, positions)))
+    following = g.op("Concat", sliced(g, positions, 0, 1, np.iinfo(np.int64).max), size, axis=0)
+    return group, positions, g.Sub(following, positions)
 
 
 def bincount(g: GraphBuilder, call: TorchCall) -> Value:
