@@ -139,9 +139,16 @@ def rows_from_functions(
     return rows
 
 
+def _possible(values: Any) -> tuple[Any, ...]:
+    """Return the values that an option may have: None and those listed, or the only one; () stands for any."""
+    if values is None:
+        return ()
+    return (*(values if isinstance(values, list | tuple | set | frozenset) else (values,)), None)
+
+
 def adapter_row(model: type, adapter: Adapter, options: Mapping[str, Sequence[Any] | None] | None) -> OperatorMapping:
     """Return the row of a class whose converter has skl2onnx's form."""
-    allowed = {name: tuple(values or ()) for name, values in (options or {}).items()}
+    allowed = {name: _possible(values) for name, values in (options or {}).items()}
     return OperatorMapping(
         framework=FRAMEWORK,
         key=class_key(model),

@@ -266,7 +266,7 @@ def rounding_floor(model: Any, method: str, rows: Any) -> float:
         return rows.shape[1] * 2.0**-53 * float(np.max(np.abs(rows) @ np.abs(model.coef_).T))
     if getattr(model, "kernel", None) in ("rbf", "sigmoid") and hasattr(model, "dual_coef_"):
         # As for the Gaussian process, with values of at most 1: decisions next to 0 are sums that cancel.
-        return 4 * 2.0**-53 * float(np.max(np.sum(np.abs(np.atleast_2d(model.dual_coef_)), axis=1)))
+        return 4 * 2.0**-53 * float(np.max(abs(model.dual_coef_).sum(axis=1)))
     return 0.0
 
 
@@ -374,10 +374,14 @@ def neighbours(question: Question, got: np.ndarray, want: np.ndarray) -> None:
     assert got.shape == want.shape, question.label
     model = question.model
     distance, _ = model.kneighbors(wide(question.rows), min(want.shape[1] + 1, model.n_samples_fit_))
-    near = np.abs(np.diff(distance, axis=1)) <= question.limit * max(float(distance.max()), 1e-30)
+    finite = np.isfinite(distance)
+    largest = max(float(np.max(distance[finite], initial=0)), 1e-30)
+    near = np.abs(np.diff(np.where(finite, distance, 0), axis=1)) <= question.limit * largest
     tied = np.zeros(want.shape, bool)
     tied[:, : near.shape[1]] |= near[:, : want.shape[1]]
     tied[:, 1:] |= near[:, : want.shape[1] - 1]
+    # Distances that overflow are all alike.
+    tied |= ~finite[:, : want.shape[1]]
     differ = (got != want) & ~tied
     assert not differ.any(), f"{question.label} kneighbors[1]: rows {np.flatnonzero(differ.any(axis=1))[:5]}"
 

@@ -27,7 +27,10 @@ def float_columns(rows: Any) -> list[str]:
 
 
 def tied_rows(model: Any, rows: Any) -> np.ndarray:
-    """Return which rows have a last neighbour that is as far away as the next point: any of them may be taken."""
+    """Return which rows have a last neighbour that is as far away as the next point: any of them may be taken.
+
+    So may any where distances overflow to infinity; scikit-learn's search then gives the first point many times.
+    """
     if type(model).__name__ == "KNNImputer":
         return tied_donors(model, rows)
     search = getattr(model, "nbrs_", model)
@@ -35,7 +38,10 @@ def tied_rows(model: Any, rows: Any) -> np.ndarray:
     if not hasattr(search, "kneighbors") or count is None or count >= search.n_samples_fit_:
         return np.zeros(len(rows), bool)
     distance, _ = search.kneighbors(rows, count + 1)
-    return np.abs(distance[:, -1] - distance[:, -2]) <= 1e-9 * max(float(distance.max()), 1e-30)
+    last, following = distance[:, -2], distance[:, -1]
+    finite = np.isfinite(following)
+    largest = max(float(np.max(distance[np.isfinite(distance)], initial=0)), 1e-30)
+    return ~finite | (np.where(finite, following, 0) - np.where(finite, last, 0) <= 1e-9 * largest)
 
 
 def tied_donors(model: Any, rows: np.ndarray) -> np.ndarray:

@@ -196,6 +196,33 @@ def test_parsers_of_registered_converters(iris: Any) -> None:
     np.testing.assert_array_equal(run(proto, X)[0], X)
 
 
+class _Unchanged(StandardScaler):
+    def transform(self, X: Any, copy: Any = None) -> Any:
+        return X
+
+
+def test_values_of_options_of_registered_converters(iris: Any) -> None:
+    seen: list[Any] = []
+
+    def convert(scope: Any, operator: Any, container: Any) -> None:
+        seen.append(container.get_options(operator.raw_operator))
+        container.add_node("Identity", operator.input_full_names, operator.output_full_names, name="same")
+
+    X = iris[0].astype(np.float32)
+    allowed = {"flag": [False, True], "any": None, "letter": ("r", "t"), "one": -1}
+    try:
+        any2onnx.update_registered_converter(_Unchanged, "Unchanged", None, convert, options=allowed)
+        model = _Unchanged().fit(*iris)
+        for given in ({}, {"flag": True}, {"flag": None}, {"any": 33}, {"letter": "t"}, {"one": -1}):
+            any2onnx.to_onnx(model, X[:1], options={_Unchanged: given})
+            assert seen[-1] == given
+        for given in ({"flag": "out"}, {"letter": "G"}, {"one": 4}):
+            with pytest.raises(UnknownOption, match="not possible"):
+                any2onnx.to_onnx(model, X[:1], options={_Unchanged: given})
+    finally:
+        user_layer.clear()
+
+
 def test_a_declared_output_that_is_called_as_an_input(iris: Any) -> None:
     def convert(scope: Any, operator: Any, container: Any) -> None:
         container.add_node("Identity", operator.input_full_names, operator.output_full_names, name="same")

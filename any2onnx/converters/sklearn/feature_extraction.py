@@ -243,8 +243,8 @@ def tfidf_vectorizer(g: GraphBuilder, call: Call) -> Results:
     dtype = steady_type(call)
     transformer = model._tfidf
     idf = transformer.idf_ if transformer.use_idf else None
-    weighted = dtype == DataType.FLOAT and idf is not None and not transformer.sublinear_tf and not model.binary
-    weighted = weighted and bool(np.isfinite(idf).all())
+    plain = dtype == DataType.FLOAT and not transformer.sublinear_tf and not model.binary
+    weighted = plain and idf is not None and bool(np.isfinite(idf).all())
     counts = _counts(g, call, idf if weighted else None)
     value = g.Cast(counts, dtype)
     value = normalized(g, value, transformer.norm) if weighted else _tf_idf(g, value, transformer)

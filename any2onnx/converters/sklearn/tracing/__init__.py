@@ -35,7 +35,7 @@ from any2onnx.operator_mappings.mapping import Call
 
 # Two numbers of rows, none of them 1, that no one would write into a function.
 _ROWS: Final = (7, 11)
-_WIDE: Final = {DataType.INT32, DataType.INT64}
+_WIDE: Final = frozenset([DataType.INT32, DataType.INT64])
 
 
 def traced(
