@@ -8,7 +8,9 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from keras_checks import check, of_layer
+from keras_checks import check, compare, numpy_of, of_layer, session
+
+from any2onnx import convert_keras
 
 AUGMENTATIONS: list[tuple[str, dict[str, Any]]] = [
     ("AugMix", {}),
@@ -119,3 +121,46 @@ def test_category_encoding_with_weights() -> None:
 @pytest.mark.parametrize("sizes", [(8, 9), (4, 12), (12, 4), (3, 3), (5, 6), (6, 5)])
 def test_center_crop_of_any_size(shape: tuple[int | None, ...], sizes: tuple[int, int]) -> None:
     check(of_layer(layers.CenterCrop(5, 6), shape), sizes=sizes)
+
+
+_AUGMENTATIONS = {
+    "RandomBrightness": {"factor": 0.1},
+    "RandomContrast": {"factor": 0.1},
+    "RandomCrop": {"height": 4, "width": 4},
+    "RandomFlip": {},
+    "RandomHue": {"factor": 0.1},
+    "RandomInvert": {},
+    "MixUp": {},
+}
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "float64", "float32"])
+@pytest.mark.parametrize("name", _AUGMENTATIONS)
+def test_augmentations_keep_the_types_that_keras_keeps(name: str, dtype: str) -> None:
+    x = keras.Input((6, 6, 3), dtype=dtype, name="x")
+    model = keras.Model(x, getattr(layers, name)(**_AUGMENTATIONS[name])(x))
+    data = np.random.default_rng(0).integers(0, 255, (2, 6, 6, 3)).astype(dtype)
+    compare(session(convert_keras(model)).run(None, {"x": data}), numpy_of(model(data, training=False)))
+
+
+def test_augmentation_of_images_with_labels() -> None:
+    given = {"images": keras.Input((6, 6, 3), name="images"), "labels": keras.Input((), dtype="int64", name="labels")}
+    model = keras.Model(given, layers.RandomBrightness(0.1)(given))
+    images = np.random.default_rng(0).uniform(0, 255, (2, 6, 6, 3)).astype("float32")
+    data = {"images": images, "labels": np.asarray([3, 1], "int64")}
+    found = session(convert_keras(model))
+    answers = dict(zip([value.name for value in found.get_outputs()], found.run(None, data), strict=True))
+    wanted = numpy_of(model(dict(data), training=False))
+    compare(list(answers.values()), wanted)
+
+
+@pytest.mark.parametrize("keeps", ["crop_to_aspect_ratio", "pad_to_aspect_ratio"])
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+@pytest.mark.parametrize("opset", [13, 21])
+def test_resizing_keeps_the_ratio_of_any_size(keeps: str, interpolation: str, opset: int) -> None:
+    x = keras.Input((None, None, 2), name="x")
+    model = keras.Model(x, layers.Resizing(6, 9, interpolation=interpolation, fill_value=0.5, **{keeps: True})(x))
+    running = session(convert_keras(model, target_opset=opset))
+    for height, width in ((4, 5), (12, 7), (7, 20), (1, 9), (6, 9), (13, 13)):
+        data = np.random.default_rng(height).normal(size=(2, height, width, 2)).astype("float32")
+        compare(running.run(None, {"x": data}), numpy_of(model(data)))

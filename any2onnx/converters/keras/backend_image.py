@@ -272,8 +272,9 @@ def _nearest(c: Context, x: Value, targets: Mapping[int, int]) -> Value:
 def _same_ratio(c: Context, x: Value, first: int, target: tuple[int, int], crop: bool, fill: Any) -> Value:
     """Crop or pad to the target's ratio of height and width."""
     g = c.g
-    height = c.static_dim(x, first, "to keep the aspect ratio")
-    width = c.static_dim(x, first + 1, "to keep the aspect ratio")
+    height, width = shape_of(x)[first], shape_of(x)[first + 1]
+    if not isinstance(height, int) or not isinstance(width, int):
+        return _same_ratio_computed(c, x, first, target, crop, fill)
     rows, columns = int(float(width * target[0]) / target[1]), int(float(height * target[1]) / target[0])
     if crop:
         rows, columns = max(min(height, rows), 1), max(min(width, columns), 1)
@@ -283,6 +284,31 @@ def _same_ratio(c: Context, x: Value, first: int, target: tuple[int, int], crop:
     left = int(float(max(width, columns) - width) / 2)
     pads = (top, 0) if top > 0 else (0, left)
     return g.Pad(x, [*pads, *pads], c.t(fill, dtype_of(x)), axes=[first, first + 1])
+
+
+def _same_ratio_computed(c: Context, x: Value, first: int, target: tuple[int, int], crop: bool, fill: Any) -> Value:
+    """Crop or pad to the target's ratio of height and width, by sizes known when the model runs."""
+    g = c.g
+    height, width = g.dim(x, first), g.dim(x, first + 1)
+
+    def scaled(size: Value, factor: int, divisor: int) -> Value:
+        return g.Cast(g.Div(g.Cast(g.Mul(size, np.int64(factor)), DataType.DOUBLE), np.float64(divisor)), "int64")
+
+    rows, columns = scaled(width, target[0], target[1]), scaled(height, target[1], target[0])
+    if crop:
+        one = np.asarray([1], np.int64)
+        rows, columns = g.Max(g.Min(height, rows), one), g.Max(g.Min(width, columns), one)
+        starts = [g.Div(g.Sub(size, kept), np.int64(2)) for size, kept in ((height, rows), (width, columns))]
+        ends = [g.Add(start, kept) for start, kept in zip(starts, (rows, columns), strict=True)]
+        return g.Slice(x, g.shape_vector(starts), g.shape_vector(ends), [first, first + 1])
+    top, left = (
+        g.Div(g.Sub(g.Max(size, wanted), size), np.int64(2)) for size, wanted in ((height, rows), (width, columns))
+    )
+    # Keras pads one of the two.
+    left = g.Where(g.Greater(top, np.int64(0)), np.asarray([0], np.int64), left)
+    one_side: list[int | Value] = [0] * rank_of(x)
+    one_side[first], one_side[first + 1] = top, left
+    return g.Pad(x, g.shape_vector([*one_side, *one_side]), c.t(fill, dtype_of(x)))
 
 
 @backend_function
