@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 from keras_checks import check, compare, numpy_of, of_layer, session
 
 from any2onnx import convert_keras
@@ -164,3 +164,33 @@ def test_resizing_keeps_the_ratio_of_any_size(keeps: str, interpolation: str, op
     for height, width in ((4, 5), (12, 7), (7, 20), (1, 9), (6, 9), (13, 13)):
         data = np.random.default_rng(height).normal(size=(2, height, width, 2)).astype("float32")
         compare(running.run(None, {"x": data}), numpy_of(model(data)))
+
+
+class _ResizedTo(layers.Layer):
+    """One tensor resized to the size of another one, as in feature pyramids."""
+
+    def __init__(self, interpolation: str, antialias: bool) -> None:
+        super().__init__()
+        self.given = {"interpolation": interpolation, "antialias": antialias}
+
+    def call(self, tensors: Any) -> Any:
+        a, b = tensors
+        return ops.image.resize(a, (ops.shape(b)[1], ops.shape(b)[2]), **self.given)
+
+    def compute_output_shape(self, shapes: Any) -> Any:
+        a, b = shapes
+        return (a[0], b[1], b[2], a[3])
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos3"])
+def test_resizing_to_the_size_of_another_tensor(interpolation: str, antialias: bool) -> None:
+    if (keras.backend.backend(), interpolation) == ("torch", "lanczos3"):
+        pytest.skip("Keras itself has no lanczos under PyTorch")
+    a, b = keras.Input((None, None, 3), name="a"), keras.Input((None, None, 1), name="b")
+    model = keras.Model([a, b], _ResizedTo(interpolation, antialias)([a, b]))
+    running = session(convert_keras(model))
+    for before, after in (((4, 5), (8, 10)), ((7, 6), (3, 4)), ((5, 5), (5, 5)), ((3, 9), (10, 2))):
+        random = np.random.default_rng(sum(before))
+        data = [random.normal(size=(2, *size, k)).astype("float32") for size, k in ((before, 3), (after, 1))]
+        compare(running.run(None, {"a": data[0], "b": data[1]}), numpy_of(model(data)))

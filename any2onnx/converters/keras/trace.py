@@ -134,9 +134,15 @@ def _recordings(
         except Exception as error:  # any error of the user's function or of Keras; reported if no sizes help
             failure = failure or error
             continue
-        return first, _merged(first, second, lambda factor, large=large: record(_sizes(names, large, 1, factor)))
+        return first, _merged(first, second, _again(record, names, large))
     assert failure is not None
     raise _failed(failure, location) from failure
+
+
+def _again(
+    record: Callable[[Mapping[Any, int]], Tape], names: Sequence[tuple[Any, bool]], sizes: Sequence[int]
+) -> Callable[[int], Tape]:
+    return lambda factor: record(_sizes(names, sizes, 1, factor))
 
 
 def _merged(first: Tape, second: Tape, larger: Callable[[int], Tape]) -> StaticDims:

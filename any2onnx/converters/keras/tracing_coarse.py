@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from any2onnx.converters.keras.tracing_sizes import is_size
+from any2onnx.converters.keras.tracing_sizes import DimOf, is_size
 from any2onnx.converters.keras.tracing_tensor import RecordingTensor
 
 if TYPE_CHECKING:
@@ -45,12 +45,21 @@ def is_coarse(entry: Entry, result: RecordingTensor, dims: Mapping[int, tuple[in
         source = next(v for v in entry.params.values() if isinstance(v, RecordingTensor))
         return any(a is None and b is not None for a, b in zip(dims[source.index], own, strict=True))
     if entry.key == _RAMP:
-        varies = any(is_size(v) or isinstance(v, RecordingTensor) for v in entry.params.values())
-        return varies and own[0] is not None
+        return own[0] is not None and any(_varies(v, dims) for v in entry.params.values())
     if entry.key == _SUBSCRIPT and isinstance(entry.params["x"], RecordingTensor):
         stepped = _stepped(entry.params["key"], dims[entry.params["x"].index])
         return any(own[axis] is not None for axis in stepped)
     return False
+
+
+def _varies(size: Any, dims: Mapping[int, tuple[int | None, ...]]) -> bool:
+    """Tell whether a size follows from dims that vary."""
+    if not is_size(size):
+        return False
+    expression = size.expression
+    if isinstance(expression, DimOf):
+        return dims[expression.tensor.index][expression.axis] is None
+    return any(_varies(part, dims) for part in expression.operands)
 
 
 def _stepped(key: Any, source: tuple[int | None, ...]) -> frozenset[int]:
