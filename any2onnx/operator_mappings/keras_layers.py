@@ -158,6 +158,8 @@ RNN: tuple[OperatorMapping, ...] = (
     _layer("TimeDistributed", "rnn:time_distributed"),
 )
 
+_UNKNOWN = f"{_SHAPES}.general:unknown"
+
 ATTENTION: tuple[OperatorMapping, ...] = (
     _layer("AdditiveAttention", "attention:additive_attention"),
     _layer("Attention", "attention:attention"),
@@ -179,7 +181,9 @@ PREPROCESSING: tuple[OperatorMapping, ...] = (
     _layer("CenterCrop", "preprocessing:center_crop"),
     _layer("Normalization", "preprocessing:normalization"),
     # Keras crops in training only, and infers the cropped shape all the same.
-    _layer("RandomCrop", "core:identity", shapes=f"{_SHAPES}.general:dtypes_only", note="inference: unchanged"),
+    _layer(
+        "RandomCrop", "preprocessing:augmentation", shapes=f"{_SHAPES}.general:unknown", note="inference: unchanged"
+    ),
     _layer("Rescaling", "preprocessing:rescaling"),
     _layer("Resizing", "preprocessing:resizing", shapes=f"{_SHAPES}.preprocessing:resizing"),
     _layer("HashedCrossing", "hashing:hashed_crossing", shapes=f"{_SHAPES}.categories:hashed_crossing"),
@@ -187,7 +191,15 @@ PREPROCESSING: tuple[OperatorMapping, ...] = (
     _layer("IntegerLookup", "lookup:lookup", shapes=f"{_SHAPES}.categories:lookup"),
     _layer("StringLookup", "lookup:lookup", shapes=f"{_SHAPES}.categories:lookup"),
     _layer("TextVectorization", "text_vectorization:text_vectorization", shapes=f"{_SHAPES}.categories:text"),
-    *(_layer(name, "preprocessing:augmentation", note="inference: unchanged") for name in _AUGMENTATIONS),
+    *(
+        _layer(
+            name,
+            "preprocessing:augmentation",
+            shapes=f"{_SHAPES}.preprocessing:augmentation",
+            note="inference: unchanged",
+        )
+        for name in _AUGMENTATIONS
+    ),
 )
 
 # Their own code runs once on recording tensors and comes apart into functions of the backend.

@@ -7,8 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from keras import layers
-from keras_checks import check, of_layer
+from keras import layers, ops
+from keras_checks import check, compare, numpy_of, of_layer, session
+
+from any2onnx import convert_keras
 
 AUGMENTATIONS: list[tuple[str, dict[str, Any]]] = [
     ("AugMix", {}),
@@ -119,3 +121,76 @@ def test_category_encoding_with_weights() -> None:
 @pytest.mark.parametrize("sizes", [(8, 9), (4, 12), (12, 4), (3, 3), (5, 6), (6, 5)])
 def test_center_crop_of_any_size(shape: tuple[int | None, ...], sizes: tuple[int, int]) -> None:
     check(of_layer(layers.CenterCrop(5, 6), shape), sizes=sizes)
+
+
+_AUGMENTATIONS = {
+    "RandomBrightness": {"factor": 0.1},
+    "RandomContrast": {"factor": 0.1},
+    "RandomCrop": {"height": 4, "width": 4},
+    "RandomFlip": {},
+    "RandomHue": {"factor": 0.1},
+    "RandomInvert": {},
+    "MixUp": {},
+}
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "float64", "float32"])
+@pytest.mark.parametrize("name", _AUGMENTATIONS)
+def test_augmentations_keep_the_types_that_keras_keeps(name: str, dtype: str) -> None:
+    x = keras.Input((6, 6, 3), dtype=dtype, name="x")
+    model = keras.Model(x, getattr(layers, name)(**_AUGMENTATIONS[name])(x))
+    data = np.random.default_rng(0).integers(0, 255, (2, 6, 6, 3)).astype(dtype)
+    compare(session(convert_keras(model)).run(None, {"x": data}), numpy_of(model(data, training=False)))
+
+
+def test_augmentation_of_images_with_labels() -> None:
+    given = {"images": keras.Input((6, 6, 3), name="images"), "labels": keras.Input((), dtype="int64", name="labels")}
+    model = keras.Model(given, layers.RandomBrightness(0.1)(given))
+    images = np.random.default_rng(0).uniform(0, 255, (2, 6, 6, 3)).astype("float32")
+    data = {"images": images, "labels": np.asarray([3, 1], "int64")}
+    found = session(convert_keras(model))
+    answers = dict(zip([value.name for value in found.get_outputs()], found.run(None, data), strict=True))
+    wanted = numpy_of(model(dict(data), training=False))
+    compare(list(answers.values()), wanted)
+
+
+@pytest.mark.parametrize("keeps", ["crop_to_aspect_ratio", "pad_to_aspect_ratio"])
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+@pytest.mark.parametrize("opset", [13, 21])
+def test_resizing_keeps_the_ratio_of_any_size(keeps: str, interpolation: str, opset: int) -> None:
+    x = keras.Input((None, None, 2), name="x")
+    model = keras.Model(x, layers.Resizing(6, 9, interpolation=interpolation, fill_value=0.5, **{keeps: True})(x))
+    running = session(convert_keras(model, target_opset=opset))
+    for height, width in ((4, 5), (12, 7), (7, 20), (1, 9), (6, 9), (13, 13)):
+        data = np.random.default_rng(height).normal(size=(2, height, width, 2)).astype("float32")
+        compare(running.run(None, {"x": data}), numpy_of(model(data)))
+
+
+class _ResizedTo(layers.Layer):
+    """One tensor resized to the size of another one, as in feature pyramids."""
+
+    def __init__(self, interpolation: str, antialias: bool) -> None:
+        super().__init__()
+        self.given = {"interpolation": interpolation, "antialias": antialias}
+
+    def call(self, tensors: Any) -> Any:
+        a, b = tensors
+        return ops.image.resize(a, (ops.shape(b)[1], ops.shape(b)[2]), **self.given)
+
+    def compute_output_shape(self, shapes: Any) -> Any:
+        a, b = shapes
+        return (a[0], b[1], b[2], a[3])
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos3"])
+def test_resizing_to_the_size_of_another_tensor(interpolation: str, antialias: bool) -> None:
+    if (keras.backend.backend(), interpolation) == ("torch", "lanczos3"):
+        pytest.skip("Keras itself has no lanczos under PyTorch")
+    a, b = keras.Input((None, None, 3), name="a"), keras.Input((None, None, 1), name="b")
+    model = keras.Model([a, b], _ResizedTo(interpolation, antialias)([a, b]))
+    running = session(convert_keras(model))
+    for before, after in (((4, 5), (8, 10)), ((7, 6), (3, 4)), ((5, 5), (5, 5)), ((3, 9), (10, 2))):
+        random = np.random.default_rng(sum(before))
+        data = [random.normal(size=(2, *size, k)).astype("float32") for size, k in ((before, 3), (after, 1))]
+        compare(running.run(None, {"a": data[0], "b": data[1]}), numpy_of(model(data)))

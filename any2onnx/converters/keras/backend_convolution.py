@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from any2onnx.converters.keras.backend_common import Context, backend_function
+from any2onnx.converters.keras.layout import Window, computed_same_pads
+from any2onnx.converters.keras.pooling import pool_computed
 from any2onnx.graph.types import FLOATS, DataType, Value, dtype_of, rank_of, shape_of
 
 
@@ -44,7 +46,10 @@ def permuted(c: Context, kernel: Value, perm: Sequence[int]) -> Value:
 def same_padding(
     x: Value, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], padding: str
 ) -> dict[str, Any]:
-    """Return the attributes for a padding of Keras: numbers where the sizes are static, else SAME_UPPER."""
+    """Return the attributes for a padding of Keras: numbers where the sizes are static, else SAME_UPPER.
+
+    Not for windows with gaps between them and sizes that vary (`has_gaps`): there onnxruntime pads by negative numbers.
+    """
     if padding == "valid":
         return {}
     sizes = shape_of(x)[2:]
@@ -62,11 +67,19 @@ def same_padding(
     return {"pads": begins + ends} if any(begins + ends) else {}
 
 
+def has_gaps(x: Value, window: Window, padding: str) -> bool:
+    """Tell whether pads for "same" depend on sizes that vary, and windows leave out what is between them."""
+    parts = zip(shape_of(x)[2:], window.extent, window.strides, strict=True)
+    return padding == "same" and any(not isinstance(size, int) and reach < step for size, reach, step in parts)
+
+
 def convolution(c: Context, x: Value, kernel: Value, strides: Any, padding: str, dilations: Any, group: int) -> Value:
     """Convolve [N, C, ...] with a kernel [out, in / group, ...]."""
     spatial = rank_of(x) - 2
     steps, gaps = _numbers(strides, spatial), _numbers(dilations, spatial)
     sizes = [int(d) for d in shape_of(kernel)[2:] if isinstance(d, int)]
+    if has_gaps(x, window := Window(tuple(sizes), tuple(steps), tuple(gaps)), str(padding)):
+        x, padding = c.g.Pad(x, computed_same_pads(c.g, x, window)), "valid"
     return c.g.Conv(
         x,
         kernel,
@@ -198,8 +211,12 @@ def _pool(op_type: str) -> Callable[..., Any]:
         spatial = rank_of(x) - 2
         window = _numbers(pool_size, spatial)
         steps = window if strides is None else _numbers(strides, spatial)
-        pads = same_padding(x, window, steps, [1] * spatial, str(padding))
-        result = getattr(c.g, op_type)(x, kernel_shape=window, strides=steps, **pads)
+        places = Window(tuple(window), tuple(steps), (1,) * spatial)
+        if has_gaps(x, places, str(padding)):
+            result = pool_computed(c.g, x, places, op_type)
+        else:
+            pads = same_padding(x, window, steps, [1] * spatial, str(padding))
+            result = getattr(c.g, op_type)(x, kernel_shape=window, strides=steps, **pads)
         return as_given(c, c.g.Cast(result, kind), layout)
 
     return convert

@@ -54,15 +54,27 @@ def weights(size: int, target: int, scale: float, translation: float, kernel: An
     return np.where(((places >= -0.5) & (places <= size - 0.5))[None, :], matrix, 0)
 
 
-def computed_weights(c: Context, size: Value, target: int, method: str, antialias: bool) -> Value:
+def _centres(c: Context, target: int | Value, dtype: DataType) -> tuple[Value, Value]:
+    """Return the middles of the target's cells, and their number as a scalar."""
+    g, kind = c.g, dtype.numpy()
+    if isinstance(target, int):
+        return g.const(np.arange(target, dtype=kind) + kind.type(0.5)), g.const(np.asarray(target, kind))
+    count = g.Reshape(target, [])
+    zero, one = g.const(np.asarray(0, np.int64)), g.const(np.asarray(1, np.int64))
+    cells = g.Cast(g.Range(zero, count, one), dtype)
+    return g.Add(cells, g.const(np.asarray(0.5, kind))), g.Cast(count, dtype)
+
+
+def computed_weights(c: Context, size: Value, target: int | Value, method: str, antialias: bool) -> Value:
     """Return `weights` of a size [1] that is known at run time, without translation, float64."""
     g = c.g
 
     def number(value: float) -> Value:
         return g.const(np.asarray(value, np.float64))
 
-    inverse = g.Div(g.Cast(size, DataType.DOUBLE), number(target))
-    places = g.Sub(g.Mul(g.const(np.arange(target) + 0.5), inverse), number(0.5))
+    centres, count = _centres(c, target, DataType.DOUBLE)
+    inverse = g.Div(g.Cast(size, DataType.DOUBLE), count)
+    places = g.Sub(g.Mul(centres, inverse), number(0.5))
     zero, one = g.const(np.asarray(0, np.int64)), g.const(np.asarray(1, np.int64))
     taps = g.Cast(g.Unsqueeze(g.Range(zero, g.Squeeze(size, 0), one), 1), DataType.DOUBLE)
     distance = g.Abs(g.Sub(places, taps))
@@ -103,15 +115,16 @@ def tabled_weights(size: int, target: int) -> Any:
     return matrix / matrix.sum(axis=0, keepdims=True)
 
 
-def computed_tabled_weights(c: Context, size: Value, target: int) -> Value:
+def computed_tabled_weights(c: Context, size: Value, target: int | Value) -> Value:
     """Return tabled_weights of a size [1] that is known at run time, float32."""
     g = c.g
 
     def number(value: float) -> Value:
         return g.const(np.asarray(value, np.float32))
 
-    scale = g.Div(g.Cast(size, DataType.FLOAT), number(target))
-    places = g.Sub(g.Mul(g.const(np.arange(target, dtype=np.float32) + np.float32(0.5)), scale), number(0.5))
+    centres, count = _centres(c, target, DataType.FLOAT)
+    scale = g.Div(g.Cast(size, DataType.FLOAT), count)
+    places = g.Sub(g.Mul(centres, scale), number(0.5))
     base = g.Floor(places)
     rounded = g.Add(base, g.Div(g.Round(g.Mul(g.Sub(places, base), number(_STEPS))), number(_STEPS)))
     zero, one = g.const(np.asarray(0, np.int64)), g.const(np.asarray(1, np.int64))
@@ -164,13 +177,17 @@ def resize(
     """Another height and width."""
     g = c.g
     value = c.t(images)
-    height, width = (int(v) for v in c.static(tuple(size), "size"))
+    height, width = (
+        c.size(v) for v in ((size[0], size[1]) if isinstance(size, list | tuple) else c.ints(size, "size"))
+    )
     batched = rank_of(value) == 4
     first = (1 if batched else 0) if _layout(data_format) == "channels_last" else (2 if batched else 1)
     if crop_to_aspect_ratio or pad_to_aspect_ratio:
+        if not isinstance(height, int) or not isinstance(width, int):
+            raise c.refuse("the ratio to keep depends on the size of a dynamic dimension", "a constant size")
         value = _same_ratio(c, value, first, (height, width), bool(crop_to_aspect_ratio), fill_value)
     kind = dtype_of(value)
-    targets = {first: height, first + 1: width}
+    targets: dict[int, int | Value] = {first: height, first + 1: width}
     if interpolation == "nearest":
         return _nearest(c, value, targets)
     if interpolation not in KERNELS:
@@ -184,14 +201,15 @@ def resize(
     return result
 
 
-def _interpolated(c: Context, x: Value, targets: Mapping[int, int], method: str, antialias: bool) -> Value:
+def _interpolated(c: Context, x: Value, targets: Mapping[int, int | Value], method: str, antialias: bool) -> Value:
     sizes = {axis: shape_of(x)[axis] for axis in targets}
     own_cubic = keras_backend() if method == "bicubic" and not antialias else ""
     torch_cubic = own_cubic == "torch"
-    if all(isinstance(size, int) for size in sizes.values()):
+    if all(isinstance(size, int) for size in (*sizes.values(), *targets.values())):
         for axis, target in targets.items():
             size = sizes[axis]
             assert isinstance(size, int)
+            assert isinstance(target, int)
             if size == target:
                 continue
             if own_cubic == "tensorflow":
@@ -221,7 +239,7 @@ _FIRST_WITH_AXES = 18
 """The first opset whose Resize takes the axes to resize."""
 
 
-def _resize_node(c: Context, x: Value, targets: Mapping[int, int], **attributes: Any) -> Value:
+def _resize_node(c: Context, x: Value, targets: Mapping[int, int | Value], **attributes: Any) -> Value:
     """Resize with the two dims last, where the runtime's kernels want them, and all others in one before.
 
     onnxruntime moves transposes through Resize, permutes sizes that are given for some axes only, and has no cubic
@@ -253,18 +271,19 @@ def _vector(size: int | Value) -> Any:
     return np.asarray([size], np.int64) if isinstance(size, int) else size
 
 
-def _nearest(c: Context, x: Value, targets: Mapping[int, int]) -> Value:
+def _nearest(c: Context, x: Value, targets: Mapping[int, int | Value]) -> Value:
     g = c.g
     for axis, target in targets.items():
         size = shape_of(x)[axis]
-        steps = np.arange(target, dtype=np.float32) + np.float32(0.5)
-        if isinstance(size, int):
+        if isinstance(size, int) and isinstance(target, int):
             if size == target:
                 continue
+            steps = np.arange(target, dtype=np.float32) + np.float32(0.5)
             index: Any = g.const(np.floor(steps * size / target).astype(np.int64))
         else:
+            centres, count = _centres(c, target, DataType.FLOAT)
             length = g.Cast(g.Reshape(g.dim(x, axis), []), DataType.FLOAT)
-            index = g.Cast(g.Floor(g.Div(g.Mul(steps, length), np.float32(target))), DataType.INT64)
+            index = g.Cast(g.Floor(g.Div(g.Mul(centres, length), count)), DataType.INT64)
         x = g.Gather(x, index, axis=axis)
     return x
 
@@ -272,8 +291,9 @@ def _nearest(c: Context, x: Value, targets: Mapping[int, int]) -> Value:
 def _same_ratio(c: Context, x: Value, first: int, target: tuple[int, int], crop: bool, fill: Any) -> Value:
     """Crop or pad to the target's ratio of height and width."""
     g = c.g
-    height = c.static_dim(x, first, "to keep the aspect ratio")
-    width = c.static_dim(x, first + 1, "to keep the aspect ratio")
+    height, width = shape_of(x)[first], shape_of(x)[first + 1]
+    if not isinstance(height, int) or not isinstance(width, int):
+        return _same_ratio_computed(c, x, first, target, crop, fill)
     rows, columns = int(float(width * target[0]) / target[1]), int(float(height * target[1]) / target[0])
     if crop:
         rows, columns = max(min(height, rows), 1), max(min(width, columns), 1)
@@ -283,6 +303,31 @@ def _same_ratio(c: Context, x: Value, first: int, target: tuple[int, int], crop:
     left = int(float(max(width, columns) - width) / 2)
     pads = (top, 0) if top > 0 else (0, left)
     return g.Pad(x, [*pads, *pads], c.t(fill, dtype_of(x)), axes=[first, first + 1])
+
+
+def _same_ratio_computed(c: Context, x: Value, first: int, target: tuple[int, int], crop: bool, fill: Any) -> Value:
+    """Crop or pad to the target's ratio of height and width, by sizes known when the model runs."""
+    g = c.g
+    height, width = g.dim(x, first), g.dim(x, first + 1)
+
+    def scaled(size: Value, factor: int, divisor: int) -> Value:
+        return g.Cast(g.Div(g.Cast(g.Mul(size, np.int64(factor)), DataType.DOUBLE), np.float64(divisor)), "int64")
+
+    rows, columns = scaled(width, target[0], target[1]), scaled(height, target[1], target[0])
+    if crop:
+        one = np.asarray([1], np.int64)
+        rows, columns = g.Max(g.Min(height, rows), one), g.Max(g.Min(width, columns), one)
+        starts = [g.Div(g.Sub(size, kept), np.int64(2)) for size, kept in ((height, rows), (width, columns))]
+        ends = [g.Add(start, kept) for start, kept in zip(starts, (rows, columns), strict=True)]
+        return g.Slice(x, g.shape_vector(starts), g.shape_vector(ends), [first, first + 1])
+    top, left = (
+        g.Div(g.Sub(g.Max(size, wanted), size), np.int64(2)) for size, wanted in ((height, rows), (width, columns))
+    )
+    # Keras pads one of the two.
+    left = g.Where(g.Greater(top, np.int64(0)), np.asarray([0], np.int64), left)
+    one_side: list[int | Value] = [0] * rank_of(x)
+    one_side[first], one_side[first + 1] = top, left
+    return g.Pad(x, g.shape_vector([*one_side, *one_side]), c.t(fill, dtype_of(x)))
 
 
 @backend_function

@@ -38,14 +38,14 @@ def _pool(g: GraphBuilder, call: LayerCall, op_type: str) -> Value:
     if layer.padding == "same":
         pads = same_pads(window, spatial_dims(x))
         if pads is None:
-            return from_channels_first(g, _pool_computed(g, x, window, op_type), layer.data_format)
+            return from_channels_first(g, pool_computed(g, x, window, op_type), layer.data_format)
     elif layer.padding != "valid":
         raise call.unsupported("padding", layer.padding, "only valid and same are defined")
     result = g.op(op_type, x, kernel_shape=list(size), strides=list(window.strides), pads=pads)
     return from_channels_first(g, result, layer.data_format)
 
 
-def _pool_computed(g: GraphBuilder, x: Value, window: Window, op_type: str) -> Value:
+def pool_computed(g: GraphBuilder, x: Value, window: Window, op_type: str) -> Value:
     """Pool with padding="same" where the pads depend on sizes that vary."""
     attributes: dict[str, Any] = {"kernel_shape": list(window.size), "strides": list(window.strides)}
     pads = computed_same_pads(g, x, window)

@@ -46,10 +46,14 @@ def normalization(g: GraphBuilder, call: LayerCall) -> Value:
 
 
 def augmentation(g: GraphBuilder, call: LayerCall) -> Any:
-    """Convert an augmentation that acts in training only: a cast. Dicts of images and labels are recorded."""
-    if not isinstance(call.inputs[0], Value):
+    """Convert an augmentation that acts in training only: nothing is left of it.
+
+    Its own code says what it makes of dicts of images and labels, and of other types: some layers cast, some do not.
+    """
+    x = call.inputs[0]
+    if not isinstance(x, Value) or dtype_of(x) != call.walker.dtype(call.source.compute_dtype):
         return traced(g, call)
-    return _cast_in(g, call)
+    return x
 
 
 def center_crop(g: GraphBuilder, call: LayerCall) -> Any:

@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from any2onnx.converters.capturing import CAPTURE
+from any2onnx.converters.keras.tracing_coarse import TooCoarse
 from any2onnx.converters.keras.tracing_patch import Session, open_session
 from any2onnx.converters.keras.tracing_places import is_users
 from any2onnx.converters.keras.tracing_recorder import Recorder, leaves, map_leaves
@@ -27,7 +28,7 @@ from any2onnx.converters.keras.tracing_tape import Constant, StaticDims, Tape, d
 from any2onnx.converters.keras.tracing_tensor import RecordingTensor
 from any2onnx.errors import Any2OnnxError, ExportFailed
 from any2onnx.graph.builder import GraphBuilder
-from any2onnx.graph.types import DataType, Dim, Value, dims_of, dtype_of, shape_of
+from any2onnx.graph.types import DataType, Dim, Value, dims_of, dtype_of, rank_of, shape_of
 
 # Example sizes of dynamic dims, for the two recordings; far apart, so that a dim that depends on them differs. The
 # first pair is quick; the next serves models with a maximal size (a table of few positions), the others models with a
@@ -40,6 +41,10 @@ _ATTEMPTS: Final = (
     ((64,), (160,)),
     ((224,), (320,)),
 )
+# Sounds: spectrograms want thousands of samples. For one dim only.
+_LONG: Final = ((4096,), (6007,))
+# Where steps are so large that the second recording tells no more than the first, its sizes are multiplied by these.
+_LARGER: Final = (11, 150)
 _BLOCK: Final = 4093
 _BATCHES: Final = ((2, 5, 11), (3, 7, 13))
 
@@ -119,7 +124,8 @@ def _recordings(
         tape = _run(record, {}, location)
         return tape, dims_alone(tape)
     failure: Exception | None = None
-    for small, large in _ATTEMPTS:
+    one = sum(not batch for _, batch in names) == 1
+    for small, large in (*_ATTEMPTS, *([_LONG] if one else [])):
         try:
             first = record(_sizes(names, small, 0))
             second = record(_sizes(names, large, 1))
@@ -128,9 +134,33 @@ def _recordings(
         except Exception as error:  # any error of the user's function or of Keras; reported if no sizes help
             failure = failure or error
             continue
-        return first, merge(first, second)
+        return first, _merged(first, second, _again(record, names, large))
     assert failure is not None
     raise _failed(failure, location) from failure
+
+
+def _again(
+    record: Callable[[Mapping[Any, int]], Tape], names: Sequence[tuple[Any, bool]], sizes: Sequence[int]
+) -> Callable[[int], Tape]:
+    return lambda factor: record(_sizes(names, sizes, 1, factor))
+
+
+def _merged(first: Tape, second: Tape, larger: Callable[[int], Tape]) -> StaticDims:
+    """Compare two recordings, the second with larger sizes where it tells no more than the first."""
+    for factor in (*_LARGER, 0):
+        try:
+            return merge(first, second)
+        except TooCoarse as error:
+            coarse = error
+        try:
+            second = larger(factor) if factor else second
+        except Exception:  # Keras or the user's function cannot do with such sizes
+            break
+    raise ExportFailed(
+        f"{coarse}: which dims follow from those of the inputs is not known",
+        where=coarse.entry.location or None,
+        needs="smaller steps, or fixed sizes for the dims of the inputs",
+    )
 
 
 def _run(record: Callable[..., Tape], sizes: Mapping[Any, int], location: str) -> Tape:
@@ -164,7 +194,7 @@ def _dynamic_dims(inputs: Sequence[Value]) -> list[tuple[Any, bool]]:
     for k, value in enumerate(inputs):
         for axis, dim in enumerate(shape_of(value)):
             if not isinstance(dim, int):
-                names.setdefault(_key(k, axis, dim), axis == 0)
+                names.setdefault(_key(k, axis, dim), axis == 0 and rank_of(value) > 1)
     return list(names.items())
 
 
@@ -172,7 +202,7 @@ def _key(k: int, axis: int, dim: Dim) -> Any:
     return dim if dim is not None else (k, axis)
 
 
-def _sizes(names: Sequence[tuple[Any, bool]], sizes: Sequence[int], run: int) -> dict[Any, int]:
+def _sizes(names: Sequence[tuple[Any, bool]], sizes: Sequence[int], run: int, factor: int = 1) -> dict[Any, int]:
     result: dict[Any, int] = {}
     batches, others = 0, 0
     for key, batch in names:
@@ -181,7 +211,7 @@ def _sizes(names: Sequence[tuple[Any, bool]], sizes: Sequence[int], run: int) ->
             result[key] = _BATCHES[run][batches % len(_BATCHES[run]) if len(sizes) > 1 else 0]
             batches += 1
         else:
-            result[key] = sizes[others % len(sizes)]
+            result[key] = sizes[others % len(sizes)] * factor
             others += 1
     return result
 

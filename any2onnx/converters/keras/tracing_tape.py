@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from any2onnx.converters.keras.tracing_coarse import TooCoarse, is_coarse
 from any2onnx.converters.keras.tracing_evaluate import numpy_of
 from any2onnx.converters.keras.tracing_sizes import Arithmetic, DimOf, is_size
 from any2onnx.converters.keras.tracing_tensor import RecordingTensor
@@ -118,6 +119,8 @@ def _merge(first: Tape, second: Tape, dims: dict[int, tuple[int | None, ...]]) -
             _merge(body, same, dims)
         for a, b in zip(one.outputs, other.outputs, strict=True):
             _note(a, b, dims)
+        if any(is_coarse(one, tensor, dims) for tensor in one.outputs):
+            raise TooCoarse(one)
     if len(first.entries) != len(second.entries):
         longer = first if len(first.entries) > len(second.entries) else second
         entry = longer.entries[min(len(first.entries), len(second.entries))]

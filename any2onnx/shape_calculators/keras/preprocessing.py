@@ -14,3 +14,9 @@ def resizing(call: Call) -> TensorSpec | list[TensorSpec | None] | None:
     if not isinstance(promise, TensorSpec) or not isinstance(image, Value) or image.dtype is None:
         return promise
     return promise if image.dtype in FLOATS else promise.with_dtype(image.dtype)
+
+
+def augmentation(call: Call) -> TensorSpec | list[TensorSpec | None] | None:
+    """Return Keras's inference for images of floats only: it says float for other types and for dicts, too."""
+    image = call.inputs[0]
+    return keras_outputs(call) if isinstance(image, Value) and image.dtype in FLOATS else None
