@@ -366,11 +366,15 @@ def group_norm(g: GraphBuilder, call: TorchCall) -> Value:
     if dtype_of(x) == DataType.DOUBLE or not isinstance(call.dims_of("input")[1], int):
         return _group_norm_exact(g, call, x, groups)
     scale, shift = _of_channels(g, call, x)
+    dtype = dtype_of(x)
+    if dtype == DataType.BFLOAT16:
+        # As torch: one rounding at the end, not one behind each step of the form that runtimes without a kernel get.
+        x, scale, shift = (g.Cast(v, DataType.FLOAT) for v in (x, scale, shift))
     flat = rank_of(x) == 2
     y = g.GroupNormalization(
         g.Unsqueeze(x, 2) if flat else x, scale, shift, num_groups=groups, epsilon=call.params["eps"]
     )
-    return g.Squeeze(y, 2) if flat else y
+    return g.Cast(g.Squeeze(y, 2) if flat else y, dtype)
 
 
 def _group_norm_exact(g: GraphBuilder, call: TorchCall, x: Value, groups: int) -> Value:
