@@ -167,7 +167,7 @@ def read_data(path: Path) -> Any:
             raise MalformedFile(
                 f"the data cannot be read: {' '.join(str(error).split())[:300]}",
                 where=str(path),
-                needs=f"a {suffix} file without pickled objects",
+                needs=f"a {suffix} file{' without pickled objects' if suffix.startswith('.np') else ' with named columns'}",
             ) from error
 
 
@@ -193,13 +193,14 @@ def rows_for_sklearn(model: Any, data: Any) -> Any:
     """Fit rows to what a scikit-learn model was trained on.
 
     A model trained on named columns gets these columns, in its order; other columns (the target, say) are left out. A
-    model trained on a matrix gets one.
+    model trained on a matrix gets one. Of the arrays of an .npz file the only one is taken, or the only table; or each
+    array is a column, where the model knows their names.
 
     Raises:
-        UsageError: Columns are absent, their number does not fit, or a dict is given.
+        UsageError: Columns are absent, their number does not fit, or none of several arrays can be chosen.
     """
     if isinstance(data, dict):
-        raise UsageError("an .npz file has several arrays, a scikit-learn model takes one table", needs=".npy or .csv")
+        data = _table_of(model, data)
     if not hasattr(data, "columns"):
         return data
     names = getattr(model, "feature_names_in_", None)
@@ -219,3 +220,20 @@ def rows_for_sklearn(model: Any, data: Any) -> Any:
             needs=f"exactly {expected} columns, in the order of training",
         )
     return data.to_numpy()
+
+
+def _table_of(model: Any, arrays: dict[str, Any]) -> Any:
+    """Choose among the arrays of an .npz file."""
+    names = [str(name) for name in getattr(model, "feature_names_in_", ())]
+    if names and all(name in arrays for name in names):
+        import numpy as np
+        import pandas as pd
+
+        return pd.DataFrame({name: np.ravel(arrays[name]) for name in names})
+    tables = list(arrays.values()) if len(arrays) == 1 else [a for a in arrays.values() if a.ndim == 2]
+    if len(tables) == 1:
+        return tables[0]
+    raise UsageError(
+        f"the .npz file has {len(arrays)} arrays ({', '.join(sorted(arrays))}), and which are the rows is not clear",
+        needs="one table, or an array for each column that the model was trained on",
+    )

@@ -108,10 +108,20 @@ _READ = frozenset({"model", "onnx_model", "file", "data", "sample", "source"})
 
 def main() -> NoReturn:
     """Run a command line in this process, which is the worker."""
-    from any2onnx.cli.main import run
-    from any2onnx.io.worker import begin
+    from any2onnx.cli.main import INTERRUPTED, run
+    from any2onnx.io.worker import begin, end_without_memory
 
-    sys.exit(run(begin(sys.argv[1:])))
+    arguments = begin(sys.argv[1:])
+    try:
+        code = run(arguments)
+    except MemoryError as error:
+        # Not even the imports of the command found room.
+        end_without_memory(error)
+        raise
+    except KeyboardInterrupt:
+        # Stopped before the command had begun.
+        code = INTERRUPTED
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ with `note`, so that the error can tell.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import signal
@@ -32,6 +33,8 @@ GRACE = 10.0
 _NOTE_BYTES = 400
 # Exit code by which a worker says that its memory is used up; no command uses it.
 _OUT_OF_MEMORY = 77
+# Below so many bytes a numeric library may find no room while it is loaded.
+_SMALL = 1 << 30
 # What interpreter, terminal and numeric libraries read. Everything else stays out: tokens and passwords of a CI job
 # live in the environment, and a hostile file has no business with them.
 _HARMLESS = re.compile(
@@ -100,6 +103,8 @@ def supervise(
     hint = ""
     if process.returncode == -signal.SIGKILL:
         hint = " (the system kills what takes too much memory)"
+    elif process.returncode == -signal.SIGABRT and (limits.memory or math.inf) < (memory_of_machine() or 0):
+        hint = f" (as native code is that gets no more memory than {limits.memory:,} bytes)"
     raise WorkerCrashed(
         f"the process that read and ran the file was ended by {name}{hint}",
         signal=-process.returncode,
@@ -116,6 +121,8 @@ def begin(arguments: Sequence[str]) -> list[str]:
     second (from the terminal and from the parent) counts once.
     """
     limits = _decoded(arguments[-1])
+    if limits.memory is not None and limits.memory < _SMALL:
+        _reserve_for_linear_algebra()
     _limit(limits)
     last = [float("-inf")]
 
@@ -197,6 +204,18 @@ def memory_of_machine() -> int | None:
         with contextlib.suppress(OSError, ValueError), open(path, encoding="ascii") as stream:
             found.append(int(stream.read()))
     return min((value for value in found if value > 0), default=None)
+
+
+def _reserve_for_linear_algebra() -> None:
+    """Let OpenBLAS take its buffers: without memory for them it tries for ever, or ends the process itself."""
+    with contextlib.suppress(ImportError):
+        import numpy as np
+
+        square = np.eye(256)
+        square @ square
+        import scipy.linalg
+
+        scipy.linalg.blas.dgemm(1.0, square, square)
 
 
 def _limit(limits: WorkerLimits) -> None:

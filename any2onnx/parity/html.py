@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from any2onnx.errors import MissingDependency
 from any2onnx.parity.charts import detail_charts
 from any2onnx.parity.graph_svg import LEVELS, boxes_of, graph_svg, value_errors
-from any2onnx.parity.render import head_line, shown_error, shown_ulps, shown_used
+from any2onnx.parity.render import head_line, sentence, shown_cause, shown_error, shown_ulps, shown_used
 from any2onnx.parity.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def context(report: ParityReport) -> dict[str, Any]:
         "graph": _graph(report),
         "facts": _facts(report),
         "verdicts": [(verdict.value, tone(verdict), verdict.explanation) for verdict in Verdict],
-        "finding": [_divergence(item) for item in report.divergences],
+        "finding": [_divergence(report, item) for item in report.divergences],
     }
 
 
@@ -242,11 +242,13 @@ def _graph(report: ParityReport) -> dict[str, Any] | None:
     }
 
 
-def _divergence(item: Any) -> dict[str, Any]:
+def _divergence(report: ParityReport, item: Any) -> dict[str, Any]:
     steps = [step for step in item.steps if step.error is not None]
     at = next((k for k, step in enumerate(steps) if step.value == item.value), 0)
     return {
         "item": item,
+        "cause": shown_cause(report, item),
+        "explanation": sentence(item.explanation),
         "near": (max(at - 4, 0), at + 4),
         "steps": [
             {

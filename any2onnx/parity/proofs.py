@@ -88,7 +88,7 @@ def _tree_proofs(pair: OpenPair, model: Any, read_trees: TreeReader) -> Iterator
         proto = pair.onnx_file.load() if proto is None else proto
         subject = f"{path} ({type(part).__name__})" if path else type(part).__name__
         try:
-            found = prove(source, proto)
+            found = prove(source, proto, missing=_allows_missing(part))
         except MalformedFile as error:
             yield Proof("trees", subject, False, f"the trees in the file cannot be read: {error}")
             continue
@@ -102,6 +102,16 @@ def _tree_proofs(pair: OpenPair, model: Any, read_trees: TreeReader) -> Iterator
             differences=found.differences,
             assumed=found.assumed,
         )
+
+
+def _allows_missing(part: Any) -> bool:
+    """Tell whether an estimator takes NaN; one that does not say so is believed to."""
+    from sklearn.utils import get_tags
+
+    try:
+        return bool(get_tags(part).input_tags.allow_nan)
+    except (AttributeError, TypeError):
+        return True
 
 
 def parts_of(model: Any, path: str = "") -> Iterator[tuple[str, Any]]:

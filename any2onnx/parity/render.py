@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from any2onnx.parity.ulp import INCOMPARABLE
 
 if TYPE_CHECKING:
+    from any2onnx.parity.findings import Divergence
     from any2onnx.parity.report import OutputResult, ParityReport
 
 HEADERS = ("output", "suite", "verdict", "used", "ulp", "error", "framework", "sens.", "note")
@@ -108,26 +109,40 @@ def foot_lines(report: ParityReport) -> list[str]:
     return lines
 
 
+def shown_cause(report: ParityReport, found: Divergence) -> str:
+    """Return whose fault a divergence is, for people: a rule is ours in files that any2onnx made only."""
+    if found.cause != "our rule" or report.producer.startswith("any2onnx"):
+        return found.cause
+    return f"the rule of {report.producer or 'the converter'}"
+
+
+def sentence(text: str) -> str:
+    """Return a text with a capital first letter, unless that is part of a name, and a full stop."""
+    first = text.split(" ", 1)[0]
+    text = text[:1].upper() + text[1:] if first.isalpha() and first.islower() and first != "onnxruntime" else text
+    return text if text.endswith((".", "!", "?")) or not text else f"{text}."
+
+
 def finding_lines(report: ParityReport) -> list[str]:
     """Return a line for each proof, search and divergence, and for each file that reproduces one."""
     lines = []
     for proof in report.proofs:
-        bound = "" if proof.bound is None else f" (absolute error at most {proof.bound:.2g})"
-        lines.append(f"{'proved' if proof.holds else 'NOT proved'}: {proof.subject}: {proof.statement}{bound}")
-        lines += [f"  {text}" for text in proof.differences[:5]]
+        lines.append(f"{'proved' if proof.holds else 'NOT proved'}: {proof.subject}: {proof.statement}")
+        lines += [f"  {text}" for text in proof.differences[:5] if text != proof.statement]
     for search in report.searches:
         change = f"{shown_used(search.used_before)} of the budget used, {shown_used(search.used)} at the worst row"
         lines.append(f"search: {search.output}: {change} of {search.rows_tried:,} tried")
     for found in report.divergences:
         place = f"{found.operator} {found.value}".strip() or "not located"
-        lines.append(f"first divergence of {found.output}: {place}, cause: {found.cause}. {found.explanation}")
+        cause = f"cause: {shown_cause(report, found)}"
+        lines.append(f"first divergence of {found.output}: {place}, {cause}. {sentence(found.explanation)}")
         lines += [f"  {path}" for path in found.files]
     return lines
 
 
-# Below this width the table leaves out the columns that only an investigation needs.
+# Below this width the table leaves out the columns that only an investigation needs, and notes follow it.
 _WIDE = 110
-_NARROW_HEADERS = ("output", "suite", "verdict", "used", "note")
+_NARROW_HEADERS = ("output", "suite", "verdict", "used")
 
 
 def rich_group(report: ParityReport) -> Any:
@@ -140,10 +155,29 @@ class _Renderable:
         self._report = report
 
     def __rich_console__(self, console: Any, options: Any) -> Any:
+        from rich.padding import Padding
         from rich.text import Text
 
-        yield _table(self._report, HEADERS if options.max_width >= _WIDE else _NARROW_HEADERS)
+        wide = options.max_width >= _WIDE
+        yield _table(self._report, HEADERS if wide else _NARROW_HEADERS)
+        if not wide:
+            for place, note in _notes(self._report):
+                yield Text(place)
+                yield Padding(Text(note), (0, 0, 0, 2))
         yield from (Text(line) for line in foot_lines(self._report))
+
+
+def _notes(report: ParityReport) -> list[tuple[str, str]]:
+    """Return place and note of what did not pass; equal notes of one output are said once."""
+    found: dict[tuple[str, str], str] = {}
+    for result in grouped(report):
+        texts = cells(result)
+        note = texts[HEADERS.index("note")]
+        if result.status != "passed" and note:
+            found.setdefault(
+                (result.output, note), f"{texts[1]}, {result.output}:" if result.output else f"{texts[1]}:"
+            )
+    return [(place, note) for (_, note), place in found.items()]
 
 
 def _table(report: ParityReport, headers: tuple[str, ...]) -> Any:
@@ -153,9 +187,9 @@ def _table(report: ParityReport, headers: tuple[str, ...]) -> Any:
     table = Table(title=Text(head_line(report)), title_justify="left", show_lines=False)
     for header in headers:
         right = header in ("used", "ulp", "error", "framework", "sens.")
-        table.add_column(
-            header, justify="right" if right else "left", overflow="fold", no_wrap=right or header != "note"
-        )
+        # In a narrow terminal names give way first: a verdict is never cut.
+        fixed = right or header == "verdict" or (header != "note" and headers is HEADERS)
+        table.add_column(header, justify="right" if right else "left", overflow="fold", no_wrap=fixed)
     shown = [HEADERS.index(header) for header in headers]
     for result in grouped(report):
         # Names come from files: Text keeps brackets in them from being read as markup.

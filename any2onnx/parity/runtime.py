@@ -143,7 +143,7 @@ def read_onnx(onnx_model: Any) -> OnnxFile:
         payload=path if path is not None and by_path else _serialise(proto),
         metadata={entry.key: entry.value for entry in proto.metadata_props},
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
-        opsets=tuple(sorted((entry.domain or "ai.onnx", entry.version) for entry in proto.opset_import)),
+        opsets=tuple(sorted({(entry.domain or "ai.onnx", entry.version) for entry in proto.opset_import})),
         contraction=_longest_contraction(proto),
         operators=tuple(sorted({node.op_type for node in proto.graph.node})),
         picture=picture_of(proto),

@@ -100,6 +100,16 @@ def _labels(given: Given) -> int:
     return max(len(given.attribute(name, ())) for name in names)
 
 
+def _two_scores(given: Given) -> bool:
+    """Tell whether a classifier makes two scores in another way than from shares of one class."""
+    if _labels(given) > 2:
+        return False
+    weights = np.asarray(given.attribute("class_weights", ()), np.float64)
+    shares = len(set(given.attribute("class_ids", ()))) == 1 and weights.size and weights.min() >= 0
+    plain = given.attribute("post_transform", b"NONE") == b"NONE" and not given.attribute("base_values", ())
+    return not (_labels(given) == 2 and shares and plain)
+
+
 # --- what a few lines compute ----------------------------------------------------------------------------------------
 
 
@@ -223,7 +233,7 @@ TABLE: tuple[WrongReference, ...] = (
         ("TreeEnsembleClassifier",),
         ML,
         "makes the scores of two classes in another way",
-        lambda given: _labels(given) <= 2,
+        _two_scores,
     ),
     WrongReference(
         "TreeEnsembleRegressor, least or largest leaf",

@@ -26,7 +26,8 @@ class TreeProof:
         walks: How often the file walks these trees (once for all outputs, or once for each).
         tests: Number of inner nodes compared, over all walks.
         decides_alike: Every row reaches the same leaves. False where `differences` says otherwise.
-        leaves_alike: The leaves add what the source's do, exactly or rounded to float32; None where the file adds
+        leaves_alike: The leaves add what the source's do, exactly or rounded to float32, or so after a division by the
+            number of trees or with the base moved elsewhere, as other converters write them; None where the file adds
             nothing, or something else that is computed from the leaves (labels, votes).
         leaf_error: Largest difference of a leaf's value.
         sum_bound: No sum differs by more from the exact sum of the source's leaves; None where `leaves_alike` is.
@@ -44,20 +45,31 @@ class TreeProof:
     assumed: tuple[str, ...]
 
     def __str__(self) -> str:
-        if not self.decides_alike:
-            return "not proved: " + "; ".join(self.differences)
-        text = f"proved: {self.tests} tests decide alike for every row"
+        sums = ""
         if self.leaves_alike and self.sum_bound is not None:
-            text += f"; sums differ by at most {self.sum_bound:.3g}"
-        return text
+            sums = f"; sums differ by at most {self.sum_bound:.3g}"
+        if self.decides_alike:
+            return f"{self.tests} tests decide alike for every row{sums}"
+        others = [text for text in self.differences if not _about_missing(text)]
+        if not others:
+            return f"{self.tests} tests decide alike only for rows without missing values{sums}"
+        return "; ".join(others)
 
 
-def prove(source: TreeEnsemble, model: onnx.ModelProto) -> TreeProof:
+_MISSING = "send missing values elsewhere"
+
+
+def _about_missing(text: str) -> bool:
+    return text.endswith(_MISSING)
+
+
+def prove(source: TreeEnsemble, model: onnx.ModelProto, *, missing: bool = True) -> TreeProof:
     """Compare the trees of the source with those that are read back from a file.
 
     Args:
         source: The ensemble that the source stands for.
         model: The file.
+        missing: Rows may have missing values; False where the source refuses them.
 
     Raises:
         MalformedFile: A tree operator's attributes do not describe trees.
@@ -74,21 +86,24 @@ def prove(source: TreeEnsemble, model: onnx.ModelProto) -> TreeProof:
         assumed += _assumed(source, run)
         walks += 1
         tests += int(np.count_nonzero(~source.is_leaf))
-        differences += _compare_decisions(plain if expanded else source, run)
+        found_here = _compare_decisions(plain if expanded else source, run)
+        differences += [text for text in found_here if missing or not _about_missing(text)]
         if source.leaf_target is not None and any(f.tables for f in run):
             assumed.append("the file adds what it looks up to the right sums")
         values = _leaf_values(source, run)
         if values is None:
             continue
-        wanted, got = values
-        rounded = bool(np.array_equal(got, wanted.astype(np.float32)))
-        same = rounded or bool(np.array_equal(got, wanted))
-        alike = same and alike is not False
-        if not same:
-            off = np.any((got != wanted) & (got != wanted.astype(np.float32)), axis=1)
+        got = values[1]
+        wanted = _as_written(source, *values, run)
+        off = _off(got, wanted) if wanted is values[0] else np.abs(got - wanted) > 2.0**-22 * np.abs(values[0]).max()
+        off = np.any(off, axis=1)
+        alike = not off.any() and alike is not False
+        if off.any():
             differences.append(f"{_count(off)} leaves have another value")
         worst = max(worst, float(np.abs(got - wanted).max(initial=0.0)))
         bound = max(bound, _sum_bound(source, wanted, got, run))
+    if not missing:
+        assumed.append("no row has missing values: the estimator refuses them")
     if not walks:
         differences.append("the file has no walk over trees of these sizes")
     return TreeProof(
@@ -101,6 +116,14 @@ def prove(source: TreeEnsemble, model: onnx.ModelProto) -> TreeProof:
         differences=tuple(dict.fromkeys(differences)),
         assumed=tuple(dict.fromkeys(assumed)),
     )
+
+
+def _off(got: Array, wanted: Array) -> Array:
+    """Return which leaves are neither the source's nor, all of them, rounded to float32."""
+    narrow = wanted.astype(np.float32)
+    if np.array_equal(got, narrow) or np.array_equal(got, wanted):
+        return np.zeros(got.shape, dtype=bool)
+    return (got != wanted) & (got != narrow)
 
 
 def _runs(source: TreeEnsemble, found: Sequence[Found]) -> Iterator[list[Found]]:
@@ -143,11 +166,11 @@ def _compare_part(source: TreeEnsemble, found: Found) -> Iterator[str]:
         ("children", source.false_child, file.false_child),
         ("columns", source.feature, file.feature),
         ("modes", source.mode, file.mode),
-        ("directions of missing values", source.missing_true, file.missing_true),
+        (_MISSING, source.missing_true, file.missing_true),
     ):
         wrong = (a != b) if what == "children" else (a != b) & ~leaf
         if wrong.any():
-            yield f"{_count(wrong)} nodes have other {what}"
+            yield f"{_count(wrong)} nodes {what if what == _MISSING else f'have other {what}'}"
     yield from _compare_rows(source, found)
     narrow = source.compare == "float32" or found.rows == "float32"
     # Rows that are computed in the file: float32 thresholds are right for float32 rows, which is then assumed.
@@ -227,6 +250,39 @@ def _leaf_values(source: TreeEnsemble, run: Sequence[Found]) -> tuple[Array, Arr
         # Of two classes the second says it all.
         wanted = wanted[:, 1:]
     return (wanted, got) if wanted.shape == got.shape else None
+
+
+def _as_written(source: TreeEnsemble, wanted: Array, got: Array, run: Sequence[Found]) -> Array:
+    """Return the source's leaves as the file writes them, when it divides them by the number of trees, adds the base
+    elsewhere, or both; else as they are.
+
+    Every leaf must fit, and what is added to the trees of a sum must be what its base lacks.
+    """
+    if np.array_equal(got, wanted.astype(np.float32)) or np.array_equal(got, wanted) or not np.isfinite(got).all():
+        return wanted
+    start, targets = source.leaf_start[:-1], source.leaf_target
+    size = np.abs(wanted).max(initial=0.0)
+    sizes = np.diff(source.leaf_start)
+    for scale in (1.0, 1 / source.n_trees):
+        # The leaves, and the base if it went to them before, are rounded to float32.
+        rounding = 4 * 2.0**-24 * max(size * scale, float(np.abs(got).max(initial=0.0)))
+        apart = got - scale * wanted
+        low, high = np.minimum.reduceat(apart, start), np.maximum.reduceat(apart, start)
+        if (high - low > rounding).any():
+            continue
+        shift = np.where(np.abs(low + high) / 2 > rounding, (low + high) / 2, 0.0)
+        if scale == 1 and not shift.any():
+            # As any2onnx writes them: then every one must be the source's to the last bit.
+            return wanted
+        base = sum((f.ensemble.base for f in run if f.ensemble.base is not None), np.zeros(1))
+        if targets is not None and got.shape[1] == 1:
+            width = max(source.n_targets, len(base))
+            total = np.bincount(targets[start], weights=shift[:, 0], minlength=width)
+        else:
+            total = shift.sum(axis=0)
+        if (np.abs(total + base[-len(total) :]) <= 2 * rounding * max(source.n_trees, 1)).all():
+            return scale * wanted + np.repeat(shift, sizes, axis=0)
+    return wanted
 
 
 def _looked_up(found: Found) -> Array | None:

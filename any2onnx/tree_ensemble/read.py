@@ -241,6 +241,10 @@ def _older(node: onnx.NodeProto) -> TreeEnsemble:
     _check_node(thresholds is not None and weights is not None, node, "thresholds or weights are missing")
     labels = a.get("classlabels_strings", a.get("classlabels_int64s", ()))
     base = a.get("base_values_as_tensor", a.get("base_values"))
+    targets, n_targets = a[f"{prefix}_ids"], len(labels) or int(a.get("n_targets", 1))
+    if prefix == "class" and n_targets == 2 and len(np.unique(targets)) == 1:
+        # Two classes and scores of one of them: they are those of the second, whatever number they have.
+        targets, n_targets = np.zeros_like(targets), 1
     return _ordered(
         node,
         roots=np.sort(np.unique(trees, return_index=True)[1]),
@@ -252,8 +256,8 @@ def _older(node: onnx.NodeProto) -> TreeEnsemble:
         missing=np.asarray(a.get("nodes_missing_value_tracks_true", np.zeros(len(key)))).astype(bool) & inner,
         leaf_position=position(a[f"{prefix}_treeids"], a[f"{prefix}_nodeids"]),
         leaf_value=np.asarray(weights),
-        leaf_target=a[f"{prefix}_ids"],
-        n_targets=len(labels) or int(a.get("n_targets", 1)),
+        leaf_target=targets,
+        n_targets=n_targets,
         compare="float32" if np.asarray(thresholds).dtype == np.float32 else "float64",
         base=None if base is None else np.asarray(base, np.float64),
         aggregate=a.get("aggregate_function", b"SUM") != b"AVERAGE",

@@ -581,9 +581,19 @@ def test_rows_for_models_without_names():
     model = LinearRegression().fit(X, X[:, 0])
     with pytest.raises(UsageError, match="the data have 2 columns, the model was trained on 3 without names"):
         rows_for_sklearn(model, pd.DataFrame({"a": [1], "b": [2]}))
-    with pytest.raises(UsageError, match="several arrays"):
-        rows_for_sklearn(model, {"x": X})
     assert rows_for_sklearn(model, X) is X
+
+
+def test_rows_of_an_archive():
+    model = LinearRegression().fit(X, X[:, 0])
+    assert rows_for_sklearn(model, {"anything": X}) is X
+    assert rows_for_sklearn(model, {"x": X, "y": X[:, 0]}) is X
+    with pytest.raises(UsageError, match=r"has 2 arrays \(a, b\)"):
+        rows_for_sklearn(model, {"a": X, "b": X})
+    frame = pd.DataFrame(X, columns=["p", "q", "r"])
+    named = LinearRegression().fit(frame, X[:, 0])
+    found = rows_for_sklearn(named, {name: frame[name].to_numpy() for name in ("r", "p", "q")})
+    pd.testing.assert_frame_equal(found, frame)
 
 
 def test_summaries_of_ensembles_count_fitted_members_once():

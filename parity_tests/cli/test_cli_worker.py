@@ -302,8 +302,10 @@ def test_options_of_the_worker(folder, capsys):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not count mapped memory")
-def test_too_little_memory_is_told(folder):
-    done = command("parity", folder / "m.skops", folder / "m.onnx", "--max-memory", "120MB")
+@pytest.mark.parametrize("size", ["30MB", "120MB"])
+def test_too_little_memory_is_told(folder, size):
+    """Also where BLAS would wait for its buffers for ever."""
+    done = command("parity", folder / "m.skops", folder / "m.onnx", "--max-memory", size)
     assert done.returncode == 5, done.stderr
     assert done.stderr.startswith("LimitReached: the memory that the command may take is used up")
 

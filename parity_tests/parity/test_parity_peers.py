@@ -7,15 +7,22 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
-from sklearn.ensemble import GradientBoostingClassifier, IsolationForest, RandomForestClassifier
+from sklearn.ensemble import (
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    IsolationForest,
+    RandomForestClassifier,
+)
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KBinsDiscretizer, StandardScaler
 from sklearn.svm import SVC
-from sklearn.tree import DecisionTreeRegressor
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+import any2onnx
 from any2onnx.parity import Verdict, check_parity
 
 skl2onnx = pytest.importorskip("skl2onnx")
@@ -31,6 +38,43 @@ TWO = np.stack([Y > 0, X[:, 2] > 0], axis=1).astype(int)
 
 def convert(model, x, **options):
     return skl2onnx.to_onnx(model, x[:1], target_opset={"": 18, "ai.onnx.ml": 3}, options=options or None)
+
+
+@pytest.mark.parametrize(
+    ("model", "target"),
+    [
+        (DecisionTreeClassifier(max_depth=4), Y > 0),
+        (DecisionTreeRegressor(max_depth=4), TARGET),
+        (RandomForestClassifier(7, max_depth=4, random_state=0), Y > 0),
+        (RandomForestClassifier(7, max_depth=4, random_state=0), NAMES),
+        (ExtraTreesRegressor(5, max_depth=5, random_state=0), TARGET),
+        (GradientBoostingClassifier(n_estimators=5, random_state=0), Y > 0),
+        (GradientBoostingClassifier(n_estimators=5, random_state=0), NAMES),
+        (GradientBoostingRegressor(n_estimators=5, random_state=0), TARGET),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_its_trees_are_proved(model, target):
+    """It divides leaves by the number of trees, moves the base, and writes scores of one of two classes."""
+    model.fit(X, target)
+    proto = convert(model, X)
+    report = any2onnx.check_parity(model, proto, X, suites="data", prove=True)
+    (proof,) = (item for item in report.proofs if item.kind == "trees")
+    assert proof.bound < 1e-5
+    assert proof.observed < 1e-6
+    if isinstance(model, (GradientBoostingClassifier, GradientBoostingRegressor)):
+        assert proof.holds
+        assert "refuses" in proof.assumed[0]
+    else:
+        # It sends every missing value to the right; scikit-learn to the side with more samples.
+        assert not proof.holds
+        assert "only for rows without missing values" in proof.statement
+    node = next(node for node in proto.graph.node if node.op_type.startswith("TreeEnsemble"))
+    weights = next(item for item in node.attribute if item.name.endswith("_weights"))
+    weights.floats[0] += 0.01
+    broken = any2onnx.check_parity(model, proto, X, suites="data", prove=True)
+    (proof,) = (item for item in broken.proofs if item.kind == "trees")
+    assert any("another value" in text for text in proof.differences)
 
 
 @pytest.mark.parametrize(

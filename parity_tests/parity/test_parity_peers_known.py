@@ -109,7 +109,6 @@ SKLEARN = (
         of_skl2onnx("ensemble.RandomForestClassifier", MISSING, TWO, n_estimators=5, random_state=0),
         "special",
         ("TreeEnsembleClassifier",),
-        "unknown",  # onnx.reference has no say about two classes
     ),
     Known(
         "probabilities of binary LDA",
@@ -140,7 +139,7 @@ SKLEARN = (
         of_skl2onnx("ensemble.BaggingClassifier", X, Y, estimator=machines("SVC"), n_estimators=3, random_state=0),
         "typical",
         ("SVMClassifier",),
-        "unknown",  # nor about this operator
+        "unknown",  # onnx.reference has no say about this operator
     ),
     Known(
         "neighbours weighted by distance, regression",

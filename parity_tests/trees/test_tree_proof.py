@@ -181,7 +181,9 @@ def test_a_broken_file_is_not_proved(broken: str, family: str) -> None:
         assert proof.decides_alike
     else:
         assert not proof.decides_alike, broken
-        assert str(proof).startswith("not proved")
+        assert "every row" not in str(proof)
+        assert ("only for rows without missing values" in str(proof)) == broken.startswith("missing")
+        assert prove(e, model, missing=False).decides_alike == broken.startswith("missing")
 
 
 @pytest.mark.parametrize("family", ["forest", "histogram"])
