@@ -143,7 +143,7 @@ class Record:
         wide = np.broadcast_arrays(*operands)
         rows = self._common_row(np.stack([self.rows_of(cells) for cells in wide]))
         keys = np.stack([self.columns_of(cells).ravel() for cells in wide], axis=1)
-        different, where = np.unique(keys, axis=0, return_inverse=True)
+        different, where = _different(keys)
         first = self._operation(name, form, tuple(different.T), tuple(wants), len(different), result)
         return self._coded(first + where.reshape(wide[0].shape), rows)
 
@@ -214,6 +214,16 @@ class Record:
             return done, {k: str(v) for k, v in record.constants.items()}, record.kinds
 
         return bool(told(self) == told(other))
+
+
+def _different(keys: Array) -> tuple[Array, Array]:
+    """Return the different rows in order, and which of them each row is: numpy.unique of few, long columns."""
+    code = keys[:, 0]
+    for column in keys.T[1:]:
+        _, code = np.unique(code, return_inverse=True)
+        code = code * (int(column.max(initial=0)) + 1) + column
+    _, first, where = np.unique(code, return_index=True, return_inverse=True)
+    return keys[first], where
 
 
 class Emitter:
