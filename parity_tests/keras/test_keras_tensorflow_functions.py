@@ -111,6 +111,16 @@ CASES: dict[str, tuple[Callable[[Any], Any], tuple[int | None, ...]]] = {
         lambda x: tf.compat.v1.nn.fused_batch_norm(x, _ES, _ES, 2 * _ES, 3 * _ES, is_training=False)[0],
         IMAGE,
     ),
+    "batch norm of old, channels first": (
+        lambda x: tf.compat.v1.nn.fused_batch_norm(
+            tf.transpose(x, [0, 3, 1, 2]), _ES, 4 * _ES, 2 * _ES, 3 * _ES, data_format="NCHW", is_training=False
+        )[0],
+        IMAGE,
+    ),
+    "conv1d of old": (
+        lambda x: tf.compat.v1.nn.conv1d(value=x, filters=_KERNEL[0, :, :4], stride=2, padding="SAME"),
+        SEQUENCE,
+    ),
     "compat v1": (lambda x: tf.compat.v1.reduce_sum(x, axis=1, keep_dims=True) + tf.compat.v1.log(x * x + 1), SEQUENCE),
 }
 

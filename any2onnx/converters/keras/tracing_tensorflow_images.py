@@ -70,7 +70,7 @@ def _pool(name: str) -> Meaning:
 
 def _conv(name: str) -> Meaning:
     def meaning(
-        input: Any,
+        input: Any = None,
         filters: Any = None,
         strides: Any = 1,
         padding: Any = "VALID",
@@ -78,13 +78,15 @@ def _conv(name: str) -> Meaning:
         dilations: Any = None,
         stride: Any = None,
         filter: Any = None,
+        value: Any = None,
         **given: Any,
     ) -> Any:
         if not isinstance(padding, str):
             raise refuse(f"nn.{name}", "padding", padding)
-        rank = len(input.shape)
+        x = value if input is None else input
+        rank = len(x.shape)
         return getattr(keras_ops(), name)(
-            input,
+            x,
             filters if filters is not None else filter,
             _window(stride if stride is not None else strides, rank, data_format),
             padding.lower(),
@@ -133,9 +135,12 @@ def _fused_batch_norm(
     is_training: bool = True,
     **given: Any,
 ) -> Any:
-    if is_training or _is_first(data_format):
-        raise refuse("compat.v1.nn.fused_batch_norm", "is_training, data_format", (is_training, data_format))
-    return _batch_normalization(x, mean, variance, offset, scale, epsilon), mean, variance
+    if is_training:
+        raise refuse("compat.v1.nn.fused_batch_norm", "is_training", is_training)
+    parts = (mean, variance, offset, scale)
+    if _is_first(data_format):
+        parts = tuple(keras_ops().reshape(part, (-1, *[1] * (len(x.shape) - 2))) for part in parts)
+    return _batch_normalization(x, *parts, epsilon), mean, variance
 
 
 def _resize(images: Any, size: Any, method: Any = "bilinear", antialias: bool = False, **given: Any) -> Any:
