@@ -156,7 +156,7 @@ def markdown(lines: list[dict[str, Any]]) -> str:
         "cannot export, in that type. Answers in half types are judged by float64, to two units in the last place or",
         "twice torch's own error; bfloat16 runs through the casts to float32 that the converter puts around operators.",
         "",
-        *(f"* {line}" for line in summary(list(found.values())).splitlines()),
+        *(f"* {line}" for line in summary(sorted(found.values(), key=_of_type)).splitlines()),
         "",
         f"| entry | {' | '.join(dtypes)} | why not |",
         f"| --- |{' --- |' * (len(dtypes) + 1)}",
@@ -172,6 +172,10 @@ def markdown(lines: list[dict[str, Any]]) -> str:
                 why = messages[0].partition("] ")[2].partition("\n")[0].partition(" (did you")[0] if messages else ""
         text.append(f"| {entry} | {' | '.join(cells)} | {why.replace('|', chr(92) + '|')} |")
     return "\n".join(text) + "\n"
+
+
+def _of_type(line: dict[str, Any]) -> int:
+    return DTYPES.index(line["dtype"])
 
 
 def from_table(text: str) -> list[dict[str, Any]]:

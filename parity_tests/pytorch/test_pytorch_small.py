@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import opdb_dynamic
 import pytest
 import torch
@@ -115,3 +116,34 @@ def test_real_numbers_among_sizes() -> None:
     proto = convert(Scaled(), (torch.zeros(5, 2),), dynamic_shapes={"x": {0: "n"}})
     for n in (2, 5, 9):
         assert run(proto, torch.zeros(n, 2))[0].shape == tuple(Scaled()(torch.zeros(n, 2)).shape)
+
+
+class Mixed(nn.Module):
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.linear, self.norm, self.conv = nn.Linear(4, 4), nn.LayerNorm(4), nn.Conv1d(2, 3, 3)
+        self.dtype = dtype
+
+    def forward(self, x: torch.Tensor) -> Any:
+        with torch.autocast("cpu", dtype=self.dtype):
+            y = self.linear(x)
+            z = self.norm(y).softmax(-1)
+            product = y @ y.t()
+            with torch.autocast("cpu", enabled=False):
+                exact = x * 1.001
+            both = torch.cat([y, x]) + y.float().sum()
+            filtered = self.conv(x[None])
+        return y.float(), z.float(), product.float(), both, exact, filtered.float()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_regions_under_autocast(dtype: torch.dtype) -> None:
+    model, x = Mixed(dtype).eval(), torch.randn(2, 4)
+    got = run(convert(model, (x,)), x)
+    with torch.no_grad():
+        want = [part.numpy() for part in model(x)]
+    # A few units in the last place of the narrow type; what is not narrowed agrees as ever.
+    loose = 4 * torch.finfo(dtype).eps
+    for k, (a, b) in enumerate(zip(got, want, strict=True)):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=1e-6 if k == 4 else loose, atol=1e-6 if k == 4 else 4 * loose)

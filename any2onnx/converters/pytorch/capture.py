@@ -55,13 +55,13 @@ def capture(
             needs="a torch.nn.Module or a torch.export.ExportedProgram",
             remedy="wrap a function in a module whose forward calls it",
         )
-    _check_weights(model, args, kwargs)
     given = _combined(model, args, kwargs)
     if hasattr(dynamic_shapes, "dynamic_shapes"):  # torch.export.ShapesCollection, AdditionalInputs
         dynamic_shapes = dynamic_shapes.dynamic_shapes(model, args, dict(kwargs))
-    with CAPTURE:
+    with CAPTURE:  # a trace of the same model in another thread holds other weights meanwhile
         register_structures(given)
-    args, kwargs = _apart(model, args, kwargs)
+        _check_weights(model, args, kwargs)
+        args, kwargs = _apart(model, args, kwargs)
     given = _combined(model, args, kwargs)
     if dynamic_axes is not None and dynamic_shapes is None:
         dynamic_shapes = _from_axes(model, args, kwargs, dynamic_axes, input_names, output_names)

@@ -93,5 +93,13 @@ def inlined(g: GraphBuilder, call: TorchCall) -> list[Any]:
     """A region under another gradient mode or autocast: its nodes in place."""
     position = next(k for k, v in enumerate(call.params.values()) if callable(v) and hasattr(v, "module"))
     values = list(call.params.values())
-    results: list[Any] = values[position](g, *values[position + 1 :])
+    graph = values[position]
+    before = graph.walker.autocast
+    if call.key.endswith("wrap_with_autocast"):
+        _device, _dtype, enabled, *_ = values
+        graph.walker.autocast = bool(enabled)
+    try:
+        results: list[Any] = graph(g, *values[position + 1 :])
+    finally:
+        graph.walker.autocast = before
     return results

@@ -213,7 +213,9 @@ def einsum(g: GraphBuilder, call: TorchCall) -> Value:
         tensors = [g.Cast(t, DataType.INT64) for t in tensors]
         equation = spelled_out(call.params["equation"], [rank_of(t) for t in tensors])
         return g.Cast(g.Einsum(*tensors, equation=equation), DataType.BOOL)
-    return g.Einsum(*tensors, equation=spelled_out(call.params["equation"], [rank_of(t) for t in tensors]))
+    # Of a single term torch makes a sum, which is int64 for whole numbers of any width.
+    operands = [g.Cast(t, call.dtype) for t in tensors]
+    return g.Einsum(*operands, equation=spelled_out(call.params["equation"], [rank_of(t) for t in tensors]))
 
 
 def spelled_out(equation: str, ranks: Sequence[int]) -> str:

@@ -156,6 +156,8 @@ class Walker:
         self.plan = plan
         self.promises = promises
         self.sizes = Sizes()
+        # Inside of a region under autocast: operators take their operands in the type that their results have.
+        self.autocast = False
         self.translator = Translator(registry, "pytorch", builder, general_shapes=promises)
         self._locations: dict[Any, tuple[str, str]] = {}
 
@@ -222,6 +224,8 @@ class Walker:
             flat = [_resolved(n, env, same) for n in _flat_nodes(node)]
             return self.run(g, expansion, flat, (scope, location))
         params = {name: _resolved(value, env, same) for name, value in arguments.items()}
+        if self.autocast:
+            params = {name: _as_result(g, value, node) for name, value in params.items()}
         prefix = COMPLEX_PREFIX if node_is_complex(node) else ""
         call = TorchCall(
             key=known_key(target, self.registry, g.opsets.main, prefix) or prefix + target_key(target),
@@ -249,6 +253,23 @@ def _resolved(argument: Any, env: Mapping[Any, Any], same: Mapping[Any, Any]) ->
     if isinstance(argument, dict):
         return {key: _resolved(a, env, same) for key, a in argument.items()}
     return argument
+
+
+def _as_result(g: GraphBuilder, value: Any, node: Any) -> Any:
+    """Return a real operand in the type of a node's result, as autocast casts it; any other value as it is."""
+    if isinstance(value, list | tuple):
+        return [_as_result(g, v, node) for v in value]
+    dtype = getattr(node.meta.get("val"), "dtype", None)
+    if not isinstance(value, Value) or dtype is None or not dtype.is_floating_point or _casts(node):
+        return value
+    return g.Cast(value, onnx_dtype(dtype)) if value.dtype in _REAL else value
+
+
+_REAL = frozenset({DataType.FLOAT, DataType.DOUBLE, DataType.FLOAT16, DataType.BFLOAT16})
+
+
+def _casts(node: Any) -> bool:
+    return target_key(node.target).startswith(("aten.to.", "aten._to_copy.", "aten.type_as."))
 
 
 def _meta(argument: Any) -> Any:
