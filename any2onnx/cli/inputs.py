@@ -164,10 +164,11 @@ def read_data(path: Path) -> Any:
                 stream.seek(0)
                 return dict(np.load(stream, allow_pickle=False))
         except (ValueError, EOFError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+            form = "without pickled objects" if suffix.startswith(".np") else "with named columns"
             raise MalformedFile(
                 f"the data cannot be read: {' '.join(str(error).split())[:300]}",
                 where=str(path),
-                needs=f"a {suffix} file{' without pickled objects' if suffix.startswith('.np') else ' with named columns'}",
+                needs=f"a {suffix} file {form}",
             ) from error
 
 

@@ -105,7 +105,7 @@ def _two_scores(given: Given) -> bool:
     if _labels(given) > 2:
         return False
     weights = np.asarray(given.attribute("class_weights", ()), np.float64)
-    shares = len(set(given.attribute("class_ids", ()))) == 1 and weights.size and weights.min() >= 0
+    shares = set(given.attribute("class_ids", ())) == {0} and weights.size and weights.min() >= 0
     plain = given.attribute("post_transform", b"NONE") == b"NONE" and not given.attribute("base_values", ())
     return not (_labels(given) == 2 and shares and plain)
 

@@ -123,7 +123,8 @@ def _off(got: Array, wanted: Array) -> Array:
     narrow = wanted.astype(np.float32)
     if np.array_equal(got, narrow) or np.array_equal(got, wanted):
         return np.zeros(got.shape, dtype=bool)
-    return (got != wanted) & (got != narrow)
+    off: Array = (got != wanted) & (got != narrow)
+    return off
 
 
 def _runs(source: TreeEnsemble, found: Sequence[Found]) -> Iterator[list[Found]]:
@@ -281,7 +282,8 @@ def _as_written(source: TreeEnsemble, wanted: Array, got: Array, run: Sequence[F
         else:
             total = shift.sum(axis=0)
         if (np.abs(total + base[-len(total) :]) <= 2 * rounding * max(source.n_trees, 1)).all():
-            return scale * wanted + np.repeat(shift, sizes, axis=0)
+            written: Array = scale * wanted + np.repeat(shift, sizes, axis=0)
+            return written
     return wanted
 
 

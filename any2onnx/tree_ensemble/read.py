@@ -242,9 +242,9 @@ def _older(node: onnx.NodeProto) -> TreeEnsemble:
     labels = a.get("classlabels_strings", a.get("classlabels_int64s", ()))
     base = a.get("base_values_as_tensor", a.get("base_values"))
     targets, n_targets = a[f"{prefix}_ids"], len(labels) or int(a.get("n_targets", 1))
-    if prefix == "class" and n_targets == 2 and len(np.unique(targets)) == 1:
-        # Two classes and scores of one of them: they are those of the second, whatever number they have.
-        targets, n_targets = np.zeros_like(targets), 1
+    if prefix == "class" and n_targets == 2 and not np.any(targets):
+        # Two classes and scores of one of them: they are those of the second, whatever their number says.
+        n_targets = 1
     return _ordered(
         node,
         roots=np.sort(np.unique(trees, return_index=True)[1]),

@@ -163,6 +163,7 @@ WRONG = {
     ],
     "TreeEnsembleClassifier, two classes": [
         ("TreeEnsembleClassifier", [BATCH], classifier(2, [0, 1, 1, 0, 1]), {"outputs": 2, "ml": 1}),
+        ("TreeEnsembleClassifier", [BATCH], classifier(2, [1] * 5), {"outputs": 2, "ml": 1}),
         (
             "TreeEnsembleClassifier",
             [BATCH],
@@ -209,7 +210,6 @@ RIGHT = [
     ("Attention", [f(1, 4, 3, 8), f(1, 2, 5, 8), f(1, 2, 5, 8)], {"is_causal": 1}, {"opset": 23}),
     ("TreeEnsembleClassifier", [BATCH], classifier(3, [0, 1, 2, 0, 1]), {"outputs": 2, "ml": 1}),
     ("TreeEnsembleClassifier", [BATCH], classifier(2, [0] * 5), {"outputs": 2, "ml": 1}),
-    ("TreeEnsembleClassifier", [BATCH], classifier(2, [1] * 5), {"outputs": 2, "ml": 1}),
     ("TreeEnsembleRegressor", [BATCH], regressor(), {"ml": 1}),
     ("TreeEnsemble", [BATCH], ensemble(), {"ml": 5}),
     ("Normalizer", [BATCH], {"norm": "L2"}, {"ml": 1}),
