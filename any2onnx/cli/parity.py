@@ -124,7 +124,8 @@ Examples:
 
 \b
 Exit codes: 0 all comparisons passed, 1 one failed or is worse than the baseline, 2 wrong usage, 3 a file was
-refused, 4 an operator is not supported, 5 none failed and some could not be decided, 70 internal error.
+refused, 4 an operator is not supported, 5 none failed and some could not be decided, 6 a file cannot be read or
+written, 70 internal error.
 """
 )
 @click.argument("model", type=_PATH, required=False)

@@ -76,3 +76,14 @@ def test_the_lists_import_no_framework():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_documented_numbers_are_those_of_the_lists():
+    from pathlib import Path
+
+    from any2onnx.parity.self_test.ill_conditioned import SPECIMENS
+
+    text = (Path(__file__).parents[2] / "docs" / "parity_method.md").read_text(encoding="utf-8")
+    specimens, mutants = len(list(all_specimens())), len(list(all_mutants()))
+    assert f"all {specimens}, {len(SPECIMENS)} of them ill-conditioned," in text
+    assert f"{mutants} wrong ones," in text
