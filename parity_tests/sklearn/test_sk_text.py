@@ -361,7 +361,7 @@ def test_patch_extractor(convert, run, shape, size):
         {"preprocessor": strip_accents_unicode},
         {"strip_accents": strip_accents_ascii, "analyzer": "char", "ngram_range": (1, 2)},
     ],
-    ids=str,
+    ids=lambda given: "-".join(f"{key}={getattr(value, '__name__', value)}" for key, value in given.items()),
 )
 @pytest.mark.parametrize("cls", [CountVectorizer, TfidfVectorizer, HashingVectorizer])
 def test_functions_of_known_meaning(convert, run, cls, arguments):
