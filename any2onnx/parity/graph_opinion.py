@@ -31,7 +31,8 @@ MAX_ROWS = 4
 AGREEMENT = 0.1
 # Random changes of all constants are samples of what their rounding did.
 CONSTANTS_FACTOR = 4.0
-DRAWS = 4
+# With signs drawn at random: the effects of two constants that cancel in every draw would hide both.
+DRAWS = 8
 
 
 class GraphOpinion:
