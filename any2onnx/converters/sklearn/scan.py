@@ -107,7 +107,10 @@ def check_estimator(estimator: Any, scope: str = "") -> None:
     methods = ("predict", "transform", "fit_predict", "fit_transform", "score_samples", "kneighbors")
     if not any(hasattr(type(estimator), name) or hasattr(estimator, name) for name in methods):
         raise NotAModel(
-            f"{type(estimator).__name__} is no estimator", where=where, needs="an object with predict or transform"
+            f"{type(estimator).__name__} is no estimator",
+            where=where,
+            needs="an object with predict or transform",
+            remedy="convert_keras or convert_pytorch for models of other frameworks",
         )
     from sklearn.exceptions import NotFittedError
     from sklearn.utils.validation import check_is_fitted
