@@ -6,6 +6,7 @@ first one that the layer takes; only what a layer demands beyond that is stated 
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -169,16 +170,39 @@ def _function(outer: str) -> Any:
     return lambda value: keras.ops.tanh(value) * 0.5 + 0.25
 
 
-def _torch_module(outer: str) -> Any:
-    """Raises CannotBuild: torch is not installed, or Keras does not run on it."""
+def _module(outer: str) -> Any:
+    """Raises CannotBuild: Keras does not run on PyTorch, Flax is not installed."""
     import keras
 
+    if outer == "FlaxLayer":
+        return _flax_module()
     if keras.backend.backend() != "torch":
         raise CannotBuild("a module of PyTorch runs under the backend torch only")
     import torch
 
     torch.manual_seed(0)
     return torch.nn.Linear(4, 3)
+
+
+def _flax_module() -> Any:
+    try:
+        linen = importlib.import_module("flax.linen")
+    except ImportError as error:
+        raise CannotBuild("Flax is not installed") from error
+    return linen.Dense(3)
+
+
+def _jax_function(outer: str) -> Any:
+    """Raises CannotBuild: JAX is not installed, or Keras runs neither on it nor on TensorFlow."""
+    import keras
+
+    if keras.backend.backend() not in ("jax", "tensorflow"):
+        raise CannotBuild("a function of JAX runs under the backends jax and tensorflow only")
+    try:
+        from jax import numpy as jnp
+    except ImportError as error:
+        raise CannotBuild("JAX is not installed") from error
+    return lambda inputs: jnp.tanh(inputs) * 0.5 + 0.25
 
 
 def _cell(outer: str) -> Any:
@@ -203,7 +227,8 @@ def _steps(outer: str) -> Any:
 _MADE: Mapping[str, Callable[[str], Any]] = {
     "layer": _wrapped,
     "function": _function,
-    "module": _torch_module,
+    "module": _module,
+    "call_fn": _jax_function,
     "cell": _cell,
     "cells": _cells,
     "layers": _steps,

@@ -189,10 +189,27 @@ def test_legacy_backend_functions() -> None:
 
 
 @pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: tf.gather(x, tf.cast(x[:, :, :2] > 0, tf.int32), batch_dims=2),
+        lambda x: tf.gather(x, tf.cast(x[:, :2, 0] > 0, tf.int32), batch_dims=1),
+        lambda x: tf.gather(x, tf.cast(x[:, 0, 0] > 0, tf.int32), axis=1, batch_dims=1),
+        lambda x: tf.gather(x, tf.cast(x[:, :, 0] > 0, tf.int32), axis=2, batch_dims=2),
+    ],
+)
+def test_gather_by_batch(function: Callable[[Any], Any]) -> None:
+    check_at_three_sizes(of_function(function, (None, 4)), (None, 4))
+
+
+@pytest.mark.parametrize(
     ("function", "error", "message"),
     [
         (lambda x: tf.linalg.expm(tf.matmul(x, x, transpose_a=True)), ExportFailed, "got a tensor of the model"),
-        (lambda x: tf.gather(x, tf.constant([[0]] * 2), axis=1, batch_dims=1), UnsupportedParameter, "batch_dims=1"),
+        (
+            lambda x: tf.gather(x, tf.cast(x[:, 0] > 0, tf.int32), axis=2, batch_dims=1),
+            UnsupportedParameter,
+            "batch_dims=1",
+        ),
         (lambda x: tf.cumsum(x, exclusive=True), UnsupportedParameter, "exclusive=True"),
         (lambda x: tf.convert_to_tensor(x.numpy()), ExportFailed, "asked for the numbers in a tensor"),
     ],

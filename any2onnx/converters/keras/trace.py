@@ -12,6 +12,7 @@ differ in more than sizes, Python control flow depends on a dynamic dim, and the
 
 from __future__ import annotations
 
+import contextlib
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -43,8 +44,9 @@ _ATTEMPTS: Final = (
 )
 # Sounds: spectrograms want thousands of samples. For one dim only.
 _LONG: Final = ((4096,), (6007,))
-# Where steps are so large that the second recording tells no more than the first, its sizes are multiplied by these.
-_LARGER: Final = (11, 150)
+# Where steps are so large that the second recording tells no more than the first, its batches and its other sizes are
+# multiplied by these.
+_LARGER: Final = ((11, 1), (1, 11), (11, 11), (1, 150))
 _BLOCK: Final = 4093
 _BATCHES: Final = ((2, 5, 11), (3, 7, 13))
 
@@ -141,21 +143,20 @@ def _recordings(
 
 def _again(
     record: Callable[[Mapping[Any, int]], Tape], names: Sequence[tuple[Any, bool]], sizes: Sequence[int]
-) -> Callable[[int], Tape]:
-    return lambda factor: record(_sizes(names, sizes, 1, factor))
+) -> Callable[[tuple[int, int]], Tape]:
+    return lambda factors: record(_sizes(names, sizes, 1, factors))
 
 
-def _merged(first: Tape, second: Tape, larger: Callable[[int], Tape]) -> StaticDims:
+def _merged(first: Tape, second: Tape, larger: Callable[[tuple[int, int]], Tape]) -> StaticDims:
     """Compare two recordings, the second with larger sizes where it tells no more than the first."""
-    for factor in (*_LARGER, 0):
+    for factors in (*_LARGER, None):
         try:
             return merge(first, second)
         except TooCoarse as error:
             coarse = error
-        try:
-            second = larger(factor) if factor else second
-        except Exception:  # Keras or the user's function cannot do with such sizes
-            break
+        # Keras or the user's function may be unable to do with such sizes.
+        with contextlib.suppress(Exception):
+            second = larger(factors) if factors else second
     raise ExportFailed(
         f"{coarse}: which dims follow from those of the inputs is not known",
         where=coarse.entry.location or None,
@@ -202,16 +203,18 @@ def _key(k: int, axis: int, dim: Dim) -> Any:
     return dim if dim is not None else (k, axis)
 
 
-def _sizes(names: Sequence[tuple[Any, bool]], sizes: Sequence[int], run: int, factor: int = 1) -> dict[Any, int]:
+def _sizes(
+    names: Sequence[tuple[Any, bool]], sizes: Sequence[int], run: int, factors: tuple[int, int] = (1, 1)
+) -> dict[Any, int]:
     result: dict[Any, int] = {}
     batches, others = 0, 0
     for key, batch in names:
         if batch:
             # Small, for the sake of images: nothing shrinks a batch.
-            result[key] = _BATCHES[run][batches % len(_BATCHES[run]) if len(sizes) > 1 else 0]
+            result[key] = _BATCHES[run][batches % len(_BATCHES[run]) if len(sizes) > 1 else 0] * factors[0]
             batches += 1
         else:
-            result[key] = sizes[others % len(sizes)] * factor
+            result[key] = sizes[others % len(sizes)] * factors[1]
             others += 1
     return result
 

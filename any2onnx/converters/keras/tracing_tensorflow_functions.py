@@ -92,9 +92,21 @@ def _slice(input_: Any, begin: Any, size: Any) -> Any:
 
 
 def _gather(params: Any, indices: Any, validate_indices: Any = None, axis: Any = None, batch_dims: int = 0) -> Any:
-    if batch_dims:
+    ops = _ops()
+    if not batch_dims:
+        return ops.take(params, indices, axis=0 if axis is None else axis)
+    params, indices = ops.convert_to_tensor(params), ops.convert_to_tensor(indices)
+    shared = batch_dims if batch_dims > 0 else batch_dims + len(indices.shape)
+    # TensorFlow's default is the number as it was given, a negative one too.
+    along = (batch_dims if axis is None else axis) % len(params.shape)
+    alone = len(indices.shape) - shared
+    if along != shared or alone > 1:
         raise _refuse("gather", "batch_dims", batch_dims)
-    return _ops().take(params, indices, axis=0 if axis is None else axis)
+    # One index vector for each of the leading elements; the dims behind are taken whole.
+    for _ in range(len(params.shape) - len(indices.shape)):
+        indices = ops.expand_dims(indices, -1)
+    found = ops.take_along_axis(params, indices, axis=shared)
+    return found if alone else ops.squeeze(found, axis=shared)
 
 
 def _pad(tensor: Any, paddings: Any, mode: str = "CONSTANT", constant_values: Any = 0) -> Any:
