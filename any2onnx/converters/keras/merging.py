@@ -35,10 +35,11 @@ def add(g: GraphBuilder, call: LayerCall) -> Value:
 
 
 def average(g: GraphBuilder, call: LayerCall) -> Value:
-    """Convert Average: the sum over the number of inputs. Of integers TensorFlow's division is float64."""
+    """Convert Average: the sum over the number of inputs. Of 32 bits and more TensorFlow's division is float64."""
     total = add(g, call)
     if dtype_of(total) not in FLOATS:
-        total = g.Cast(total, DataType.DOUBLE if keras_backend() == "tensorflow" else DataType.FLOAT)
+        small = dtype_of(total) in (DataType.INT8, DataType.INT16, DataType.UINT8, DataType.UINT16)
+        total = g.Cast(total, DataType.DOUBLE if keras_backend() == "tensorflow" and not small else DataType.FLOAT)
     return g.Div(total, g.scalar_like(len(call.inputs[0]), total))
 
 
